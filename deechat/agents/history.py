@@ -1,0 +1,48 @@
+"""What a model is shown of a thread: its last messages, each whole, in an order that every model server accepts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from deechat.agents.providers.base import AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
+
+LENGTH = 20  # messages of the thread that are sent, the prompt among them
+NO_RESULT = "No result was recorded: the call was interrupted."
+
+_turns = msgspec.json.Decoder(list[AssistantMessage | ToolMessage | UserMessage])
+
+
+def pack(turns: Sequence[Message]) -> str:
+    """Gives turns as the JSON text that a message keeps."""
+    return msgspec.json.encode(turns).decode()
+
+
+def unpack(turns: str) -> list[Message]:
+    """Reads what `pack` wrote."""
+    return list(_turns.decode(turns))
+
+
+def well_formed(messages: Iterable[Message]) -> list[Message]:
+    """Makes a history valid: every call is followed by its result, and empty turns of the model are gone.
+
+    A call without a result gets one that says so; a result without a call is left out.
+    """
+    valid: list[Message] = []
+    results: dict[str, ToolMessage] = {}
+    pending: AssistantMessage | None = None
+    for message in [*messages, SystemMessage("")]:  # the last one only closes what is open
+        if isinstance(message, ToolMessage):
+            results[message.call_id] = message
+            continue
+        if pending is not None:
+            valid += [results.get(call.id, ToolMessage(call.id, call.name, NO_RESULT)) for call in pending.calls]
+        results, pending = {}, message if isinstance(message, AssistantMessage) else None
+        if not _is_empty(message):
+            valid.append(message)
+    return valid
+
+
+def _is_empty(message: Message) -> bool:
+    return not isinstance(message, ToolMessage) and not message.text.strip() and not getattr(message, "calls", ())

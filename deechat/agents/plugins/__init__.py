@@ -1,0 +1,1 @@
+"""Plugins turn events into one transport's frames: `base` has the table, `sse` a wire."""

@@ -1,0 +1,40 @@
+"""Server-Sent Events, as the HTML Standard has them (section 9.2, "Server-sent events").
+
+One event is one block: `id:` with the SEQ, `data:` with one line of JSON. `event:` names heartbeats only, so that every
+other block reaches a plain `onmessage`.
+"""
+
+from __future__ import annotations
+
+from deechat.agents.plugins.base import dumps, frame_of
+from deechat.events import Entry, Status
+
+RETRY_MS = 1500  # what a native EventSource waits before it comes again
+
+
+class SSE:
+    """The plugin of `text/event-stream`.
+
+    `introspection` off leaves status frames out: what the agent says of its own doings. The numbers stay those of the
+    log.
+    """
+
+    content_type = "text/event-stream; charset=utf-8"
+
+    def __init__(self, message_id: str, *, introspection: bool = True) -> None:
+        self._message_id = message_id
+        self._introspection = introspection
+
+    def opening(self) -> bytes:
+        return b"retry: %d\n\n" % RETRY_MS
+
+    def frame(self, entry: Entry) -> bytes:
+        if isinstance(entry.event, Status) and not self._introspection:
+            return b""
+        return b"id: %d\ndata: %b\n\n" % (entry.seq, dumps(frame_of(entry, self._message_id)))
+
+    def heartbeat(self, last_seq: int) -> bytes:
+        return b"event: heartbeat\ndata: %b\n\n" % dumps({"type": "heartbeat", "lastEventId": last_seq})
+
+    def resync(self) -> bytes:
+        return b"data: %b\n\n" % dumps({"type": "resync"})

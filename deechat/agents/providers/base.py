@@ -1,0 +1,166 @@
+"""The seam between the agent and whatever answers it: one question in, the parts of one turn out.
+
+`Scripted` is the seam's fake: a provider that says what a test gave it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from deechat.events import ToolCall, Usage
+
+
+class SystemMessage(msgspec.Struct, frozen=True, tag_field="role", tag="system"):
+    """What the model is told before everything else."""
+
+    text: str
+
+
+class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
+    """What a person said."""
+
+    text: str
+
+
+class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="assistant"):
+    """A turn of the model: text, the calls it made, and the provider's own fields of it (`StepFinished.extra`)."""
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    extra: dict[str, Any] = {}
+
+
+class ToolMessage(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
+    """What a call of the turn before gave."""
+
+    call_id: str
+    name: str
+    content: str
+
+
+Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as a model sees it; `parameters` is a JSON schema of type object."""
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What one step asks. `model` and `temperature` None mean the server's default.
+
+    Every call in `messages` is followed by its result, in order, before any other message.
+    """
+
+    messages: Sequence[Message]
+    model: str | None = None
+    tools: Sequence[ToolSpec] = ()
+    tool_choice: Literal["auto", "none"] = "auto"
+    temperature: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A piece of the answer; all that one read of the socket brought. Never empty, no lone surrogates."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reasoning:
+    """A piece of thinking, likewise."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person who waits should know, as a code of `deechat.agents.words` and what fills its words."""
+
+    code: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The end of a turn. `calls` have the model's arguments as text and no id yet that is ours: their `id` is ''.
+
+    `usage` is None when the server did not count; the loop then estimates.
+    """
+
+    finish_reason: str
+    calls: tuple[ToolCall, ...] = ()
+    usage: Usage | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+Part = Text | Reasoning | Notice | Turn
+
+
+class Provider(Protocol):
+    """Something that answers questions.
+
+    `ask` yields parts as they come, and exactly one `Turn`, last; without one it raises `ModelError`. It never yields
+    after raising. Closing the generator, or throwing `Cancelled` into it, closes the connection at once, and
+    `Cancelled` then carries how long that took.
+    """
+
+    name: str
+
+    def models(self) -> list[str]:
+        """Lists what can be asked for, in the server's order. Raises `ModelError`."""
+        ...
+
+    def default_model(self) -> str | None:
+        """Names the model that is used when nobody chose one; None when there is none. Raises `ModelError`."""
+        ...
+
+    def ask(self, question: Question) -> Generator[Part, None, None]:
+        """Asks, and yields the parts of the turn."""
+        ...
+
+
+Script = Iterable[Part | Exception | Callable[[], None]]
+
+
+class Scripted:
+    """A provider that follows a script: one list of parts a question, in order.
+
+    An exception in the list is raised there; a callable is called there (to wait for a test, say). `asked` holds the
+    questions. A question beyond the script is a mistake of the test and raises `AssertionError`.
+    """
+
+    name = "scripted"
+
+    def __init__(self, *scripts: Script, model: str = "scripted-1") -> None:
+        self._scripts = iter(scripts)
+        self._model = model
+        self.asked: list[Question] = []
+
+    def models(self) -> list[str]:
+        return [self._model]
+
+    def default_model(self) -> str | None:
+        return self._model
+
+    def ask(self, question: Question) -> Generator[Part, None, None]:
+        self.asked.append(question)
+        script = next(self._scripts, None)
+        if script is None:
+            raise AssertionError(f"question {len(self.asked)} is beyond the script")
+        for item in script:
+            if isinstance(item, Exception):
+                raise item
+            if callable(item):
+                item()
+            else:
+                yield item

@@ -1,0 +1,165 @@
+"""Answers without a model server: arithmetic and dates by calling the tools, else how to connect a model.
+
+It goes through the same loop as a model does: it asks for tool calls and phrases their results. It imitates nothing and
+guesses nothing.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from datetime import date, datetime
+
+import msgspec
+
+from deechat.agents.providers.base import (
+    AssistantMessage,
+    Message,
+    Part,
+    Question,
+    Text,
+    ToolMessage,
+    Turn,
+    UserMessage,
+)
+from deechat.agents.providers.offline_reading import Wish, read
+from deechat.agents.providers.offline_words import say, weekday
+from deechat.events import ToolCall
+
+CALCULATOR, CLOCK = "calculator", "current_time"
+LONGEST_STREAM = 1.2  # seconds for a whole answer, however long
+PAUSE = 0.02  # seconds between two pieces, at most
+
+_PIECE = re.compile(r"[\u3400-\u9fff]{1,2}[^\w\s]*|[^\s\u3400-\u9fff]+\s*|\s+")
+_VALUE = re.compile(r"-?[0-9][0-9.]*(?:e-?[0-9]+)?|about -?[0-9.]+e[+-]?[0-9]+ \([0-9,]+ digits\)")
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[+-][0-9]{2}:[0-9]{2}")
+
+
+class OfflineProvider:
+    """The provider for when there is no model. `pause` is called with seconds between two pieces of an answer."""
+
+    name = "offline"
+
+    def __init__(self, pause: Callable[[float], None] = time.sleep) -> None:
+        self._pause = pause
+
+    def models(self) -> list[str]:
+        return ["offline"]
+
+    def default_model(self) -> str | None:
+        return "offline"
+
+    def ask(self, question: Question) -> Generator[Part, None, None]:
+        """Answers the last message: with the results of the calls if there are some, else with calls or words."""
+        text, calls = _answer(question)
+        yield from self._streamed(text)
+        yield Turn("tool_calls" if calls else "stop", calls)
+
+    def _streamed(self, text: str) -> Iterator[Text]:
+        pieces = _PIECE.findall(text)
+        for at, piece in enumerate(pieces):
+            if at:
+                self._pause(min(PAUSE, LONGEST_STREAM / len(pieces)))
+            yield Text(piece)
+
+
+def _answer(question: Question) -> tuple[str, tuple[ToolCall, ...]]:
+    """Gives the turn's words and its calls."""
+    messages = question.messages
+    said = [(at, message.text) for at, message in enumerate(messages) if isinstance(message, UserMessage)]
+    if not said:
+        return say("help", "en"), ()
+    last, text = said[-1]
+    if results := _results(messages[last + 1 :]):
+        return _phrased(results, read(text)), ()
+    words, calls = _taken_up(read(text), question)
+    if last and isinstance(messages[last - 1], ToolMessage) and len(said) > 1:
+        # Somebody steered while the tools ran: what was asked before gets its answer first.
+        before, text = said[-2]
+        words = f"{_phrased(_results(messages[before + 1 : last]), read(text))}\n\n{words}".rstrip()
+    return words, calls
+
+
+def _taken_up(wish: Wish, question: Question) -> tuple[str, tuple[ToolCall, ...]]:
+    """Gives the words or the calls that a wish takes."""
+    calls = _calls(wish)
+    names = {call.name for call in calls}
+    if not calls:
+        return say(wish.topic or "no_model", wish.language), ()
+    if question.tool_choice == "none" or names - {tool.name for tool in question.tools}:
+        return say("no_tools", wish.language, names="`, `".join(sorted(names))), ()
+    return "", calls
+
+
+def _calls(wish: Wish) -> tuple[ToolCall, ...]:
+    """Lists the calls that the wish takes."""
+    calls = [_call(CALCULATOR, {"expression": expression}) for expression in wish.sums]
+    if wish.place is not None or wish.day:
+        calls.append(_call(CLOCK, {"timezone": wish.place} if wish.place else {}))
+    return tuple(calls)
+
+
+def _call(name: str, arguments: dict[str, str]) -> ToolCall:
+    return ToolCall("", name, msgspec.json.encode(arguments).decode())
+
+
+def _results(messages: Sequence[Message]) -> list[tuple[ToolCall, str]]:
+    """Pairs the calls since the last thing that was said by a person with what they gave."""
+    calls = {call.id: call for message in messages if isinstance(message, AssistantMessage) for call in message.calls}
+    return [
+        (calls.get(message.call_id, ToolCall(message.call_id, message.name, "{}")), message.content)
+        for message in messages
+        if isinstance(message, ToolMessage)
+    ]
+
+
+def _phrased(results: list[tuple[ToolCall, str]], wish: Wish) -> str:
+    """Says what the calls gave, each in a paragraph of its own."""
+    phrases = {CALCULATOR: _value, CLOCK: _time}
+    return "\n\n".join(phrases.get(call.name, _other)(call, content, wish) for call, content in results)
+
+
+def _value(call: ToolCall, content: str, wish: Wish) -> str:
+    key = "value" if _VALUE.fullmatch(content) else "no_value"
+    return say(key, wish.language, asked=_argument(call, "expression"), result=content)
+
+
+def _time(call: ToolCall, content: str, wish: Wish) -> str:
+    match = _ISO.search(content)
+    if not match:
+        return say("no_time", wish.language, result=content)
+    now = datetime.fromisoformat(match[0])
+    if wish.day:
+        return _day(wish.day, now.date(), wish.language)
+    place = _argument(call, "timezone")
+    return say(
+        "time_there" if place else "time_here",
+        wish.language,
+        asked=place,
+        time=f"{now:%H:%M}",
+        weekday=weekday(now.weekday(), wish.language),
+        date=f"{now:%Y-%m-%d}",
+        offset=match[0][-6:],
+    )
+
+
+def _day(day: date, today: date, language: str) -> str:
+    """Says how far a day is from today, and which day of the week it is."""
+    days = (day - today).days
+    key = "day_today" if not days else "day_ahead" if days > 0 else "day_past"
+    named = weekday(day.weekday(), language)
+    unit = "day" if abs(days) == 1 else "days"
+    return say(key, language, day=day, today=today, days=abs(days), unit=unit, weekday=named)
+
+
+def _other(call: ToolCall, content: str, wish: Wish) -> str:
+    return say("other_result", wish.language, asked=call.name, result=content)
+
+
+def _argument(call: ToolCall, name: str) -> str:
+    """Gives an argument of a call that this provider wrote, '' if it is not there."""
+    try:
+        return str(msgspec.json.decode(call.arguments, type=dict[str, str]).get(name, ""))
+    except msgspec.DecodeError:
+        return ""

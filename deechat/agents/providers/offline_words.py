@@ -1,0 +1,137 @@
+"""What the offline provider says, in English and Chinese, as Markdown."""
+
+from __future__ import annotations
+
+_CONNECT_EN = """\
+**A model on this machine.** DeeChat finds a running Ollama, llama.cpp, LM Studio or vLLM server by itself. Start one \
+of them, and half a minute later ask me again:
+
+```sh
+ollama pull qwen3:4b                      # Ollama, port 11434
+llama-server -m model.gguf --jinja        # or llama.cpp, port 8080
+lms server start                          # or LM Studio, port 1234
+```
+
+**A model server somewhere else.** Any OpenAI-compatible API will do; start DeeChat with its address:
+
+```sh
+export OPENAI_BASE_URL=http://192.168.1.20:11434/v1
+export DEECHAT_MODEL=qwen3:4b             # else the server's first one
+deechat
+```
+
+**A service with an API key:**
+
+```sh
+export OPENAI_API_KEY=your-key
+export OPENAI_BASE_URL=https://api.openai.com/v1
+deechat
+```
+"""
+
+_CONNECT_ZH = """\
+**本机上的模型。** DeeChat 会自动发现正在运行的 Ollama、llama.cpp、LM Studio 或 vLLM 服务。启动其中一个，\
+过半分钟再来问我：
+
+```sh
+ollama pull qwen3:4b                      # Ollama，端口 11434
+llama-server -m model.gguf --jinja        # 或 llama.cpp，端口 8080
+lms server start                          # 或 LM Studio，端口 1234
+```
+
+**其他机器上的模型服务。** 任何兼容 OpenAI 的接口都可以，带上地址重新启动 DeeChat：
+
+```sh
+export OPENAI_BASE_URL=http://192.168.1.20:11434/v1
+export DEECHAT_MODEL=qwen3:4b             # 不写则用服务器的第一个模型
+deechat
+```
+
+**带 API 密钥的服务：**
+
+```sh
+export OPENAI_API_KEY=your-key
+export OPENAI_BASE_URL=https://api.openai.com/v1
+deechat
+```
+"""
+
+WORDS: dict[str, dict[str, str]] = {
+    "greeting": {
+        "en": "Hello! No language model is connected yet, so I am DeeChat's offline helper: I calculate and tell the "
+        "time and date. Try *what is 17% of 2,340?*, or say *help* to see how to connect a model.",
+        "zh": "你好！现在还没有连接语言模型，我是 DeeChat 的离线助手：会计算，也能告诉你时间和日期。"
+        "试试“2340 的 17% 是多少”，或者输入“帮助”看看如何连接模型。",
+    },
+    "thanks": {"en": "You are welcome!", "zh": "不客气！"},
+    "goodbye": {"en": "Goodbye!", "zh": "再见！"},
+    "who": {
+        "en": "I am the offline helper of DeeChat, a self-hosted chat and agent server. I am not a language model: I "
+        "calculate and tell the time and date with DeeChat's tools. Say *help* to see how to connect a real model.",
+        "zh": "我是 DeeChat 的离线助手。DeeChat 是一个自己部署的聊天与智能体服务。我不是语言模型，"
+        "只用 DeeChat 的工具做计算、报时间和日期。输入“帮助”可以看到如何连接真正的模型。",
+    },
+    "help": {
+        "en": "Without a language model I can calculate (*what is 17% of 2,340?*, `sqrt(2) * 10`) and tell the time "
+        "and date (*what time is it in Tokyo?*, *how many days until 2030-01-01?*). With one, DeeChat answers "
+        f"questions, writes, and uses its tools on its own. This is how to connect one:\n\n{_CONNECT_EN}",
+        "zh": "没有语言模型时，我会计算（“2340 的 17% 是多少”`sqrt(2) * 10`），"
+        f"也能报时间和日期（“东京现在几点”“距离 2030-01-01 还有几天”）。"
+        f"连接模型之后，DeeChat 就能回答问题、写作，并自己使用工具。连接的方法如下：\n\n{_CONNECT_ZH}",
+    },
+    "no_model": {
+        "en": "I cannot answer that: no language model is connected, and without one I only calculate and tell the "
+        f"time and date. This is how to connect one:\n\n{_CONNECT_EN}",
+        "zh": "这个问题我回答不了：现在没有连接语言模型，我只会计算、报时间和日期。连接模型的方法如下：\n\n"
+        + _CONNECT_ZH,
+    },
+    "no_tools": {
+        "en": "That needs a tool (`{names}`), and tools are off here. Set this workspace's mode to *agent*, and allow "
+        "the tool, to let me use it.",
+        "zh": "这需要用到工具（`{names}`），而这里的工具是关闭的。"
+        "把这个工作区的模式改为“agent”并允许使用该工具，我就能用了。",
+    },
+    "value": {"en": "`{asked}` = **{result}**", "zh": "`{asked}` = **{result}**"},
+    "no_value": {
+        "en": "Sorry, I could not work out `{asked}`. {result}",
+        "zh": "抱歉，`{asked}` 算不出来。计算器说：{result}",
+    },
+    "time_here": {
+        "en": "It is **{time}** on {weekday}, {date} (the server's clock, UTC{offset}).",
+        "zh": "现在是 {date} {weekday} **{time}**（服务器时间，UTC{offset}）。",
+    },
+    "time_there": {
+        "en": "In {asked} it is **{time}** on {weekday}, {date} (UTC{offset}).",
+        "zh": "{asked}现在是 {date} {weekday} **{time}**（UTC{offset}）。",
+    },
+    "no_time": {
+        "en": "Sorry, I could not look up that time. {result}",
+        "zh": "抱歉，查不到这个时间。时钟说：{result}",
+    },
+    "day_ahead": {
+        "en": "{day} is a {weekday}, **{days}** {unit} from today, {today}.",
+        "zh": "{day} 是{weekday}，距离今天（{today}）还有 **{days}** 天。",
+    },
+    "day_past": {
+        "en": "{day} was a {weekday}, **{days}** {unit} before today, {today}.",
+        "zh": "{day} 是{weekday}，距离今天（{today}）已经过去 **{days}** 天。",
+    },
+    "day_today": {"en": "{day} is today, a {weekday}.", "zh": "{day} 就是今天，{weekday}。"},
+    "other_result": {"en": "{asked}: {result}", "zh": "{asked}：{result}"},
+}
+
+_WEEKDAYS = {
+    "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+    "zh": ("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日"),
+}
+
+
+def say(key: str, language: str, **params: object) -> str:
+    """Gives the words in the language, `en` or `zh`; the parameters are used as they are."""
+    words = WORDS[key][language]
+    return words.format(**params) if params else words
+
+
+def weekday(number: int, language: str) -> str:
+    """Names a day of the week, 0 for Monday."""
+    return _WEEKDAYS[language][number]

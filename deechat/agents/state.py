@@ -1,0 +1,307 @@
+"""Where a run stands: the fold of its log, and what may happen next.
+
+`RunState.apply` takes one entry after the other, from the first to the last; two folds of the same log are equal. The
+loop asks `next_move` what to do, and the answer depends on nothing but the log: that is why a run can be entered again
+at any time, by any process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from deechat.agents.providers.base import AssistantMessage, Message, ToolMessage, UserMessage
+from deechat.events import (
+    ClarificationRequest,
+    Ending,
+    Entry,
+    InputReceived,
+    Metrics,
+    ReasoningChunk,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    RunStopped,
+    Steered,
+    StepFinished,
+    StepRestarted,
+    StepStarted,
+    TextChunk,
+    ToolApprovalRequest,
+    ToolCall,
+    ToolCallInvocation,
+    ToolCallResult,
+    Usage,
+)
+
+RunStatus = Literal["running", "waiting", "ended"]
+Move = Literal["go on", "respond", "steer", "stop"]
+Request = ToolApprovalRequest | ClarificationRequest
+
+# What may happen to a run, by where it stands. `go on` is the loop's own move: to append the next event.
+LEGAL: dict[RunStatus, frozenset[Move]] = {
+    "running": frozenset({"go on", "respond", "steer", "stop"}),
+    "waiting": frozenset({"respond", "steer", "stop"}),
+    "ended": frozenset(),
+}
+
+REPEATS = 3  # rounds in a row that make the same call end the rounds
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """Ask the model; `may_use_tools` false asks for the last answer, for the `reason` code that a person may read."""
+
+    step: int
+    may_use_tools: bool = True
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UseTools:
+    """Run the calls of the last step that have neither started nor a result."""
+
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The answer is whole."""
+
+    finish_reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A person has to answer first."""
+
+
+@dataclass(slots=True)
+class CallState:
+    """One tool call: `arguments` are those it ran with, None while it has not started."""
+
+    call: ToolCall
+    arguments: dict[str, Any] | None = None
+    result: ToolCallResult | None = None
+
+
+@dataclass(slots=True)
+class RunState:
+    """The fold of a run's log. Times are Unix seconds; text, reasoning and calls are in the order they came."""
+
+    started: RunStarted | None = None
+    started_at: float = 0.0
+    last_seq: int = 0
+    step: int = 0
+    finished: StepFinished | None = None
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    answer_bytes: int = 0
+    calls: dict[str, CallState] = field(default_factory=dict)
+    requests: dict[str, Request] = field(default_factory=dict)
+    steered: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+    turns: list[Message] = field(default_factory=list)
+    ending: Ending | None = None
+    ended_at: float | None = None
+    _text_mark: int = 0
+    _reasoning_mark: int = 0
+    _rounds: list[frozenset[tuple[str, str]]] = field(default_factory=list)
+    _usage: list[Usage] = field(default_factory=list)
+    _first_output_at: float | None = None
+    _step_output_at: float | None = None
+    _output_seconds: float = 0.0
+    _waiting_since: float | None = None
+    _waited: float = 0.0
+
+    # -- what is so ----------------------------------------------------------------------------------------------------
+
+    @property
+    def status(self) -> RunStatus:
+        """Where the run stands. A run waits when a request is open and no started call lacks its result."""
+        if self.ending is not None:
+            return "ended"
+        return "waiting" if self.requests and not self.open_calls else "running"
+
+    def allows(self, move: Move) -> bool:
+        """Whether the move is legal now."""
+        return move in LEGAL[self.status]
+
+    @property
+    def asking(self) -> bool:
+        """Whether a step is in progress: the model was asked, and its turn is not whole."""
+        return self.step > 0 and (self.finished is None or self.finished.step < self.step)
+
+    @property
+    def open_calls(self) -> list[CallState]:
+        """The calls that started and have no result."""
+        return [each for each in self.calls.values() if each.arguments is not None and each.result is None]
+
+    @property
+    def step_text(self) -> str:
+        """The text of the step in progress, or of the last one."""
+        return "".join(self.text[self._text_mark :])
+
+    def next_move(self, max_tool_rounds: int) -> Ask | UseTools | Finish | Wait:
+        """Says what the loop has to do now; the run has not ended."""
+        if self.requests:
+            return Wait()
+        if self.asking:
+            return self._ask(self.step, max_tool_rounds)
+        waiting = tuple(each.call for each in self.calls.values() if each.result is None and each.arguments is None)
+        if waiting:
+            return UseTools(waiting)
+        if self.finished is not None and not self.finished.calls and not self.unread:
+            return Finish(self.finished.finish_reason)
+        return self._ask(self.step + 1, max_tool_rounds)
+
+    def _ask(self, step: int, max_tool_rounds: int) -> Ask:
+        if len(self._rounds) >= max_tool_rounds:
+            return Ask(step, may_use_tools=False, reason="tool_rounds_used_up")
+        last = self._rounds[-REPEATS:]
+        if len(last) == REPEATS and frozenset.intersection(*last):
+            return Ask(step, may_use_tools=False, reason="tool_call_repeated")
+        return Ask(step)
+
+    def transcript(self) -> list[Message]:
+        """What a model is shown of this run in later turns: whole turns, text broken off, messages nobody read."""
+        turns = list(self.turns)
+        if self.asking and self.step_text.strip():
+            turns.append(AssistantMessage(self.step_text.strip()))
+        return turns + [UserMessage(message) for message in self.unread]
+
+    def metrics(self, now: float) -> Metrics:
+        """Sums up what the run took until `now`."""
+        usage = list(self._usage)
+        output_seconds = self._output_seconds
+        if self.asking and self._step_output_at is not None:
+            usage.append(Usage(0, estimate_tokens(self.step_text), estimated=True))
+            output_seconds += now - self._step_output_at
+        prompt = sum(each.prompt_tokens for each in usage)
+        completion = sum(each.completion_tokens for each in usage)
+        first = self._first_output_at
+        waited = self._waited + (now - self._waiting_since if self._waiting_since is not None else 0.0)
+        return Metrics(
+            prompt_tokens=prompt,
+            completion_tokens=completion,
+            total_tokens=prompt + completion,
+            output_tps=round(completion / output_seconds, 2) if output_seconds > 0.001 else 0.0,
+            ttft=None if first is None else round(max(0.0, first - self.started_at), 4),
+            duration=round(max(0.0, now - self.started_at - waited), 4),
+            model=self.started.model if self.started else None,
+            estimated=any(each.estimated for each in usage),
+        )
+
+    # -- the fold ------------------------------------------------------------------------------------------------------
+
+    def apply(self, entry: Entry) -> None:
+        """Takes the next entry. Raises `ValueError` when it is not the next one, or the run has ended."""
+        if entry.seq != self.last_seq + 1 or self.ending is not None:
+            raise ValueError(f"entry {entry.seq} cannot follow entry {self.last_seq}")
+        self.last_seq = entry.seq
+        step = _FOLD.get(type(entry.event))
+        if step is not None:
+            step(self, entry.event, entry.at)
+
+    def _on_started(self, event: RunStarted, at: float) -> None:
+        self.started, self.started_at = event, at
+
+    def _on_step_started(self, event: StepStarted, _at: float) -> None:
+        self.turns += [UserMessage(message) for message in self.unread]
+        self.unread.clear()
+        self.step = event.step
+        self._begin_output()
+
+    def _on_step_restarted(self, _event: StepRestarted, _at: float) -> None:
+        del self.text[self._text_mark :]
+        del self.reasoning[self._reasoning_mark :]
+        self._begin_output()
+
+    def _begin_output(self) -> None:
+        self._text_mark, self._reasoning_mark = len(self.text), len(self.reasoning)
+        self._step_output_at = None
+
+    def _on_text(self, event: TextChunk, at: float) -> None:
+        self.text.append(event.text)
+        self._on_output(event.text, at)
+
+    def _on_reasoning(self, event: ReasoningChunk, at: float) -> None:
+        self.reasoning.append(event.text)
+        self._on_output(event.text, at)
+
+    def _on_output(self, text: str, at: float) -> None:
+        self.answer_bytes += len(text.encode())
+        self._step_output_at = self._step_output_at or at
+        self._first_output_at = self._first_output_at or at - self._waited
+
+    def _on_step_finished(self, event: StepFinished, at: float) -> None:
+        self.finished = event
+        self._usage.append(event.usage)
+        self._output_seconds += at - (self._step_output_at or at)
+        self.calls.update({call.id: CallState(call) for call in event.calls})
+        if event.calls:
+            self._rounds.append(frozenset((call.name, call.arguments) for call in event.calls))
+        text = self.step_text.strip()
+        if text or event.calls:
+            self.turns.append(AssistantMessage(text, event.calls, event.extra))
+
+    def _on_invocation(self, event: ToolCallInvocation, _at: float) -> None:
+        self.calls[event.call_id].arguments = event.arguments
+
+    def _on_result(self, event: ToolCallResult, _at: float) -> None:
+        self.calls[event.call_id].result = event
+        last = self.finished.calls if self.finished else ()
+        results = [self.calls[call.id].result for call in last]
+        if all(results):  # all are in: the model reads them in its own order, not in that of their coming
+            self.turns += [ToolMessage(each.call_id, each.name, each.content) for each in results if each]
+
+    def _on_request(self, event: Request, at: float) -> None:
+        self.requests[event.request_id] = event
+        self._waiting_since = self._waiting_since or at
+
+    def _on_input(self, event: InputReceived, at: float) -> None:
+        self.requests.pop(event.request_id, None)
+        if not self.requests and self._waiting_since is not None:
+            self._waited += at - self._waiting_since
+            self._waiting_since = None
+
+    def _on_steered(self, event: Steered, _at: float) -> None:
+        self.steered.append(event.message)
+        self.unread.append(event.message)
+
+    def _on_ending(self, event: Ending, at: float) -> None:
+        self.ending, self.ended_at = event, at
+
+
+_FOLD: dict[type, Callable[[RunState, Any, float], None]] = {
+    RunStarted: RunState._on_started,
+    StepStarted: RunState._on_step_started,
+    StepRestarted: RunState._on_step_restarted,
+    TextChunk: RunState._on_text,
+    ReasoningChunk: RunState._on_reasoning,
+    StepFinished: RunState._on_step_finished,
+    ToolCallInvocation: RunState._on_invocation,
+    ToolCallResult: RunState._on_result,
+    ToolApprovalRequest: RunState._on_request,
+    ClarificationRequest: RunState._on_request,
+    InputReceived: RunState._on_input,
+    Steered: RunState._on_steered,
+    RunCompleted: RunState._on_ending,
+    RunStopped: RunState._on_ending,
+    RunFailed: RunState._on_ending,
+}
+
+
+def fold(entries: Iterable[Entry]) -> RunState:
+    """Folds a log from its first entry on."""
+    state = RunState()
+    for entry in entries:
+        state.apply(entry)
+    return state
+
+
+def estimate_tokens(text: str) -> int:
+    """Guesses the tokens of a text: four letters of an alphabet make one, and so does each wide character."""
+    wide = sum(1 for character in text if ord(character) > 0x2E7F)
+    return wide + (len(text) - wide + 3) // 4

@@ -1,0 +1,17 @@
+"""The tools: what a function needs to be one, and those that every agent has."""
+
+from __future__ import annotations
+
+from deechat.agents.tools.base import Policy, Tool, ToolError, make_tool
+from deechat.agents.tools.calculator import calculator
+from deechat.agents.tools.clock import current_time
+
+__all__ = ["Policy", "Tool", "ToolError", "builtin_tools", "make_tool"]
+
+
+def builtin_tools() -> tuple[Tool, ...]:
+    """Gives the tools that need nothing set up; both only read, so they need no yes and may run again."""
+    return (
+        make_tool(calculator, repeatable=True, policy="allow"),
+        make_tool(current_time, repeatable=True, policy="allow"),
+    )

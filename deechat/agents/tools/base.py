@@ -1,0 +1,198 @@
+"""What a plain function needs to be a tool: a name, words, a schema for its parameters, and a check against it.
+
+All of it comes from the function itself, its type hints and its docstring. This module knows no model, no run and no
+particular tool.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NoReturn
+
+import msgspec
+
+from deechat.agents.tools.signature import hints_of, parameters_of, schema_of, words_of
+from deechat.errors import DeeChatError
+
+LONGEST_INTEGER = 1000  # digits; Python itself writes no more than 4300
+MOST_FAULTS = 10  # named in one error
+
+Policy = Literal["allow", "ask", "deny"]
+
+
+class ToolError(DeeChatError):
+    """A tool cannot do what it was called for; the words are for the model, so that it can correct itself."""
+
+    status = 400
+    code = "tool_error"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tool:
+    """A function that a model may call.
+
+    `parameters` is a JSON schema of type object, whole in itself (no `$ref`). `repeatable`: a second run after a crash
+    does no harm. `policy` is what holds where nobody decided otherwise. `hints` are the parameters' types.
+    """
+
+    name: str
+    description: str
+    parameters: dict[str, Any]
+    repeatable: bool
+    policy: Policy
+    function: Callable[..., Any]
+    hints: dict[str, Any]
+
+    def arguments(self, text: str) -> dict[str, Any]:
+        """Reads the model's arguments and fits them to the schema; no text at all is an empty object.
+
+        Raises `ToolError`, and nothing else, for whatever a model may write.
+        """
+        return self.fit(_read(text)) if text.strip() else self.fit({})
+
+    def fit(self, given: object) -> dict[str, Any]:
+        """Gives the arguments as JSON values that fit the schema. Parameters that were left out stay out.
+
+        A number written as a string, and null for a parameter that has a default, are taken for what they mean.
+        Raises `ToolError` that names what is wrong, all at once.
+        """
+        if not isinstance(given, dict):
+            raise ToolError(f"The arguments must be a JSON object, not {_shown(given)}. {self._usage()}")
+        known = self.parameters["properties"]
+        faults = [f"unknown parameter {json.dumps(str(name)[:80])}" for name in given if name not in known]
+        faults += [f"missing parameter {json.dumps(name)}" for name in self.parameters["required"] if name not in given]
+        fitted = {}
+        for name in [name for name in known if name in given]:
+            if given[name] is None and "default" in known[name] and not _takes_null(known[name]):
+                continue
+            try:
+                fitted[name] = _fit(given[name], self.hints[name])
+            except (ValueError, RecursionError) as error:
+                faults.append(_fault(name, given[name], known[name], error))
+        if faults:
+            raise ToolError(f"The arguments do not fit: {'; '.join(faults[:MOST_FAULTS])}. {self._usage()}")
+        return fitted
+
+    def run(self, arguments: dict[str, Any]) -> str:
+        """Calls the function with arguments that `arguments` or `fit` gave, and returns text: its own, or else JSON.
+
+        What the function raises passes through. Lone surrogates become U+FFFD.
+        """
+        values = {name: msgspec.convert(value, self.hints[name], strict=False) for name, value in arguments.items()}
+        result = self.function(**values)
+        text = result if isinstance(result, str) else msgspec.json.encode(result).decode()
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+    def _usage(self) -> str:
+        """Says what the tool takes, such as `calculator takes {"expression": string}`."""
+        required = self.parameters["required"]
+        names = [
+            f"{json.dumps(name)}{'' if name in required else ' (optional)'}: {_expected(schema)}"
+            for name, schema in self.parameters["properties"].items()
+        ]
+        return f"{self.name} takes {{{', '.join(names)}}}"
+
+
+def make_tool(
+    function: Callable[..., Any], *, name: str | None = None, repeatable: bool = False, policy: Policy = "ask"
+) -> Tool:
+    """Makes a tool of a function with type hints and a docstring.
+
+    The docstring's lines `parameter: what it is` describe the parameters (deeper indented lines go on), the rest of it
+    the tool. Raises `TypeError` for a function that does not say enough about itself to be one.
+    """
+    name = name or function.__name__
+    if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name):
+        raise TypeError(f"{name!r} is no name for a tool: letters, digits, _ and - are, up to 64 of them")
+    parameters = parameters_of(function, name)
+    hints = hints_of(function, name, parameters)
+    description, words = words_of(function, name, parameters)
+    schema = schema_of(name, parameters, hints, words)
+    return Tool(name, description, schema, repeatable, policy, function, hints)
+
+
+def _read(text: str) -> Any:
+    """Reads JSON, strictly where it matters: no key twice, no NaN, nothing that could not be written again."""
+    try:
+        # A raw line break inside a string is a slip with one meaning only, so `strict` is off.
+        value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=_no_number, strict=False)
+        msgspec.json.encode(value)  # lone surrogates fail here
+        json.dumps(value, allow_nan=False)  # 1e999 fails here
+    except RecursionError as error:
+        raise ToolError("The arguments are nested too deeply.") from error
+    except UnicodeError as error:
+        raise ToolError("The arguments hold a lone surrogate, which is no character.") from error
+    except ValueError as error:
+        raise ToolError(f"The arguments are not JSON: {error}. Send one JSON object.") from error
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    for name, each in pairs:
+        if name in value:
+            raise ValueError(f"the key {json.dumps(name[:80])} is there more than once")
+        value[name] = each
+    return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > LONGEST_INTEGER:
+        raise ValueError(f"a number of {len(digits)} digits is too long")
+    return int(digits)
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number in JSON")
+
+
+def _fit(value: Any, hint: Any) -> Any:
+    """Converts to the type and back to JSON values. Raises `ValueError` for what does not fit or is not JSON."""
+    fitted = msgspec.to_builtins(msgspec.convert(value, hint, strict=False))
+    json.dumps(fitted, allow_nan=False)
+    return fitted
+
+
+def _takes_null(schema: dict[str, Any]) -> bool:
+    kinds = [schema, *schema.get("anyOf", [])]
+    return any(kind.get("type") in {"null", None} and "anyOf" not in kind and "enum" not in kind for kind in kinds)
+
+
+_JSON_NAMES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "dict": "object",
+    "list": "array",
+}
+
+
+def _fault(name: str, value: Any, schema: dict[str, Any], error: Exception) -> str:
+    """Says which parameter is wrong, what was expected and what came."""
+    why = re.sub(r"`(\w+)`", lambda match: _JSON_NAMES.get(match[1], match[1]), str(error)[:200])
+    return f"parameter {json.dumps(name)}: {why}; it must be {_expected(schema)}, and was {_shown(value)}"
+
+
+def _expected(schema: dict[str, Any]) -> str:
+    """Says in a few words what fits the schema."""
+    if "enum" in schema:
+        return "one of " + ", ".join(json.dumps(each, ensure_ascii=False) for each in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(_expected(each) for each in schema["anyOf"])
+    if schema.get("type") == "array" and isinstance(schema.get("items"), dict):
+        return f"array of {_expected(schema['items'])}"
+    return str(schema.get("type", "any value"))
+
+
+def _shown(value: object) -> str:
+    """Shows the head of a value, whatever it is."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (ValueError, TypeError, RecursionError):
+        return f"a {_JSON_NAMES.get(type(value).__name__, 'value')} that cannot be shown"
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= 80 else text[:80] + " …"

@@ -1,0 +1,156 @@
+"""The one place that wires: it makes every part from the settings and hands each what it needs.
+
+Making an application opens and starts nothing. `start` does: gunicorn's worker calls it before the first request, and a
+request that comes without one calls it too.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import partial
+from typing import Any
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from deechat.agents.providers.base import Provider
+from deechat.agents.providers.chooser import Chooser
+from deechat.agents.providers.discovery import find_local_server
+from deechat.agents.providers.offline import OfflineProvider
+from deechat.agents.providers.openai import OpenAIProvider, load_sdk
+from deechat.agents.tools import builtin_tools
+from deechat.config import Settings
+from deechat.database import Database
+from deechat.errors import ModelError
+from deechat.folder import DataFolder
+from deechat.journal import Journal
+from deechat.runs import Runs
+from deechat.store import Store
+from deechat.web import make_app
+from deechat.web.gate import Gate
+from deechat.web.services import Services
+from deechat.web.streams import Streams
+
+MODELS_PATIENCE = 10.0  # seconds that the list of models may take
+
+log = logging.getLogger(__name__)
+
+
+class Application:
+    """Everything that one process serves with. `app` is the WSGI application."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings.read(os.environ)
+        self._folder = DataFolder(self.settings.data)
+        self._database = Database(self._folder.database)
+        self._journal = Journal(self._database)
+        self._chooser = _chooser(self.settings)
+        tools = {tool.name: tool for tool in builtin_tools()}
+        store = Store(self._database)
+        self._runs = Runs(
+            journal=self._journal,
+            store=store,
+            choose=self._chooser.current,
+            tools=tools,
+            max_runs=self.settings.max_runs,
+            max_tool_rounds=self.settings.max_tool_rounds,
+        )
+        self._database.on_change = self._runs.on_storage
+        self._started = False
+        self._starting = BoundedSemaphore(1)
+        services = Services(
+            store=store,
+            runs=self._runs,
+            streams=Streams(self._runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
+            models=self._models,
+            tool_policies={tool.name: tool.policy for tool in tools.values()},
+        )
+        self.app = make_app(services, Gate(self.settings.password, self._folder.secret))
+        self.app.extensions["deechat"] = self
+        self.app.before_request_funcs.setdefault(None, []).insert(0, self.start)
+
+    def start(self) -> None:
+        """Takes the data folder, opens the database and ends what an earlier process left open; once.
+
+        Raises `SettingError` in words when the folder or the database cannot be used.
+        """
+        if self._started:
+            return
+        with self._starting:  # the first requests of a server without gunicorn's hook may come together
+            self._start_once()
+
+    def _start_once(self) -> None:
+        if self._started:
+            return
+        self._folder.hold()
+        self._folder.secret()
+        self._database.start()
+        self._runs.recover()
+        self._started = True
+        gevent.spawn(self._warm_up)
+
+    def close_streams(self) -> None:
+        """Ends every stream without an ending, so that viewers come again; runs stay in the log as they are."""
+        self._journal.close()
+
+    def close(self) -> None:
+        """Commits what is left and lets go of the data folder."""
+        if self._started:
+            self._started = False
+            self.close_streams()
+            self._database.close()
+            self._folder.release()
+
+    def _warm_up(self) -> None:
+        """Does beside the start what the first question would otherwise wait for."""
+        if self.settings.ephemeral_disk:
+            log.warning(
+                "this host's disk is gone after each restart, and every conversation with it; "
+                "docs/deploy.md names hosts with volumes"
+            )
+        provider = self._chooser.current()
+        if isinstance(provider, OpenAIProvider):
+            _load_openai()
+        try:
+            log.info("answers come from: %s, model %s", provider.name, provider.default_model())
+        except ModelError as exc:
+            log.warning("the model server does not say which models it has: %s", exc)
+
+    def _models(self) -> dict[str, Any]:
+        provider = self._chooser.current()
+        answer: dict[str, Any] = {"models": [], "provider": provider.name, "current": None}
+        try:
+            with gevent.Timeout(MODELS_PATIENCE, ModelError("The model server did not list its models in time.")):
+                answer["models"] = [{"id": name} for name in provider.models()]
+                answer["current"] = provider.default_model()
+        except ModelError as exc:
+            answer |= {"current": self.settings.model, "error": {"code": exc.code, "message": exc.message}}
+        return answer
+
+
+def _chooser(settings: Settings) -> Chooser:
+    connect = partial(_connect, settings)
+    offline = OfflineProvider()
+    fixed: Provider | None = None
+    if settings.provider == "offline":
+        fixed = offline
+    elif settings.provider == "openai" or settings.api_key or settings.base_url:
+        fixed = connect(settings.base_url)
+    return Chooser(fixed=fixed, offline=offline, find=partial(find_local_server, settings.port), connect=connect)
+
+
+def _connect(settings: Settings, base_url: str | None) -> OpenAIProvider:
+    return OpenAIProvider(
+        base_url=base_url,
+        api_key=settings.api_key,
+        model=settings.model,
+        first_byte_timeout=settings.first_byte_timeout,
+        stall_timeout=settings.stall_timeout,
+        load=_load_openai,
+    )
+
+
+def _load_openai() -> Any:
+    # In a thread: on the hub its half second would stall every stream.
+    return gevent.get_hub().threadpool.apply(load_sdk)

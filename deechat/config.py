@@ -1,0 +1,144 @@
+"""The settings: read once from the environment, typed and frozen. Nothing else reads the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from deechat.errors import SettingError
+
+T = TypeVar("T")
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+PROVIDERS = ("auto", "openai", "offline")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a person may set; times are in seconds. Secrets stay out of its `repr`."""
+
+    api_key: str | None = field(default=None, repr=False)
+    base_url: str | None = None
+    model: str | None = None
+    provider: str = "auto"
+    data: Path = Path("data")
+    host: str = "127.0.0.1"
+    port: int = 8000
+    password: str | None = field(default=None, repr=False)
+    max_tool_rounds: int = 10
+    heartbeat: float = 15.0
+    first_byte_timeout: float = 300.0
+    stall_timeout: float = 120.0
+    recover: float = 900.0
+    max_streams: int = 1000
+    max_runs: int = 200
+    log_level: str = "info"
+    ephemeral_disk: bool = False
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str]) -> Settings:
+        """Reads the variables of the wire contract's section 1; an empty one counts as not set.
+
+        Raises `SettingError` with one line that names the variable, its value and what was expected.
+        """
+        take = _Reader(environment)
+        settings = cls(
+            api_key=take("OPENAI_API_KEY", _text, None),
+            base_url=take("OPENAI_BASE_URL", _url, None),
+            model=take("DEECHAT_MODEL", _text, None),
+            provider=take("DEECHAT_PROVIDER", _one_of(PROVIDERS), "auto"),
+            data=take("DEECHAT_DATA", lambda text: Path(text).expanduser(), Path("data")),
+            host=take("DEECHAT_HOST", _text, "127.0.0.1"),
+            port=take("PORT", _whole(1, 65_535), 8000),
+            password=take("DEECHAT_PASSWORD", _text, None),
+            max_tool_rounds=take("DEECHAT_MAX_TOOL_ROUNDS", _whole(1, 1000), 10),
+            heartbeat=take("DEECHAT_HEARTBEAT", _seconds, 15.0),
+            first_byte_timeout=take("DEECHAT_FIRST_BYTE_TIMEOUT", _seconds, 300.0),
+            stall_timeout=take("DEECHAT_STALL_TIMEOUT", _seconds, 120.0),
+            recover=take("DEECHAT_RECOVER", _seconds_or_none, 900.0),
+            max_streams=take("DEECHAT_MAX_STREAMS", _whole(1, 100_000), 1000),
+            max_runs=take("DEECHAT_MAX_RUNS", _whole(1, 100_000), 200),
+            log_level=take("DEECHAT_LOG_LEVEL", _one_of(LOG_LEVELS), "info"),
+            ephemeral_disk="DYNO" in environment,
+        )
+        if settings.provider == "openai" and not (settings.api_key or settings.base_url):
+            raise SettingError(
+                "DEECHAT_PROVIDER is 'openai', but neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: set one of them."
+            )
+        return settings
+
+
+class _Reader:
+    """Takes one variable at a time and says in words when its value does not parse."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+
+    def __call__(self, name: str, parse: Callable[[str], T], default: T) -> T:
+        text = self._environment.get(name, "").strip()
+        if not text:
+            return default
+        try:
+            return parse(text)
+        except ValueError as exc:
+            raise SettingError(f"{name} is {text!r}, but {exc} is expected.") from exc
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError("one of " + ", ".join(words))
+        return text.lower()
+
+    return parse
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _number(text: str, expected: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(expected) from None
+
+
+def _seconds(text: str) -> float:
+    expected = "a number of seconds above 0 and up to 86400"
+    value = _number(text, expected)
+    if not 0 < value <= 86_400:
+        raise ValueError(expected)
+    return value
+
+
+def _seconds_or_none(text: str) -> float:
+    expected = "a number of seconds from 0 up"
+    value = _number(text, expected)
+    if not 0 <= value < float("inf"):
+        raise ValueError(expected)
+    return value
+
+
+def _url(text: str) -> str:
+    expected = "an address such as http://127.0.0.1:11434/v1"
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or any(character.isspace() for character in text):
+        raise ValueError(expected)
+    return text.rstrip("/")

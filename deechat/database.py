@@ -1,0 +1,276 @@
+"""One SQLite file: one thread that writes, connections that only read.
+
+Everything that writes is a `Job` in one queue. What has gathered there is committed together, each job in a savepoint
+of its own, so that a job that fails takes no other with it. The hub never waits for the disk: a greenlet hands each
+batch to the one writer thread and learns the outcome on the hub, where it wakes whoever waits.
+
+When nothing can be committed for `patience` seconds (the disk is full, another program holds the lock), the database is
+*unavailable*: jobs of callers who wait are given back with `StorageUnavailableError` and will not happen; jobs that
+must not be lost stay and are tried until writing works again.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeVar, cast
+
+import gevent
+from gevent.event import AsyncResult, Event
+from gevent.threadpool import ThreadPool
+
+from deechat.errors import SettingError, StorageUnavailableError
+from deechat.schema import migrate
+
+T = TypeVar("T")
+Row = tuple[Any, ...]
+Work = Callable[[sqlite3.Connection], T]
+
+log = logging.getLogger(__name__)
+
+# What says that the disk or the lock is at fault, and not the statement: https://www.sqlite.org/rescode.html
+_DISK_AT_FAULT = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+    }
+)
+_RETRY_SECONDS = 0.25
+
+
+class Job(Generic[T]):
+    """Something to write. `seal` runs on the hub when the job's batch is taken, `work` in the writer thread.
+
+    `work` may run several times, until a commit succeeds. `lasting` jobs are kept while the database is unavailable.
+    """
+
+    lasting = False
+
+    def __init__(self, work: Work[T]) -> None:
+        self.work = work
+        self.outcome: AsyncResult[T] = AsyncResult()
+
+    def seal(self) -> None:
+        """Takes nothing more in from here on."""
+
+    def done(self, value: T) -> None:
+        """Runs on the hub after the commit."""
+        self.outcome.set(value)
+
+    def failed(self, error: Exception) -> None:
+        """Runs on the hub; the job was rolled back and will not be tried again."""
+        self.outcome.set_exception(error)
+
+
+class Database:
+    """The file and its connections; nothing is opened before `start`."""
+
+    def __init__(self, path: Path, patience: float = 10.0) -> None:
+        self.path = path
+        self._patience = patience
+        self._threads: ThreadPool | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._reader: sqlite3.Connection | None = None
+        self._queue: list[Job[Any]] = []
+        self._wake = Event()
+        self._loop: gevent.Greenlet[[], None] | None = None
+        self.available = True
+        self.on_change: Callable[[bool], None] = lambda _available: None
+
+    def start(self) -> None:
+        """Opens the file, brings its tables up to date and starts to write. Raises `SettingError` in words."""
+        self._threads = ThreadPool(1)
+        try:
+            self._writer = self._in_thread(_open_writer, self.path)
+            self._reader = _open_reader(self.path)
+        except sqlite3.Error as exc:
+            raise SettingError(f"The database {self.path} cannot be opened: {exc}.") from exc
+        self._loop = gevent.spawn(self._write_for_ever)
+
+    def close(self) -> None:
+        """Commits what is queued, as far as the disk takes it, and closes."""
+        if self._loop is not None and self._threads is not None:
+            if self._queue and self.available:
+                self.submit(Job(lambda _: None)).outcome.wait(self._patience)
+            self._loop.kill()
+            if self._writer is not None:
+                self._in_thread(self._writer.close)
+            self._threads.kill()
+        if self._reader is not None:
+            self._reader.close()
+        self._threads = self._writer = self._reader = self._loop = None
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def read(self, sql: str, *values: object) -> list[Row]:
+        """Gives all rows of a query over what is committed. Never yields to another greenlet in between."""
+        if self._reader is None:
+            raise RuntimeError("the database is not started")
+        return self._reader.execute(sql, values).fetchall()
+
+    def read_one(self, sql: str, *values: object) -> Row | None:
+        """Gives the first row, or None."""
+        rows = self.read(sql, *values)
+        return rows[0] if rows else None
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def write(self, work: Work[T]) -> T:
+        """Runs `work` in the next commit and gives what it gave, once that is on disk.
+
+        Raises what `work` raised (nothing of it is kept then), or `StorageUnavailableError`.
+        """
+        return cast(T, self.submit(Job(work)).outcome.get())
+
+    def submit(self, job: Job[T]) -> Job[T]:
+        """Queues a job. Raises `StorageUnavailableError` at once when writing does not work and the job cannot wait."""
+        if not self.available and not job.lasting:
+            raise _unavailable()
+        self._queue.append(job)
+        self._wake.set()
+        return job
+
+    def _write_for_ever(self) -> None:
+        while True:
+            self._wake.wait()
+            batch = self._take([])
+            failing_since: float | None = None
+            while batch or not self.available:
+                began = time.monotonic()
+                try:
+                    outcomes = self._commit(batch)
+                except Exception as exc:  # noqa: BLE001 - the one writer must outlive whatever a commit meets
+                    failing_since = failing_since or began
+                    self._note_trouble(exc, time.monotonic() - failing_since)
+                    gevent.sleep(_RETRY_SECONDS)
+                    batch = self._take(batch)
+                    continue
+                self._report(batch, outcomes)
+                batch = []
+
+    def _take(self, batch: list[Job[Any]]) -> list[Job[Any]]:
+        """Adds what has gathered to the batch; without a lasting job, what cannot wait any longer leaves it."""
+        self._wake.clear()
+        gathered, self._queue = self._queue, []
+        for job in gathered:
+            job.seal()
+        batch = batch + gathered
+        if self.available:
+            return batch
+        for job in batch:
+            if not job.lasting:
+                job.failed(_unavailable())
+        return [job for job in batch if job.lasting]
+
+    def _commit(self, batch: Sequence[Job[Any]]) -> list[Any]:
+        return self._in_thread(_transaction, self._writer, batch, not self.available)
+
+    def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+        if self._threads is None:
+            raise RuntimeError("the database is not started")
+        outcome = self._threads.apply(_outcome, (work, *arguments))
+        if isinstance(outcome, _Failure):
+            raise outcome.error
+        return cast(T, outcome)
+
+    def _note_trouble(self, error: Exception, seconds: float) -> None:
+        if self.available and seconds >= self._patience:
+            log.error("nothing could be written for %.0f s (%s); new work is refused until it can", seconds, error)
+            self.available = False
+            self.on_change(False)
+
+    def _report(self, batch: Sequence[Job[Any]], outcomes: Sequence[Any]) -> None:
+        was_available, self.available = self.available, True
+        for job, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, _Failure):
+                job.failed(outcome.error)
+            else:
+                job.done(outcome)
+        if not was_available:
+            log.info("writing works again")
+            self.on_change(True)
+
+
+class _Failure:
+    """What a job raised, told apart from anything that it could return."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+def _outcome(work: Callable[..., Any], *arguments: Any) -> Any:
+    # An error is handed over as a value: gevent's pool would print each one that it sees.
+    try:
+        return work(*arguments)
+    except Exception as exc:  # noqa: BLE001 - raised again on the hub
+        return _Failure(exc)
+
+
+def _unavailable() -> StorageUnavailableError:
+    return StorageUnavailableError(
+        "Nothing can be stored at the moment: the disk is full, or another program holds the database. "
+        "Nothing was lost; try again when there is room.",
+        retry_after=5,
+    )
+
+
+def _open_writer(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    path.chmod(0o600)
+    return connection
+
+
+def _open_reader(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=1.0)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _transaction(connection: sqlite3.Connection, batch: Sequence[Job[Any]], probe: bool) -> list[Any]:
+    """Commits a batch, or raises and leaves nothing of it. `probe` writes in any case, to see whether writing works."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcomes = [_in_savepoint(connection, job.work) for job in batch]
+        if probe:
+            connection.execute("UPDATE pulse SET at = ?", (time.time(),))
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    return outcomes
+
+
+def _in_savepoint(connection: sqlite3.Connection, work: Work[Any]) -> Any:
+    connection.execute("SAVEPOINT job")
+    try:
+        value = work(connection)
+    except Exception as exc:
+        if _is_disk(exc):
+            raise
+        connection.execute("ROLLBACK TO job")
+        value = _Failure(exc)
+    connection.execute("RELEASE job")
+    return value
+
+
+def _is_disk(error: Exception) -> bool:
+    # The low byte is the primary code, the rest says more of it.
+    return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_AT_FAULT

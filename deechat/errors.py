@@ -1,0 +1,138 @@
+"""Everything that can go wrong and is foreseen, as one tree.
+
+Each error has an HTTP status, a code for programs and words for a person. It knows nothing of HTTP frameworks, frames
+or storage; `deechat.web` turns it into a response and `deechat.runs` into the `abort` that ends a run.
+"""
+
+from __future__ import annotations
+
+
+class DeeChatError(Exception):
+    """The root. `str(error)` is the sentence for a person: what happened, which value, what to do.
+
+    `retry_after` is in seconds. `details` are further fields of the JSON error, all of them JSON values.
+    """
+
+    status = 500
+    code = "internal_error"
+
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after: float | None = None, **details: str
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.retry_after = retry_after
+        self.details = details
+
+
+class SettingError(DeeChatError):
+    """A setting or the machine does not allow a start. It stops the start with its one line."""
+
+    code = "bad_setting"
+
+
+class BadRequestError(DeeChatError):
+    """The request cannot be understood, or a value in it is outside what the contract takes."""
+
+    status = 400
+    code = "bad_request"
+
+
+class UnauthorizedError(DeeChatError):
+    """A password is set, and the request shows neither the cookie nor the password."""
+
+    status = 401
+    code = "login_required"
+
+
+class ForbiddenError(DeeChatError):
+    """Who asks, or from where, is not allowed in."""
+
+    status = 403
+    code = "forbidden"
+
+
+class NotFoundError(DeeChatError):
+    """Nothing has that name or id."""
+
+    status = 404
+    code = "not_found"
+
+
+class ConflictError(DeeChatError):
+    """The request is sound, but not in the state that things are in."""
+
+    status = 409
+    code = "conflict"
+
+
+class TooLargeError(DeeChatError):
+    """The body is over the limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class UnsupportedMediaError(DeeChatError):
+    """The body is not `application/json`."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class UnprocessableError(DeeChatError):
+    """A `clientRequestId` came again with another message."""
+
+    status = 422
+    code = "request_id_reused"
+
+
+class BusyError(DeeChatError):
+    """All places are taken for the moment."""
+
+    status = 503
+    code = "busy"
+
+
+class StorageUnavailableError(DeeChatError):
+    """The database does not take writes now: the disk is full, or another program holds its lock."""
+
+    status = 503
+    code = "storage_unavailable"
+
+
+class ModelError(DeeChatError):
+    """The model server did not do what it was asked; `code` is one of `MODEL_CODES`."""
+
+    status = 502
+    code = "model_error"
+
+
+MODEL_CODES = frozenset(
+    {
+        "model_auth",
+        "model_not_found",
+        "model_rate_limited",
+        "context_length",
+        "model_unreachable",
+        "model_timeout",
+        "model_error",
+        "model_protocol",
+        "answer_too_long",
+    }
+)
+
+
+class Cancelled(BaseException):
+    """Raised inside a run's greenlet, or a tool's, to end it now.
+
+    A `BaseException`, so that no `except Exception` of a library between keeps it. The one instance travels through the
+    greenlet and back: who holds an open connection to a model server closes it and notes the time it took.
+
+    `upstream_closed_ms` is None as long as nobody closed a connection for it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("cancelled")
+        self.upstream_closed_ms: int | None = None

@@ -1,0 +1,277 @@
+"""What can happen in a run, as frozen values.
+
+A run is a list of these, in order, and nothing else is known of it. An event knows no frame, no row and no request;
+plugins say how it looks on a wire, the journal where it lies on disk, and `agents.state` what follows from it.
+
+The names are those of the wire contract where it has one. An event may hold more than any frame shows. Fields are only
+ever added, with a default: a log that was written once is read for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+Json = Any  # what JSON can hold; msgspec checks it on the way out
+
+
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Tokens of one step. `estimated` is true when the model server did not count them."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    estimated: bool = False
+
+
+class ToolCall(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A call as the model wrote it: `arguments` is text that need not be JSON. `id` is ours, unique in the run."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Source(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A passage that an answer rests on."""
+
+    id: str
+    title: str
+    text: str
+    chunk_source: str
+    score: float | None = None
+
+
+class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag=True):
+    """One thing that happened in a run.
+
+    `commit_first`: what comes after this event in the loop has an effect outside, so the event has to be on disk first.
+    `ends`: one of the three endings; nothing follows it.
+    """
+
+    commit_first: ClassVar[bool] = False
+    ends: ClassVar[bool] = False
+
+
+class RunStarted(Event, frozen=True):
+    """The first event of every run. `model` is None while no model could be found; `language` is a BCP 47 tag.
+
+    `name` is the thread's when the run started, None for a thread that nobody has named.
+    """
+
+    run_id: str
+    message_id: str
+    workspace: str
+    thread: str
+    name: str | None
+    model: str | None
+    language: str = "en"
+    continues: str | None = None
+
+
+class ThreadRenamed(Event, frozen=True):
+    """The thread had no name and takes the prompt's first words."""
+
+    thread: str
+    name: str
+
+
+class StepStarted(Event, frozen=True):
+    """The model is about to be asked for the `step`th time, counting from 1."""
+
+    commit_first: ClassVar[bool] = True
+    step: int
+
+
+class Status(Event, frozen=True):
+    """What the agent is doing: `text` in the language of the run, `code` and `params` for those who translate."""
+
+    text: str
+    code: str
+    params: dict[str, Json] = {}
+
+
+class ReasoningChunk(Event, frozen=True):
+    """Thinking tokens. They are no part of the answer."""
+
+    text: str
+
+
+class TextChunk(Event, frozen=True):
+    """A piece of the answer."""
+
+    text: str
+
+
+class StepFinished(Event, frozen=True):
+    """The model's turn is whole.
+
+    `calls` are what it wants run, in its order. `extra` holds the provider's own fields of the turn that it wants back
+    with the history (signatures of its reasoning, for instance); nobody but that provider looks into it.
+    """
+
+    step: int
+    finish_reason: str
+    usage: Usage
+    calls: tuple[ToolCall, ...] = ()
+    extra: dict[str, Json] = {}
+
+
+class ToolCallInvocation(Event, frozen=True):
+    """A tool is about to run with these arguments, which fit its schema."""
+
+    commit_first: ClassVar[bool] = True
+    call_id: str
+    name: str
+    arguments: dict[str, Json]
+
+
+class ToolCallResult(Event, frozen=True):
+    """What a call gave, as text for the model. A call that never started has this event and no invocation."""
+
+    call_id: str
+    name: str
+    content: str
+    is_error: bool = False
+    seconds: float = 0.0
+
+
+class ToolApprovalRequest(Event, frozen=True):
+    """A tool needs a person's yes for exactly these arguments."""
+
+    request_id: str
+    call_id: str
+    name: str
+    arguments: dict[str, Json]
+    description: str
+
+
+class ClarificationRequest(Event, frozen=True):
+    """The agent asks; `questions` are of the contract's kinds."""
+
+    request_id: str
+    call_id: str
+    questions: tuple[dict[str, Json], ...]
+    allow_skip: bool = True
+
+
+class InputReceived(Event, frozen=True):
+    """A request was answered: `approved` for an approval, `answers` for questions, the other one None.
+
+    `arguments` are those to run with where a person edited them.
+    """
+
+    request_id: str
+    summary: str
+    approved: bool | None = None
+    answers: tuple[dict[str, Json], ...] | None = None
+    arguments: dict[str, Json] | None = None
+    always: bool = False
+
+
+class Steered(Event, frozen=True):
+    """A message that joined the run; the model reads it before it is asked next."""
+
+    message: str
+
+
+class StepRestarted(Event, frozen=True):
+    """The process died in this step and it runs again; text and reasoning after the event `after` are void."""
+
+    step: int
+    after: int
+
+
+class TextClosed(Event, frozen=True):
+    """The answer's text is whole, and these are its sources."""
+
+    sources: tuple[Source, ...] = ()
+
+
+class Metrics(msgspec.Struct, frozen=True):
+    """What an answer took: tokens summed over the steps, `ttft` and `duration` in seconds, waiting for a person left
+    out.
+
+    `ttft` is None when nothing was said. `output_tps` counts completion tokens against the seconds in which they came.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    output_tps: float
+    ttft: float | None
+    duration: float
+    model: str | None
+    estimated: bool = False
+
+
+class RunCompleted(Event, frozen=True):
+    """The answer is there."""
+
+    ends: ClassVar[bool] = True
+    reason: ClassVar[str] = "completed"
+    finish_reason: str
+    metrics: Metrics
+    sources: tuple[Source, ...] = ()
+
+
+class RunStopped(Event, frozen=True):
+    """Somebody stopped it. `upstream_closed_ms` is None when no connection to a model server was open."""
+
+    ends: ClassVar[bool] = True
+    reason: ClassVar[str] = "stopped"
+    upstream_closed_ms: int | None = None
+
+
+class RunFailed(Event, frozen=True):
+    """It could not finish: `message` says why, `reason` whether by a fault or because the server went away."""
+
+    ends: ClassVar[bool] = True
+    code: str
+    message: str
+    reason: Literal["failed", "interrupted"] = "failed"
+
+
+AnyEvent = (
+    RunStarted
+    | ThreadRenamed
+    | StepStarted
+    | Status
+    | ReasoningChunk
+    | TextChunk
+    | StepFinished
+    | ToolCallInvocation
+    | ToolCallResult
+    | ToolApprovalRequest
+    | ClarificationRequest
+    | InputReceived
+    | Steered
+    | StepRestarted
+    | TextClosed
+    | RunCompleted
+    | RunStopped
+    | RunFailed
+)
+Ending = RunCompleted | RunStopped | RunFailed
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An event at its place in a run's log: `seq` counts from 1 without gaps, `at` is in Unix seconds."""
+
+    seq: int
+    at: float
+    event: AnyEvent
+
+
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
+
+
+def encode(event: Event) -> bytes:
+    """Gives the event as one line of JSON, the form in which it is kept."""
+    return _encoder.encode(event)
+
+
+def decode(body: bytes) -> AnyEvent:
+    """Reads what `encode` wrote, by this version of the program or an earlier one. Raises `msgspec.DecodeError`."""
+    return _decoder.decode(body)

@@ -1,0 +1,276 @@
+"""The log of runs: append, commit, follow.
+
+A run's log is a list of entries that only grows. `append` puts an event at its end in memory and queues it for the next
+commit; `follow` shows the part that is committed, and nothing else, from any place on. While a run is open its log is
+served from memory, after that from disk: to a follower both are the same.
+
+A follower is a place in the log, no queue: it holds nobody back and misses nothing, however slow it is.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from gevent.event import Event as Signal
+
+from deechat.database import Database, Job, Work
+from deechat.errors import NotFoundError, StorageUnavailableError
+from deechat.events import AnyEvent, Ending, Entry, decode, encode
+
+PAGE = 500  # entries that a follower is given at once
+UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wait for the writer
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """A run as its row has it; times are Unix seconds, `ended_at` and `reason` None while it has not ended."""
+
+    id: str
+    thread_id: str
+    message_id: str
+    prompt_id: str
+    continues: str | None
+    client_request_id: str | None
+    model: str | None
+    language: str
+    started_at: float
+    ended_at: float | None = None
+    reason: str | None = None
+
+
+class Log:
+    """The log of one open run, in memory. Only the journal changes it; others read."""
+
+    def __init__(self, run_id: str, entries: Sequence[Entry] = ()) -> None:
+        self.run_id = run_id
+        self.entries: list[Entry] = list(entries)
+        self.committed = len(self.entries)
+        self.suspended = False
+        self.uncommitted_bytes = 0
+        self.job: _Append | None = None
+        self._changed = Signal()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the ending is committed: nothing follows it."""
+        return self.committed > 0 and self.entries[self.committed - 1].event.ends
+
+    def changed(self) -> Signal:
+        """Gives a signal that is set at the next change. Take it before you look, and no change is missed."""
+        return self._changed
+
+    def notify(self) -> None:
+        signal, self._changed = self._changed, Signal()
+        signal.set()
+
+
+class _Append(Job[None]):
+    """Rows of one run that go into the same commit, with whatever else belongs to them."""
+
+    lasting = True
+
+    def __init__(self, log: Log, ended: Callable[[Log], None]) -> None:
+        super().__init__(self._write)
+        self.log = log
+        self.ended = ended
+        self.rows: list[tuple[str, int, float, bytes]] = []
+        self.also: list[Work[None]] = []
+
+    def seal(self) -> None:
+        if self.log.job is self:
+            self.log.job = None
+
+    def _write(self, connection: sqlite3.Connection) -> None:
+        connection.executemany("INSERT INTO event (run_id, seq, at, body) VALUES (?, ?, ?, ?)", self.rows)
+        for work in self.also:
+            work(connection)
+
+    def done(self, value: None) -> None:
+        self.log.committed = self.rows[-1][1]
+        self.log.uncommitted_bytes -= sum(len(row[3]) for row in self.rows)
+        super().done(value)
+        if self.log.ended:
+            self.ended(self.log)
+        self.log.notify()
+
+    def failed(self, error: Exception) -> None:
+        # The thread was deleted under the run: there is nothing left that an ending could belong to.
+        self.log.suspended = True
+        super().failed(error)
+        self.ended(self.log)
+        self.log.notify()
+
+
+class Journal:
+    """All logs of a database, and the rows of their runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._open: dict[str, Log] = {}
+        self._closed = False
+        self.on_end: Callable[[str], None] = lambda _run_id: None
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def open(self, run: RunRecord, events: Sequence[AnyEvent], *also: Work[None]) -> Log:
+        """Stores a new run with its first events and what `also` writes, in one transaction, and gives its log.
+
+        Raises `NotFoundError` when the thread is gone and `StorageUnavailableError`; nothing is kept then.
+        """
+        entries = [Entry(seq, run.started_at, event) for seq, event in enumerate(events, start=1)]
+        rows = [(run.id, entry.seq, entry.at, encode(entry.event)) for entry in entries]
+
+        def work(connection: sqlite3.Connection) -> None:
+            for each in also:
+                each(connection)
+            connection.execute(
+                "INSERT INTO run (id, thread_id, message_id, prompt_id, continues, client_request_id, model, language,"
+                " started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (run.id, run.thread_id, run.message_id, run.prompt_id, run.continues, run.client_request_id,
+                 run.model, run.language, run.started_at),
+            )  # fmt: skip
+            connection.executemany("INSERT INTO event (run_id, seq, at, body) VALUES (?, ?, ?, ?)", rows)
+
+        try:
+            self._database.write(work)
+        except sqlite3.IntegrityError as exc:
+            raise NotFoundError("The thread was deleted.") from exc
+        log = self._open[run.id] = Log(run.id, entries)
+        return log
+
+    def resume(self, run_id: str) -> Log:
+        """Takes a run that an earlier process left open back into memory."""
+        log = self._open[run_id] = Log(run_id, self.entries(run_id))
+        return log
+
+    def append(self, log: Log, event: AnyEvent, *also: Work[None]) -> Entry:
+        """Puts the event at the log's end and queues it; `also` is written in the same transaction.
+
+        An ending goes into the run's row too. Nobody sees the entry before it is committed. Never yields to another
+        greenlet.
+        """
+        entry = Entry(len(log.entries) + 1, time.time(), event)
+        body = encode(event)
+        if log.job is None:
+            log.job = _Append(log, self._forget)
+            self._database.submit(log.job)
+        log.job.rows.append((log.run_id, entry.seq, entry.at, body))
+        log.job.also += also
+        if isinstance(event, Ending):
+            log.job.also.append(_ending(log.run_id, entry.at, event))
+        log.entries.append(entry)
+        log.uncommitted_bytes += len(body)
+        return entry
+
+    def wait_committed(self, log: Log, seq: int) -> None:
+        """Returns when the entry `seq` is on disk. Raises `StorageUnavailableError` when the log is suspended."""
+        while log.committed < seq:
+            signal = log.changed()
+            if log.suspended:
+                raise StorageUnavailableError("The run's log cannot be written at the moment.")
+            signal.wait()
+
+    def wait_for_room(self, log: Log) -> None:
+        """Returns when less than `UNCOMMITTED_BYTES` of the log wait for the writer."""
+        if log.uncommitted_bytes > UNCOMMITTED_BYTES:
+            self.wait_committed(log, len(log.entries))
+
+    def suspend(self, log: Log) -> None:
+        """Ends the log's followers without an ending, and lets nobody wait for it, until `unsuspend`."""
+        log.suspended = True
+        log.notify()
+
+    def unsuspend(self, log: Log) -> None:
+        """Lets the log be followed to its end again."""
+        log.suspended = False
+        log.notify()
+
+    def _forget(self, log: Log) -> None:
+        # On the hub, right after the commit and before anyone sees the ending: whoever does sees a run that is over.
+        self._open.pop(log.run_id, None)
+        self.on_end(log.run_id)
+
+    def close(self) -> None:
+        """Ends every follower without an ending: the process is going away."""
+        self._closed = True
+        for log in list(self._open.values()):
+            log.notify()
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> RunRecord:
+        """Gives the row of a run. Raises `NotFoundError`."""
+        rows = self._runs("id = ?", run_id)
+        if not rows:
+            raise NotFoundError(f"There is no run {run_id!r}.")
+        return rows[0]
+
+    def run_by_request(self, thread_id: str, client_request_id: str) -> RunRecord | None:
+        """Gives the run that this `clientRequestId` started in the thread."""
+        rows = self._runs("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
+        return rows[0] if rows else None
+
+    def unfinished(self) -> list[RunRecord]:
+        """Gives the runs without an ending, oldest first."""
+        return self._runs("ended_at IS NULL")
+
+    def _runs(self, condition: str, *values: str) -> list[RunRecord]:
+        columns = (
+            "id, thread_id, message_id, prompt_id, continues, client_request_id, model, language, started_at, "
+            "ended_at, reason"
+        )
+        rows = self._database.read(f"SELECT {columns} FROM run WHERE {condition} ORDER BY started_at", *values)
+        return [RunRecord(*row) for row in rows]
+
+    def entries(self, run_id: str, after: int = 0, limit: int = -1) -> list[Entry]:
+        """Gives committed entries after the SEQ `after`, from disk; -1 is no limit."""
+        rows = self._database.read(
+            "SELECT seq, at, body FROM event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?", run_id, after, limit
+        )
+        return [Entry(seq, at, decode(body)) for seq, at, body in rows]
+
+    def last_seq(self, run_id: str) -> int:
+        """Gives the SEQ of the last committed entry; 0 when there is none."""
+        log = self._open.get(run_id)
+        if log is not None:
+            return log.committed
+        row = self._database.read_one("SELECT max(seq) FROM event WHERE run_id = ?", run_id)
+        return (row[0] if row else None) or 0
+
+    def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
+        """Yields the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
+
+        An empty list says that nothing came for `silence` seconds. Ends without an ending when the log is suspended,
+        the run is deleted or the journal is closed: the follower may come again.
+        """
+        while not self._closed:
+            log = self._open.get(run_id)
+            if log is None:
+                yield from self._follow_disk(run_id, after)
+                return
+            signal = log.changed()
+            entries = log.entries[after : min(log.committed, after + PAGE)]
+            if entries:
+                after = entries[-1].seq
+                yield entries
+                if entries[-1].event.ends:
+                    return
+            elif log.suspended or log.ended:
+                return
+            elif not signal.wait(silence):
+                yield []
+
+    def _follow_disk(self, run_id: str, after: int) -> Generator[list[Entry], None, None]:
+        while entries := self.entries(run_id, after, PAGE):
+            after = entries[-1].seq
+            yield entries
+
+
+def _ending(run_id: str, at: float, event: Ending) -> Work[None]:
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE run SET ended_at = ?, reason = ? WHERE id = ?", (at, event.reason, run_id))
+
+    return work

@@ -1,0 +1,208 @@
+"""One run while it works: the greenlet that drives the agent's loop into the log, its tools' greenlets, and its ending.
+
+There is one ending. Whoever claims it first writes it: the greenlet when the loop is through or fails, a stop, or the
+storage when it gave up. From the claim on the greenlet can append nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from typing import Any
+
+import gevent
+from gevent.queue import SimpleQueue
+
+from deechat.agents import loop
+from deechat.agents.handler import AgentHandler
+from deechat.agents.history import pack
+from deechat.agents.plugins.base import metrics_of, sources_of
+from deechat.agents.state import CallState, RunState, fold
+from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
+from deechat.events import (
+    AnyEvent,
+    Ending,
+    Entry,
+    RunCompleted,
+    RunFailed,
+    ToolCallResult,
+)
+from deechat.journal import Journal, Log, RunRecord
+from deechat.store import Message, inserting
+
+LONGEST_RUN = 3600.0  # seconds
+PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
+
+log = logging.getLogger(__name__)
+
+
+class GreenletCrew:
+    """Runs tools side by side, each on a greenlet of its own."""
+
+    def __init__(self) -> None:
+        self.greenlets: list[gevent.Greenlet[..., None]] = []
+        self._results: SimpleQueue[ToolCallResult] = SimpleQueue()
+        self._pending = 0
+
+    def start(self, work: Callable[[], ToolCallResult]) -> None:
+        self._pending += 1
+        self.greenlets.append(gevent.spawn(self._run, work))
+
+    def _run(self, work: Callable[[], ToolCallResult]) -> None:
+        with suppress(Cancelled):  # who cancels records the result
+            self._results.put(work())
+
+    def results(self) -> Iterator[ToolCallResult]:
+        while self._pending:
+            result = self._results.get()
+            self._pending -= 1
+            yield result
+        self.greenlets.clear()
+
+
+class Runner:
+    """A run that has not ended. `state` is the fold of everything appended, committed or not."""
+
+    def __init__(self, record: RunRecord, run_log: Log, journal: Journal) -> None:
+        self.record = record
+        self.log = run_log
+        self.state: RunState = fold(run_log.entries)
+        self._journal = journal
+        self._crew = GreenletCrew()
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._claimed = False
+        self.owes_ending = False  # claimed by the storage, which writes the ending when it can
+
+    def start(self, handler: AgentHandler) -> None:
+        """Lets the loop run, on a greenlet of its own."""
+        self._greenlet = gevent.spawn(self._work, handler)
+
+    # -- the greenlet --------------------------------------------------------------------------------------------------
+
+    def _work(self, handler: AgentHandler) -> None:
+        too_long = ModelError("The run took more than an hour and was ended.", code="answer_too_long")
+        try:
+            with gevent.Timeout(LONGEST_RUN, too_long):
+                self._drive(handler)
+        except (Cancelled, StorageUnavailableError):
+            return  # who cancelled writes the ending; without a disk nobody can
+        except DeeChatError as exc:
+            self._fail(exc.code, exc.message)
+        except Exception:
+            number = uuid.uuid4().hex[:12]
+            log.exception("run %s met a mistake in the program (%s)", self.record.id, number)
+            self._fail("internal_error", f"Something went wrong inside DeeChat; its log names it as {number}.")
+
+    def _drive(self, handler: AgentHandler) -> None:
+        with closing(loop.run(handler, self.state, self._crew)) as events:
+            try:
+                for event in events:
+                    self._take(event)
+            except Cancelled as stop:
+                with suppress(Cancelled):
+                    events.throw(stop)
+                raise
+
+    def _take(self, event: AnyEvent) -> None:
+        if isinstance(event, RunCompleted):
+            # An answer that cannot be stored is not complete: the storage may end this run until all of it is.
+            self._journal.wait_committed(self.log, self.state.last_seq)
+            if self.claim():
+                self.end(event)
+            return
+        entry = self._append(event)
+        if event.commit_first:
+            self._journal.wait_committed(self.log, entry.seq)
+        else:
+            self._journal.wait_for_room(self.log)
+            gevent.sleep(0)  # a fast model server must not keep the hub from everybody else
+
+    def _append(self, event: AnyEvent) -> Entry:
+        if self._claimed:
+            raise Cancelled
+        return self._record(event)
+
+    def _record(self, event: AnyEvent) -> Entry:
+        entry = self._journal.append(self.log, event)
+        self.state.apply(entry)
+        return entry
+
+    def _fail(self, code: str, message: str) -> None:
+        if self.claim():
+            self.cancel(Cancelled())
+            self.end(RunFailed(code, message))
+
+    # -- the ending ----------------------------------------------------------------------------------------------------
+
+    def claim(self) -> bool:
+        """Takes the right to write the ending; true for the first caller alone. Never yields to another greenlet."""
+        if self._claimed or not self.state.allows("stop"):
+            return False
+        self._claimed = True
+        return True
+
+    def cancel(self, stop: Cancelled) -> None:
+        """Ends the run's greenlet and its tools', each once, and waits for them to clean up."""
+        greenlets = [each for each in (self._greenlet, *self._crew.greenlets) if each is not None]
+        others = [each for each in greenlets if each is not gevent.getcurrent()]
+        gevent.killall(others, stop, block=True, timeout=PATIENCE_WITH_CANCELLED)
+
+    def end(self, ending: Ending, *, unfinished_calls: str = "Cancelled before it was done.") -> Entry:
+        """Appends the ending with the message that it makes, for whoever claimed it.
+
+        Calls without a result get one that says `unfinished_calls`, so that the next turn is valid.
+        """
+        for each in self.state.open_calls:
+            self._record(ToolCallResult(each.call.id, each.call.name, unfinished_calls, is_error=True))
+        message = answer(self.record, self.state, ending, time.time())
+        entry = self._journal.append(self.log, ending, inserting(message))
+        self.state.apply(entry)
+        return entry
+
+    def wait_ended(self) -> None:
+        """Returns when the ending is on disk. Raises `StorageUnavailableError` when it cannot get there now."""
+        while not self.log.ended:
+            signal = self.log.changed()
+            if self.log.suspended:
+                raise StorageUnavailableError("The ending cannot be stored at the moment.", retry_after=5)
+            signal.wait()
+
+
+def answer(record: RunRecord, state: RunState, ending: Ending, at: float) -> Message:
+    """Gives the assistant's message that a run leaves in its thread when it ends."""
+    details = {
+        "reasoning": "".join(state.reasoning),
+        "toolCalls": [_tool_call(each) for each in state.calls.values()],
+        "steered": list(state.steered),
+        "metrics": metrics_of(ending.metrics if isinstance(ending, RunCompleted) else state.metrics(at)),
+        "sources": sources_of(ending.sources if isinstance(ending, RunCompleted) else ()),
+        "reason": ending.reason,
+    }
+    if isinstance(ending, RunFailed):
+        details |= {"error": ending.message, "code": ending.code}
+    return Message(
+        id=record.message_id,
+        thread_id=record.thread_id,
+        parent_id=record.prompt_id,
+        role="assistant",
+        content="".join(state.text),
+        sent_at=at,
+        run_id=record.id,
+        details=details,
+        turns=pack(state.transcript()),
+    )
+
+
+def _tool_call(call: CallState) -> dict[str, Any]:
+    result = call.result
+    return {
+        "toolCallId": call.call.id,
+        "name": call.call.name,
+        "arguments": call.call.arguments if call.arguments is None else call.arguments,
+        "content": result.content if result else None,
+        "isError": result.is_error if result else True,
+        "seconds": result.seconds if result else 0.0,
+    }

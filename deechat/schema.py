@@ -1,0 +1,138 @@
+"""The tables, and how a database of an earlier version becomes one of this version.
+
+A migration is never changed once it was released; a new one is added below it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from pathlib import Path
+
+from sqlite_utils import Database as Tables
+from sqlite_utils import Migrations
+
+from deechat.errors import SettingError
+
+migrations = Migrations("deechat")
+
+FIRST_TABLES = """
+CREATE TABLE workspace (
+    id TEXT PRIMARY KEY,
+    slug TEXT NOT NULL UNIQUE,
+    name TEXT NOT NULL,
+    system_prompt TEXT NOT NULL DEFAULT '',
+    model TEXT,
+    mode TEXT NOT NULL DEFAULT 'agent',
+    temperature REAL,
+    tools TEXT NOT NULL DEFAULT '{}',      -- JSON: tool name to policy, only what differs from the default
+    created_at REAL NOT NULL
+) STRICT;
+
+CREATE TABLE thread (
+    id TEXT PRIMARY KEY,
+    workspace_id TEXT NOT NULL REFERENCES workspace(id) ON DELETE CASCADE,
+    slug TEXT NOT NULL,
+    name TEXT,                             -- NULL until somebody, or the first prompt, names it
+    created_at REAL NOT NULL,
+    updated_at REAL NOT NULL,
+    UNIQUE (workspace_id, slug)
+) STRICT;
+
+CREATE TABLE run (
+    id TEXT PRIMARY KEY,
+    thread_id TEXT NOT NULL REFERENCES thread(id) ON DELETE CASCADE,
+    message_id TEXT NOT NULL UNIQUE,       -- of the assistant's message that it makes
+    prompt_id TEXT NOT NULL,               -- of the user's message that it answers
+    continues TEXT,                        -- the run that it goes on from
+    client_request_id TEXT,
+    model TEXT,
+    language TEXT NOT NULL,
+    started_at REAL NOT NULL,
+    ended_at REAL,                         -- NULL: not ended
+    reason TEXT,
+    UNIQUE (thread_id, client_request_id)
+) STRICT;
+CREATE INDEX run_open ON run(thread_id) WHERE ended_at IS NULL;
+
+CREATE TABLE event (
+    run_id TEXT NOT NULL REFERENCES run(id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,                  -- from 1, without gaps
+    at REAL NOT NULL,
+    body BLOB NOT NULL,                    -- deechat.events.encode
+    PRIMARY KEY (run_id, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE message (
+    number INTEGER PRIMARY KEY,            -- the order in which they were written
+    id TEXT NOT NULL UNIQUE,
+    thread_id TEXT NOT NULL REFERENCES thread(id) ON DELETE CASCADE,
+    parent_id TEXT,
+    role TEXT NOT NULL,
+    content TEXT NOT NULL,
+    sent_at REAL NOT NULL,
+    run_id TEXT REFERENCES run(id) ON DELETE CASCADE,
+    details TEXT NOT NULL DEFAULT '{}',    -- JSON: the further fields of an assistant's message
+    turns TEXT NOT NULL DEFAULT '[]'       -- JSON: what the model is shown of it in later turns
+) STRICT;
+CREATE INDEX message_by_thread ON message(thread_id, number);
+CREATE INDEX message_by_run ON message(run_id);
+
+CREATE TABLE pulse (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) STRICT; -- written to see whether writing
+works
+"""
+
+
+@migrations()
+def m001_first_tables(tables: Tables) -> None:
+    for statement in _statements(FIRST_TABLES):
+        tables.execute(statement)
+    now = time.time()
+    workspace = str(uuid.uuid4())
+    tables.execute(
+        "INSERT INTO workspace (id, slug, name, created_at) VALUES (?, 'default', 'DeeChat', ?)", (workspace, now)
+    )
+    tables.execute("INSERT INTO pulse (id, at) VALUES (1, ?)", (now,))
+
+
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Brings the database to this version's tables, each migration in a transaction of its own.
+
+    A database that has tables already is copied to `NAME.before-LAST-MIGRATION` beside it first. Raises `SettingError`
+    when a newer version of the program has written it; nothing is changed then.
+    """
+    tables = Tables(connection)
+    ours = {migration.name for migration in migrations.pending(Tables(memory=True))}
+    applied = {migration.name for migration in migrations.applied(tables)}
+    if newer := applied - ours:
+        raise SettingError(
+            f"The database {path} was written by a newer version of DeeChat ({', '.join(sorted(newer))}): "
+            "use that version, or set DEECHAT_DATA to another folder."
+        )
+    pending = migrations.pending(tables)
+    if pending and applied:
+        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[-1].name}"))
+    if pending:
+        migrations.apply(tables)
+
+
+def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
+    draft = copy.with_name(copy.name + ".part")
+    draft.unlink(missing_ok=True)
+    target = sqlite3.connect(draft)
+    try:
+        connection.backup(target)
+    finally:
+        target.close()
+    draft.replace(copy)
+
+
+def _statements(script: str) -> list[str]:
+    statements, statement = [], ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            statements.append(statement)
+            statement = ""
+    return statements

@@ -1,0 +1,296 @@
+"""Workspaces, threads and messages: what a person has, apart from the logs of runs.
+
+Reads give plain values, never lazy rows. Writes are committed when the method returns, or are functions over a
+connection that belong into somebody else's transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+import unicodedata
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+from deechat.database import Database, Row, Work
+from deechat.errors import ConflictError, NotFoundError
+
+DEFAULT_THREAD = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Threads that share a prompt, a model and tool policies. `model` and `temperature` None: the server's default."""
+
+    id: str
+    slug: str
+    name: str
+    system_prompt: str
+    model: str | None
+    mode: str
+    temperature: float | None
+    tools: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A conversation; `name` is None until somebody, or its first prompt, names it. Times are Unix seconds."""
+
+    id: str
+    workspace_id: str
+    slug: str
+    name: str | None
+    created_at: float
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was said. `details` are an assistant message's further fields, in the contract's words.
+
+    `turns` is JSON of what a model is shown of the message later; '[]' for a user's, whose content says it all.
+    """
+
+    id: str
+    thread_id: str
+    parent_id: str | None
+    role: str
+    content: str
+    sent_at: float
+    run_id: str | None = None
+    details: dict[str, Any] = field(default_factory=dict)
+    turns: str = "[]"
+
+
+_WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools"
+_THREAD = "id, workspace_id, slug, name, created_at, updated_at"
+_MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
+
+
+def _workspace(row: Row) -> Workspace:
+    return Workspace(*(*row[:7], json.loads(row[7])))
+
+
+def _message(row: Row) -> Message:
+    return Message(*(*row[:7], json.loads(row[7]), row[8]))
+
+
+class Store:
+    """Workspaces, threads and messages of one database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # -- workspaces ----------------------------------------------------------------------------------------------------
+
+    def workspaces(self) -> list[Workspace]:
+        """Gives all workspaces, oldest first."""
+        return [
+            _workspace(row) for row in self._database.read(f"SELECT {_WORKSPACE} FROM workspace ORDER BY created_at")
+        ]
+
+    def workspace(self, slug: str) -> Workspace:
+        """Gives the workspace with the slug. Raises `NotFoundError`."""
+        row = self._database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE slug = ?", slug)
+        if row is None:
+            raise NotFoundError(f"There is no workspace {slug!r}.")
+        return _workspace(row)
+
+    def workspace_by_id(self, workspace_id: str) -> Workspace:
+        """Gives the workspace with the id. Raises `NotFoundError`."""
+        row = self._database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE id = ?", workspace_id)
+        if row is None:
+            raise NotFoundError("The workspace was deleted.")
+        return _workspace(row)
+
+    def new_workspace(self, name: str) -> Workspace:
+        """Makes a workspace; its slug comes from the name and never changes."""
+
+        def work(connection: sqlite3.Connection) -> str:
+            slug = _free_slug(connection, _slug(name) or "workspace")
+            connection.execute(
+                "INSERT INTO workspace (id, slug, name, created_at) VALUES (?, ?, ?, ?)",
+                (str(uuid.uuid4()), slug, name, time.time()),
+            )
+            return slug
+
+        return self.workspace(self._database.write(work))
+
+    def update_workspace(self, workspace: Workspace) -> Workspace:
+        """Writes what the value holds over the workspace of its id."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE workspace SET name = ?, system_prompt = ?, model = ?, mode = ?, temperature = ?, tools = ?"
+                " WHERE id = ?",
+                (workspace.name, workspace.system_prompt, workspace.model, workspace.mode, workspace.temperature,
+                 json.dumps(workspace.tools), workspace.id),
+            )  # fmt: skip
+
+        self._database.write(work)
+        return self.workspace(workspace.slug)
+
+    def delete_workspace(self, workspace: Workspace) -> None:
+        """Deletes the workspace with everything in it. Raises `ConflictError` when it is the last one."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            if connection.execute("SELECT count(*) FROM workspace").fetchone()[0] == 1:
+                raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
+            connection.execute("DELETE FROM workspace WHERE id = ?", (workspace.id,))
+
+        self._database.write(work)
+
+    # -- threads -------------------------------------------------------------------------------------------------------
+
+    def threads(self, workspace: Workspace) -> list[Thread]:
+        """Gives the workspace's threads, newest activity first; the default one once it has messages."""
+        rows = self._database.read(
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND (slug != ? OR EXISTS"
+            " (SELECT 1 FROM message WHERE message.thread_id = thread.id)) ORDER BY updated_at DESC, created_at DESC",
+            workspace.id,
+            DEFAULT_THREAD,
+        )
+        return [Thread(*row) for row in rows]
+
+    def thread(self, workspace: Workspace, slug: str) -> Thread:
+        """Gives the thread with the slug; the default one is made when first asked for. Raises `NotFoundError`."""
+        sql = f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ?"
+        row = self._database.read_one(sql, workspace.id, slug)
+        if row is None and slug == DEFAULT_THREAD:
+            self._database.write(lambda connection: _insert_thread(connection, workspace.id, DEFAULT_THREAD, None))
+            row = self._database.read_one(sql, workspace.id, slug)
+        if row is None:
+            raise NotFoundError(f"There is no thread {slug!r} in the workspace {workspace.slug!r}.")
+        return Thread(*row)
+
+    def thread_by_id(self, thread_id: str) -> Thread:
+        """Gives the thread with the id. Raises `NotFoundError`."""
+        row = self._database.read_one(f"SELECT {_THREAD} FROM thread WHERE id = ?", thread_id)
+        if row is None:
+            raise NotFoundError("The thread was deleted.")
+        return Thread(*row)
+
+    def new_thread(self, workspace: Workspace, name: str | None) -> Thread:
+        """Makes a thread; its slug is a UUID."""
+        slug = str(uuid.uuid4())
+        self._database.write(lambda connection: _insert_thread(connection, workspace.id, slug, name))
+        return self.thread(workspace, slug)
+
+    def rename_thread(self, thread: Thread, name: str) -> Thread:
+        """Names the thread. Raises `NotFoundError` when it is gone."""
+        self._database.write(naming(thread.id, name))
+        return self.thread_by_id(thread.id)
+
+    def delete_thread(self, thread: Thread) -> None:
+        """Deletes the thread with its messages and runs; the default one comes back empty when next asked for."""
+        self._database.write(lambda connection: connection.execute("DELETE FROM thread WHERE id = ?", (thread.id,)))
+
+    def threads_of_workspace(self, workspace: Workspace) -> list[str]:
+        """Gives the ids of all threads of a workspace, empty ones too."""
+        return [row[0] for row in self._database.read("SELECT id FROM thread WHERE workspace_id = ?", workspace.id)]
+
+    # -- messages ------------------------------------------------------------------------------------------------------
+
+    def message(self, thread: Thread, message_id: str) -> Message:
+        """Gives a message of the thread. Raises `NotFoundError`."""
+        row = self._database.read_one(
+            f"SELECT {_MESSAGE} FROM message WHERE thread_id = ? AND id = ?", thread.id, message_id
+        )
+        if row is None:
+            raise NotFoundError(f"There is no message {message_id!r} in this thread.")
+        return _message(row)
+
+    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> list[Message]:
+        """Gives the thread's last messages, oldest first; those before the message `before`, when that is given.
+
+        -1 is no limit. Raises `NotFoundError` when there is no such message.
+        """
+        below = 2**62
+        if before is not None:
+            row = self._database.read_one(
+                "SELECT number FROM message WHERE thread_id = ? AND id = ?", thread.id, before
+            )
+            if row is None:
+                raise NotFoundError(f"There is no message {before!r} in this thread.")
+            below = row[0]
+        rows = self._database.read(
+            f"SELECT {_MESSAGE} FROM message WHERE thread_id = ? AND number < ? ORDER BY number DESC LIMIT ?",
+            thread.id,
+            below,
+            limit,
+        )
+        return [_message(row) for row in reversed(rows)]
+
+    def last_message_id(self, thread: Thread) -> str | None:
+        """Gives the id of the message that was written last."""
+        row = self._database.read_one(
+            "SELECT id FROM message WHERE thread_id = ? ORDER BY number DESC LIMIT 1", thread.id
+        )
+        return row[0] if row else None
+
+    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[Message]:
+        """Gives up to `length` messages that end with `last_id`, each followed by the one whose parent it is."""
+        rows = self._database.read(
+            f"WITH RECURSIVE branch(depth, {_MESSAGE}) AS ("
+            f" SELECT 0, {_MESSAGE} FROM message WHERE thread_id = ?1 AND id = ?2 UNION ALL"
+            f" SELECT branch.depth + 1, {', '.join('m.' + column for column in _MESSAGE.split(', '))}"
+            " FROM branch JOIN message AS m ON m.id = branch.parent_id AND m.thread_id = ?1"
+            " WHERE branch.depth + 1 < ?3)"
+            f" SELECT {_MESSAGE} FROM branch ORDER BY depth DESC",
+            thread.id,
+            last_id,
+            length,
+        )
+        return [_message(row) for row in rows]
+
+
+# -- pieces of other transactions --------------------------------------------------------------------------------------
+
+
+def inserting(message: Message) -> Work[None]:
+    """Gives the work that writes a message; the thread's time of last activity moves with it."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            f"INSERT INTO message ({_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (message.id, message.thread_id, message.parent_id, message.role, message.content, message.sent_at,
+             message.run_id, json.dumps(message.details), message.turns),
+        )  # fmt: skip
+        connection.execute("UPDATE thread SET updated_at = ? WHERE id = ?", (message.sent_at, message.thread_id))
+
+    return work
+
+
+def naming(thread_id: str, name: str) -> Work[None]:
+    """Gives the work that names a thread."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("UPDATE thread SET name = ? WHERE id = ?", (name, thread_id))
+
+    return work
+
+
+def _insert_thread(connection: sqlite3.Connection, workspace_id: str, slug: str, name: str | None) -> None:
+    # OR IGNORE: two requests may ask for the default thread at once.
+    now = time.time()
+    connection.execute(
+        "INSERT OR IGNORE INTO thread (id, workspace_id, slug, name, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
+        (str(uuid.uuid4()), workspace_id, slug, name, now, now),
+    )
+
+
+def _slug(name: str) -> str:
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:50].strip("-")
+
+
+def _free_slug(connection: sqlite3.Connection, wanted: str) -> str:
+    taken = {row[0] for row in connection.execute("SELECT slug FROM workspace WHERE slug LIKE ?", (wanted + "%",))}
+    slug, number = wanted, 1
+    while slug in taken:
+        number += 1
+        slug = f"{wanted}-{number}"
+    return slug

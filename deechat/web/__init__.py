@@ -1,0 +1,35 @@
+"""HTTP: requests to calls of the services, values to JSON, logs to streams. Nothing below it knows of a request."""
+
+from __future__ import annotations
+
+from flask import Flask, Response
+
+from deechat.web import chats, pages, runs, workspaces
+from deechat.web.bodies import LARGEST_BODY
+from deechat.web.errors import answer_errors
+from deechat.web.gate import Gate
+from deechat.web.services import Services
+
+_CONTENT_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
+
+
+def make_app(services: Services, gate: Gate) -> Flask:
+    """Makes the WSGI application over services that are ready before the first request."""
+    app = Flask("deechat")
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    answer_errors(app)
+    gate.guard(app)
+    for module in (pages, workspaces, chats, runs):
+        app.register_blueprint(module.make(services))
+    app.after_request(_with_headers)
+    return app
+
+
+def _with_headers(response: Response) -> Response:
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "same-origin"
+    if response.mimetype == "text/html":
+        response.headers["Content-Security-Policy"] = _CONTENT_POLICY
+    if response.mimetype == "application/json":
+        response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,105 @@
+"""What requests may say: the bodies of the contract as types, and one way to read them.
+
+Unknown fields are ignored. Whatever does not fit raises `BadRequestError` that names the field and what was expected.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from flask import request
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from deechat.errors import BadRequestError, UnsupportedMediaError
+
+LARGEST_BODY = 8_000_000  # bytes
+T = TypeVar("T")
+
+Message = Annotated[str, Meta(min_length=1, max_length=200_000)]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Id = Annotated[str, Meta(max_length=200)]
+
+
+class StreamChat(Struct, rename="camel"):
+    message: Message
+    attachments: list[Any] | None = None
+    parent_id: Id | None = None
+    client_request_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+
+
+class NewWorkspace(Struct):
+    name: Name
+
+
+class UpdateWorkspace(Struct, rename="camel"):
+    name: Name | UnsetType = UNSET
+    system_prompt: Annotated[str, Meta(max_length=200000)] | UnsetType | None = UNSET
+    model: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
+    mode: Literal["agent", "chat", "query"] | UnsetType = UNSET
+    temperature: Annotated[float, Meta(ge=0, le=2)] | UnsetType | None = UNSET
+    tools: dict[str, Literal["allow", "ask", "deny"]] | UnsetType = UNSET
+
+
+class NewThread(Struct):
+    name: Name | None = None
+
+
+class UpdateThread(Struct):
+    name: Name
+
+
+class LogIn(Struct):
+    password: Annotated[str, Meta(max_length=10_000)]
+
+
+class Nothing(Struct):
+    """A body with nothing in it that matters."""
+
+
+def read_body(kind: type[T]) -> T:
+    """Reads the request's body as the type; an empty one is `{}`.
+
+    Raises `UnsupportedMediaError` and `BadRequestError`.
+    """
+    raw = request.get_data(cache=False)
+    if raw and request.mimetype != "application/json":
+        raise UnsupportedMediaError(
+            f"The body must be application/json, and was sent as {request.mimetype[:80] or 'no type at all'}."
+        )
+    try:
+        value = msgspec.json.decode(raw or b"{}")
+    except (msgspec.DecodeError, RecursionError) as exc:
+        raise BadRequestError(f"The body is not JSON that can be read: {exc}.", code="bad_json") from exc
+    if not isinstance(value, dict):
+        raise BadRequestError("The body must be a JSON object.", code="bad_json")
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as exc:
+        raise BadRequestError(_in_words(str(exc))) from exc
+
+
+def not_blank(name: str, text: str) -> str:
+    """Gives the text. Raises `BadRequestError` when it is all blank."""
+    if not text.strip():
+        raise BadRequestError(f"The field {name!r} must not be blank.")
+    return text
+
+
+def read_count(name: str, default: int, most: int) -> int:
+    """Reads a whole number from 1 to `most` out of the query string. Raises `BadRequestError`."""
+    text = request.args.get(name, "")
+    if not text:
+        return default
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
+        raise BadRequestError(f"{name} is {text[:40]!r}, but a whole number from 1 to {most} is expected.")
+    return int(text)
+
+
+def _in_words(fault: str) -> str:
+    """Turns "Expected `str`, got `int` - at `$.message`" into a sentence about the field."""
+    what, _, where = fault.partition(" - at ")
+    field = where.strip("`").removeprefix("$").removeprefix(".")
+    plain = what.replace("`", "").replace("null", "null")
+    return f"The field {field!r} does not fit: {plain[0].lower()}{plain[1:]}." if field else f"{plain}."

@@ -1,0 +1,127 @@
+"""Who may come in: one gate before every route.
+
+Without a password the server is for the people at this machine alone: the peer must be on loopback, and so must the
+name that was asked for, since a page elsewhere can point a name of its own at 127.0.0.1 (DNS rebinding). With a
+password everyone may knock. Requests that change something must not come from another site in any case.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable
+from functools import cached_property
+from ipaddress import ip_address
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, Response, jsonify, request
+from itsdangerous import BadSignature, URLSafeTimedSerializer
+
+from deechat.errors import ForbiddenError, UnauthorizedError
+from deechat.web.bodies import LogIn, read_body
+
+COOKIE = "deechat_login"
+COOKIE_SECONDS = 30 * 24 * 3600
+_HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+# What holds nothing of anyone: the page's shell, which asks for the password, and the sign of life.
+_OPEN = frozenset({"pages.index", "pages.ping", "static", "gate.log_in"})
+
+
+class Gate:
+    """Checks each request against the password (None: only this machine) before any route sees it."""
+
+    def __init__(self, password: str | None, secret: Callable[[], bytes]) -> None:
+        self._password = password
+        self._secret = secret
+
+    @cached_property
+    def _signer(self) -> URLSafeTimedSerializer:
+        # The password is part of the key: when it changes, everyone logs in again.
+        key = hmac.new(self._secret(), (self._password or "").encode(), hashlib.sha256).hexdigest()
+        return URLSafeTimedSerializer(key, salt="deechat-login")
+
+    def guard(self, app: Flask) -> None:
+        """Puts the gate before the application's routes, and the log-in beside them."""
+        app.before_request(self.check)
+        blueprint = Blueprint("gate", __name__)
+        blueprint.post("/api/login", endpoint="log_in")(self.log_in)
+        app.register_blueprint(blueprint)
+
+    def check(self) -> None:
+        """Lets the request pass. Raises `ForbiddenError` and `UnauthorizedError`."""
+        if request.endpoint == "pages.ping":
+            return
+        if self._password is None and not _is_from_here():
+            raise ForbiddenError(
+                "Without a password DeeChat serves only this machine, under the name localhost. "
+                "Set DEECHAT_PASSWORD to serve others.",
+                code="password_required",
+            )
+        if request.method not in _SAFE:
+            _check_same_site()
+        if self._password is not None and request.endpoint not in _OPEN and not self._knows_password():
+            raise UnauthorizedError("Log in first: this server has a password.")
+
+    def log_in(self) -> Response:
+        """Sets the cookie for whoever sends the password. Raises `UnauthorizedError`."""
+        given = read_body(LogIn).password
+        if self._password is not None and not self._is_password(given):
+            raise UnauthorizedError("That is not the password.", code="wrong_password")
+        response = jsonify({"loggedIn": True})
+        if self._password is not None:
+            response.set_cookie(
+                COOKIE,
+                self._signer.dumps("in"),
+                max_age=COOKIE_SECONDS,
+                httponly=True,
+                samesite="Lax",
+                secure=request.is_secure or "https" in request.headers.get("X-Forwarded-Proto", ""),
+            )
+        return response
+
+    def _knows_password(self) -> bool:
+        scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_password(given.strip()):
+            return True
+        try:
+            self._signer.loads(request.cookies.get(COOKIE, ""), max_age=COOKIE_SECONDS)
+        except BadSignature:
+            return False
+        return True
+
+    def _is_password(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(errors="replace"), (self._password or "").encode())
+
+
+def _is_from_here() -> bool:
+    name = re.sub(r":[0-9]*$", "", request.headers.get("Host", "")).lower()
+    # A proxy on this machine that says it speaks for somebody elsewhere is believed.
+    spoken_for = [each.strip() for each in request.headers.get("X-Forwarded-For", "").split(",") if each.strip()]
+    return name in _HERE and all(_is_loopback(each) for each in [request.remote_addr or "", *spoken_for])
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return False
+    mapped = getattr(parsed, "ipv4_mapped", None)
+    return (mapped or parsed).is_loopback
+
+
+def _check_same_site() -> None:
+    # Sec-Fetch-Site: W3C Fetch Metadata; `none` is a person's own doing, such as a bookmark.
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    origin = request.headers.get("Origin")
+    if site in {"cross-site", "same-site"} or (origin is not None and not _is_own(origin)):
+        raise ForbiddenError("A page of another site may not do this here.", code="foreign_origin")
+
+
+def _is_own(origin: str) -> bool:
+    try:
+        parts = urlsplit(origin)
+        return parts.scheme in {"http", "https"} and parts.netloc.lower() == request.headers.get("Host", "").lower()
+    except ValueError:
+        return False

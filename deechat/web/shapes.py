@@ -1,0 +1,61 @@
+"""Values as the contract's JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deechat.runs import RunView
+from deechat.store import Message, Thread, Workspace
+
+Json = dict[str, Any]
+
+
+def workspace_json(workspace: Workspace) -> Json:
+    return {
+        "id": workspace.id,
+        "slug": workspace.slug,
+        "name": workspace.name,
+        "systemPrompt": workspace.system_prompt,
+        "model": workspace.model,
+        "mode": workspace.mode,
+        "temperature": workspace.temperature,
+        "tools": workspace.tools,
+    }
+
+
+def thread_json(thread: Thread) -> Json:
+    return {
+        "id": thread.id,
+        "slug": thread.slug,
+        "name": thread.name,
+        "createdAt": thread.created_at,
+        "updatedAt": thread.updated_at,
+    }
+
+
+def message_json(message: Message) -> Json:
+    shape: Json = {
+        "role": message.role,
+        "content": message.content,
+        "chatId": message.id,
+        "parentId": message.parent_id,
+        "sentAt": message.sent_at,
+    }
+    if message.role == "assistant":
+        shape |= {"type": "chat", "run": message.run_id, **message.details}
+    return shape
+
+
+def run_json(view: RunView) -> Json:
+    record = view.record
+    return {
+        "id": record.id,
+        "status": view.status,
+        "reason": record.reason,
+        "thread": {"workspace": view.workspace.slug, "slug": view.thread.slug, "name": view.thread.name},
+        "model": record.model,
+        "startedAt": record.started_at,
+        "endedAt": record.ended_at,
+        "pending": [],
+        "lastEventId": view.last_seq,
+    }

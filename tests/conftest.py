@@ -1,0 +1,104 @@
+"""Fixtures: real servers, a scripted model server, and clients that check every run they saw when the test is over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from client import Client
+from model_server import ModelServer
+from server import Server
+
+_servers: list[Server] = []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Adds the logs of all servers to the report of a test that failed."""
+    report = yield
+    if report.failed:
+        for server in _servers:
+            report.sections.append((f"log of the server on port {server.port}", server.log))
+    return report
+
+
+def _run(folder: Path, **settings: str) -> Iterator[Server]:
+    server = Server(folder, **settings)
+    _servers.append(server)
+    try:
+        yield server.start()
+    finally:
+        server.kill()
+        _servers.remove(server)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that answers by itself, shared by the tests of a module."""
+    yield from _run(tmp_path_factory.mktemp("server"))
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    """A client of the shared server, in a thread of its own."""
+    client = Client(server).new_thread()
+    yield client
+    client.check_all()
+
+
+@pytest.fixture(scope="module")
+def shared_model() -> Iterator[ModelServer]:
+    with ModelServer() as model:
+        yield model
+
+
+@pytest.fixture(scope="module")
+def agent_server(shared_model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that asks the module's model server."""
+    settings = model_settings(shared_model)
+    yield from _run(tmp_path_factory.mktemp("agent"), **settings)
+
+
+@pytest.fixture
+def model(shared_model: ModelServer) -> ModelServer:
+    """The module's model server, with nothing in its script and memory."""
+    shared_model._script.clear()
+    shared_model.requests.clear()
+    shared_model.answer = None
+    return shared_model
+
+
+@pytest.fixture
+def agent(agent_server: Server, model: ModelServer) -> Iterator[Client]:
+    """A client of the shared server that asks `model`, in a thread of its own."""
+    client = Client(agent_server).new_thread()
+    yield client
+    client.check_all()
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers of one's own: `serve(DEECHAT_HEARTBEAT="0.2")`; with `model=`, one that asks it."""
+    started: list[Iterator[Server]] = []
+
+    def start(model: ModelServer | None = None, **settings: str) -> Server:
+        folder = tmp_path / f"server-{len(started)}"
+        folder.mkdir()
+        running = _run(folder, **(model_settings(model) if model else {}), **settings)
+        started.append(running)
+        return next(running)
+
+    yield start
+    for running in started:
+        next(running, None)
+
+
+def model_settings(model: ModelServer) -> dict[str, str]:
+    """Gives the settings of a server that asks this model server."""
+    return {
+        "DEECHAT_PROVIDER": "openai",
+        "OPENAI_BASE_URL": model.base_url,
+        "OPENAI_API_KEY": "sk-a-secret-that-nobody-may-see",
+        "DEECHAT_MODEL": "fake-1",
+    }

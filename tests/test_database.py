@@ -1,0 +1,199 @@
+"""The writer thread, its group commit and its savepoints, over real files."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from sqlite_utils import Database as Tables
+
+from deechat import schema
+from deechat.database import Database, Job
+from deechat.errors import SettingError, StorageUnavailableError
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "test.sqlite3", patience=0.6)
+    database.start()
+    database.write(lambda connection: connection.execute("CREATE TABLE note (text TEXT UNIQUE NOT NULL)"))
+    yield database
+    database.close()
+
+
+def note(text: str | None) -> Callable[[sqlite3.Connection], None]:
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute("INSERT INTO note VALUES (?)", (text,))
+
+    return work
+
+
+def notes(database: Database) -> list[str]:
+    return [row[0] for row in database.read("SELECT text FROM note ORDER BY rowid")]
+
+
+def test_a_write_is_on_disk_when_it_returns(database: Database) -> None:
+    database.write(note("a"))
+    other = sqlite3.connect(database.path)
+    assert other.execute("SELECT text FROM note").fetchall() == [("a",)]
+    other.close()
+
+
+def test_what_gathered_is_one_commit(database: Database) -> None:
+    batches = []
+    report = database._report
+    database._report = lambda batch, outcomes: (batches.append(len(batch)), report(batch, outcomes))  # type: ignore[method-assign,func-returns-value]
+    jobs = [database.submit(Job(note(str(number)))) for number in range(100)]
+    gevent.joinall([gevent.spawn(job.outcome.get) for job in jobs])
+    assert batches == [100]
+    assert notes(database) == [str(number) for number in range(100)]
+
+
+def test_a_bad_row_takes_no_other_with_it(database: Database) -> None:
+    jobs = [database.submit(Job(note(text))) for text in ("a", "a", None, "b")]
+    assert jobs[0].outcome.get() is None
+    for job in jobs[1:3]:
+        with pytest.raises(sqlite3.IntegrityError):
+            job.outcome.get()
+    assert jobs[3].outcome.get() is None
+    assert notes(database) == ["a", "b"]
+
+
+def test_a_reader_cannot_write(database: Database) -> None:
+    with pytest.raises(sqlite3.OperationalError):
+        database.read("INSERT INTO note VALUES ('x')")
+
+
+class Kept(Job[None]):
+    lasting = True
+
+
+def test_a_lock_that_goes_away_in_time_only_delays(database: Database) -> None:
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    job = database.submit(Job(note("late")))
+    gevent.sleep(0.2)
+    assert not job.outcome.ready()
+    other.execute("ROLLBACK")
+    other.close()
+    job.outcome.get()
+    assert notes(database) == ["late"]
+
+
+def test_a_lock_that_stays_gives_back_what_cannot_wait_and_keeps_the_rest(database: Database) -> None:
+    changes: list[bool] = []
+    database.on_change = changes.append
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waiting, kept = database.submit(Job(note("given back"))), database.submit(Kept(note("kept")))
+    with pytest.raises(StorageUnavailableError):
+        waiting.outcome.get()
+    assert changes == [False]
+    with pytest.raises(StorageUnavailableError):
+        database.write(note("refused at once"))
+    assert notes(database) == []
+    other.execute("ROLLBACK")
+    other.close()
+    kept.outcome.get()
+    assert changes == [False, True]
+    assert notes(database) == ["kept"]
+    database.write(note("works again"))
+
+
+def test_it_notices_that_writing_works_again_although_nobody_writes(database: Database) -> None:
+    changes: list[bool] = []
+    database.on_change = changes.append
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StorageUnavailableError):
+        database.write(note("x"))
+    other.execute("ROLLBACK")
+    other.close()
+    with gevent.Timeout(20):
+        while changes != [False, True]:
+            gevent.sleep(0.02)
+
+
+def test_a_new_file_is_readable_by_its_owner_alone(database: Database) -> None:
+    assert database.path.stat().st_mode & 0o777 == 0o600
+
+
+# -- migrations --------------------------------------------------------------------------------------------------------
+
+
+def test_a_database_of_a_newer_version_stops_the_start_and_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "test.sqlite3"
+    database = Database(path)
+    database.start()
+    database.write(
+        lambda connection: connection.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('deechat', 'm999_future', '')"
+        )
+    )
+    database.close()
+    before = path.read_bytes()
+    with pytest.raises(SettingError, match=r"newer version of DeeChat .*m999_future"):
+        Database(path).start()
+    assert path.read_bytes() == before
+
+
+def test_a_copy_is_kept_beside_before_the_tables_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "test.sqlite3"
+    database = Database(path)
+    database.start()
+    database.close()
+    assert list(tmp_path.glob("*.before-*")) == []
+    later = schema.Migrations("deechat")
+    for known in schema.migrations.pending(Tables(memory=True)):
+        later(name=known.name)(known.fn)
+
+    @later(name="m999_note")
+    def note_table(tables: Tables) -> None:
+        tables.execute("CREATE TABLE note (text TEXT)")
+
+    monkeypatch.setattr(schema, "migrations", later)
+    database = Database(path)
+    database.start()
+    assert database.read("SELECT * FROM note") == []
+    database.close()
+    (copy,) = tmp_path.glob("*.before-*")
+    assert copy.name == "test.sqlite3.before-m999_note"
+    kept = sqlite3.connect(copy)
+    assert kept.execute("SELECT slug FROM workspace").fetchall() == [("default",)]
+    with pytest.raises(sqlite3.OperationalError):
+        kept.execute("SELECT * FROM note")
+    kept.close()
+
+
+def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "test.sqlite3"
+    database = Database(path)
+    database.start()
+    database.close()
+    broken = schema.Migrations("deechat")
+    for known in schema.migrations.pending(Tables(memory=True)):
+        broken(name=known.name)(known.fn)
+
+    @broken(name="m999_broken")
+    def half(tables: Tables) -> None:
+        tables.execute("CREATE TABLE half (text TEXT)")
+        tables.execute("CREATE TABEL oops")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(schema, "migrations", broken)
+        with pytest.raises(SettingError, match="cannot be opened"):
+            Database(path).start()
+    database = Database(path)
+    database.start()
+    assert database.read("SELECT name FROM sqlite_master WHERE name = 'half'") == []
+    database.close()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "test.sqlite3"
+    path.write_bytes(b"not a database" * 1000)
+    with pytest.raises(SettingError, match=str(path)):
+        Database(path).start()

@@ -1,0 +1,83 @@
+"""The data folder: one holder at a time, files that only their owner reads."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deechat.errors import SettingError
+from deechat.folder import DataFolder
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_it_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path / "a" / "data")
+    folder.hold()
+    assert mode(folder.path) == 0o700
+    folder.release()
+
+
+def test_one_at_a_time_holds_it_and_the_second_leaves_with_words(tmp_path: Path) -> None:
+    first, second = DataFolder(tmp_path), DataFolder(tmp_path)
+    first.hold()
+    with pytest.raises(SettingError, match="in use by another DeeChat"):
+        second.hold(patience=0.2)
+    first.release()
+    second.hold(patience=0)
+    second.release()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingError, match="cannot be used"):
+        DataFolder(tmp_path / "file" / "data").hold()
+
+
+def test_the_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    secret = folder.secret()
+    assert len(secret) == 32
+    assert DataFolder(tmp_path).secret() == secret
+    assert mode(tmp_path / "secret") == 0o600
+    assert not (tmp_path / "secret.new").exists()
+
+
+def test_a_half_written_secret_is_made_anew_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("")
+    assert len(DataFolder(tmp_path).secret()) == 32
+    (tmp_path / "secret").write_text("not hex")
+    with pytest.raises(SettingError, match="damaged"):
+        DataFolder(tmp_path).secret()
+
+
+HOLDER = """
+import sys
+from pathlib import Path
+from deechat.folder import DataFolder
+folder = DataFolder(Path(sys.argv[1]))
+folder.hold()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_lock_is_let_go_of_when_its_process_dies(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        with pytest.raises(SettingError):
+            DataFolder(tmp_path).hold(patience=0)
+        holder.kill()
+    folder = DataFolder(tmp_path)
+    folder.hold(patience=0)
+    folder.release()

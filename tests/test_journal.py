@@ -1,0 +1,198 @@
+"""The log: what is committed is shown, what is not is not, and a follower misses nothing wherever it begins."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+from deechat.database import Database
+from deechat.errors import NotFoundError, StorageUnavailableError
+from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
+from deechat.journal import PAGE, Journal, Log, RunRecord
+from deechat.store import Message, Store, Thread, inserting
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(tmp_path / "test.sqlite3", patience=0.5)
+    database.start()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def thread(database: Database) -> Thread:
+    store = Store(database)
+    return store.new_thread(store.workspace("default"), None)
+
+
+@pytest.fixture
+def journal(database: Database) -> Journal:
+    return Journal(database)
+
+
+def start(journal: Journal, thread: Thread, run_id: str = "r") -> Log:
+    record = RunRecord(run_id, thread.id, f"{run_id}-message", f"{run_id}-prompt", None, None, "m", "en", 1.0)
+    return journal.open(record, [RunStarted(run_id, record.message_id, "w", "t", None, "m")])
+
+
+def texts(entries: list[Entry]) -> list[str]:
+    return [entry.event.text for entry in entries if isinstance(entry.event, TextChunk)]
+
+
+def everything(journal: Journal, run_id: str = "r", after: int = 0) -> list[Entry]:
+    return [entry for batch in journal.follow(run_id, after, 5.0) for entry in batch]
+
+
+def on_disk(database: Database, run_id: str = "r") -> int:
+    other = sqlite3.connect(database.path)
+    try:
+        return int(other.execute("SELECT count(*) FROM event WHERE run_id = ?", (run_id,)).fetchone()[0])
+    finally:
+        other.close()
+
+
+def test_nobody_sees_an_entry_before_it_is_on_disk(journal: Journal, database: Database, thread: Thread) -> None:
+    log = start(journal, thread)
+    seen: list[int] = []
+
+    def watch() -> None:
+        for batch in journal.follow("r", 0, 5.0):
+            for entry in batch:
+                assert on_disk(database) >= entry.seq
+                seen.append(entry.seq)
+
+    watcher = gevent.spawn(watch)
+    for number in range(50):
+        journal.append(log, TextChunk(str(number)))
+        if number % 7 == 0:
+            gevent.sleep(0)
+    assert log.committed < len(log.entries)
+    journal.append(log, RunStopped())
+    watcher.join(10)
+    assert watcher.successful()
+    assert seen == list(range(1, 53))
+
+
+def test_a_follower_may_begin_anywhere_at_any_time_and_misses_nothing(journal: Journal, thread: Thread) -> None:
+    log = start(journal, thread)
+    followers = []
+    for number in range(20):
+        journal.append(log, TextChunk(str(number)))
+        followers.append((number, gevent.spawn(everything, journal, "r", number)))
+        gevent.sleep(0.001)
+    journal.append(log, RunStopped())
+    gevent.joinall([follower for _, follower in followers], timeout=10)
+    for after, follower in followers:
+        assert [entry.seq for entry in follower.get()] == list(range(after + 1, 23))
+
+
+def test_memory_and_disk_show_the_same(journal: Journal, thread: Thread) -> None:
+    log = start(journal, thread)
+    for number in range(3 * PAGE):
+        journal.append(log, TextChunk(str(number)))
+    live = gevent.spawn(everything, journal)
+    gevent.sleep(0)
+    journal.append(log, RunStopped())
+    from_memory = live.get(timeout=10)
+    assert everything(journal) == from_memory
+    assert len(from_memory) == 3 * PAGE + 2
+
+
+def test_silence_is_told_and_is_no_end(journal: Journal, thread: Thread) -> None:
+    log = start(journal, thread)
+    follower = journal.follow("r", 1, 0.01)
+    assert [next(follower), next(follower)] == [[], []]
+    journal.append(log, TextChunk("Hi"))
+    assert texts(next(follower)) == ["Hi"]
+    follower.close()
+
+
+def test_an_ending_is_in_the_runs_row_with_the_message_it_made(
+    journal: Journal, database: Database, thread: Thread
+) -> None:
+    ended: list[str] = []
+    journal.on_end = ended.append
+    log = start(journal, thread)
+    message = Message("r-message", thread.id, None, "assistant", "Hi", 2.0)
+    entry = journal.append(log, RunStopped(), inserting(message))
+    assert journal.run("r").reason is None
+    journal.wait_committed(log, entry.seq)
+    assert (journal.run("r").reason, journal.run("r").ended_at) == ("stopped", entry.at)
+    assert [each.id for each in Store(database).messages(thread)] == ["r-message"]
+    assert ended == ["r"]
+    assert journal.unfinished() == []
+
+
+def test_a_run_is_stored_whole_or_not_at_all(journal: Journal, database: Database, thread: Thread) -> None:
+    gone = Thread("nowhere", thread.workspace_id, "x", None, 0.0, 0.0)
+    with pytest.raises(NotFoundError):
+        start(journal, gone)
+    assert on_disk(database) == 0
+    with pytest.raises(NotFoundError):
+        journal.run("r")
+
+
+def test_followers_of_a_suspended_log_are_let_go_without_an_ending(journal: Journal, thread: Thread) -> None:
+    log = start(journal, thread)
+    follower = gevent.spawn(everything, journal)
+    gevent.sleep(0)
+    journal.suspend(log)
+    assert [entry.seq for entry in follower.get(timeout=5)] == [1]
+    entry = journal.append(log, TextChunk("kept"))
+    with pytest.raises(StorageUnavailableError):
+        journal.wait_committed(log, entry.seq)
+    journal.unsuspend(log)
+    journal.append(log, RunStopped())
+    assert texts(everything(journal)) == ["kept"]
+
+
+def test_a_closing_process_lets_followers_go(journal: Journal, thread: Thread) -> None:
+    start(journal, thread)
+    follower = gevent.spawn(everything, journal)
+    gevent.sleep(0)
+    journal.close()
+    assert len(follower.get(timeout=5)) == 1
+
+
+def test_a_run_whose_thread_was_deleted_ends_for_its_followers(
+    journal: Journal, database: Database, thread: Thread
+) -> None:
+    ended: list[str] = []
+    journal.on_end = ended.append
+    log = start(journal, thread)
+    follower = gevent.spawn(everything, journal)
+    gevent.sleep(0)
+    Store(database).delete_thread(thread)
+    journal.append(log, TextChunk("too late"))
+    assert len(follower.get(timeout=5)) == 1
+    assert ended == ["r"]
+
+
+def test_a_runaway_waits_for_the_writer(journal: Journal, database: Database, thread: Thread) -> None:
+    log = start(journal, thread)
+    for _ in range(11):
+        journal.append(log, TextChunk("x" * 100_000))
+    assert log.uncommitted_bytes > 1_000_000
+    journal.wait_for_room(log)
+    assert log.uncommitted_bytes == 0
+    assert on_disk(database) == 12
+
+
+def test_what_cannot_be_encoded_is_told_at_once_and_leaves_the_log_as_it_was(journal: Journal, thread: Thread) -> None:
+    log = start(journal, thread)
+    with pytest.raises(UnicodeEncodeError):
+        journal.append(log, TextChunk("\ud83d"))
+    journal.append(log, RunStopped())
+    assert [entry.seq for entry in everything(journal)] == [1, 2]
+
+
+def test_rows_hold_what_events_encode_to(journal: Journal, database: Database, thread: Thread) -> None:
+    log = start(journal, thread)
+    entry = journal.append(log, TextChunk("Hi"))
+    journal.wait_committed(log, entry.seq)
+    assert database.read_one("SELECT body FROM event WHERE seq = 2") == (encode(TextChunk("Hi")),)

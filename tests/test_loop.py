@@ -1,0 +1,299 @@
+"""The agent's loop over the scripted provider: what it asks, what it runs, and that its state is nothing but its log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from deechat.agents import loop
+from deechat.agents.handler import AgentHandler
+from deechat.agents.providers.base import (
+    AssistantMessage,
+    Notice,
+    Reasoning,
+    Scripted,
+    Text,
+    ToolMessage,
+    Turn,
+    UserMessage,
+)
+from deechat.agents.state import RunState, fold
+from deechat.agents.tools.base import ToolError, make_tool
+from deechat.errors import Cancelled, ModelError
+from deechat.events import (
+    AnyEvent,
+    Entry,
+    RunStarted,
+    Status,
+    Steered,
+    StepFinished,
+    StepStarted,
+    TextChunk,
+    ToolCall,
+    ToolCallInvocation,
+    ToolCallResult,
+    Usage,
+)
+
+
+def double(number: int) -> str:
+    """Doubles a number.
+
+    number: what to double
+    """
+    if number == 13:
+        raise ToolError("13 is not doubled here.")
+    if number == 666:
+        raise ZeroDivisionError
+    return str(number * 2)
+
+
+DOUBLE = make_tool(double, repeatable=True, policy="allow")
+
+
+class InOrder:
+    """A crew that runs each tool when its result is asked for, last started first: an order no model wrote."""
+
+    def __init__(self) -> None:
+        self._works: list[Callable[[], ToolCallResult]] = []
+
+    def start(self, work: Callable[[], ToolCallResult]) -> None:
+        self._works.append(work)
+
+    def results(self) -> Iterator[ToolCallResult]:
+        while self._works:
+            yield self._works.pop()()
+
+
+def call(arguments: str, name: str = "double") -> ToolCall:
+    return ToolCall("", name, arguments)
+
+
+def calls(*each: ToolCall) -> Turn:
+    return Turn("tool_calls", each)
+
+
+def drive(handler: AgentHandler, state: RunState | None = None) -> tuple[list[AnyEvent], RunState]:
+    """Drives the loop as a runner does, and checks that folding its log again gives the same state."""
+    entries = [Entry(1, 0.0, RunStarted("r", "i", "w", "t", None, "m"))]
+    if state is None:
+        state = fold(entries)
+    else:
+        entries = []
+    for event in loop.run(handler, state, InOrder()):
+        entry = Entry(state.last_seq + 1, time.time(), event)
+        state.apply(entry)
+        entries.append(entry)
+    if entries and entries[0].seq == 1:
+        assert fold(entries) == state
+    return [entry.event for entry in entries], state
+
+
+def handler(provider: Scripted, **options: object) -> AgentHandler:
+    return AgentHandler(provider=provider, prompt="Go", tools={"double": DOUBLE}, **options)  # type: ignore[arg-type]
+
+
+def kinds(events: list[AnyEvent]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+def test_an_answer_without_tools_is_one_step() -> None:
+    events, state = drive(handler(Scripted([Reasoning("Hm"), Text("Hi"), Text("!"), Turn("stop", usage=Usage(3, 2))])))
+    assert kinds(events) == [
+        "RunStarted",
+        "StepStarted",
+        "ReasoningChunk",
+        "TextChunk",
+        "TextChunk",
+        "StepFinished",
+        "TextClosed",
+        "RunCompleted",
+    ]
+    assert state.status == "ended"
+    assert state.transcript() == [AssistantMessage("Hi!")]
+
+
+def test_results_reach_the_model_in_its_own_order_whatever_order_they_came_in() -> None:
+    provider = Scripted(
+        [calls(call('{"number": 1}'), call('{"number": 2}'), call('{"number": 3}'))], [Text("Done"), Turn("stop")]
+    )
+    events, _ = drive(handler(provider))
+    came = [event.content for event in events if isinstance(event, ToolCallResult)]
+    assert came == ["6", "4", "2"]
+    assert [m.content for m in provider.asked[1].messages if isinstance(m, ToolMessage)] == ["2", "4", "6"]
+
+
+def test_every_call_has_an_id_of_ours_that_every_model_server_takes() -> None:
+    provider = Scripted([calls(*[call('{"number": 1}')] * 5)], [Turn("stop")])
+    _, state = drive(handler(provider))
+    assert len(state.calls) == 5
+    assert all(len(each) == 9 and each.isalnum() for each in state.calls)
+
+
+def test_a_call_that_cannot_start_is_a_result_alone_and_the_others_run() -> None:
+    provider = Scripted(
+        [calls(call("not json"), call('{"number": "x"}'), call("{}", "nothing"), call('{"number": 4}'))],
+        [Turn("stop")],
+    )
+    events, _ = drive(handler(provider))
+    assert len([event for event in events if isinstance(event, ToolCallInvocation)]) == 1
+    results = {event.content: event.is_error for event in events if isinstance(event, ToolCallResult)}
+    assert list(results.values()) == [True, True, True, False]
+    assert "There is no tool 'nothing'" in list(results)[2]
+
+
+def test_a_tool_that_fails_gives_the_model_words_and_no_traceback() -> None:
+    provider = Scripted([calls(call('{"number": 13}'), call('{"number": 666}'))], [Turn("stop")])
+    events, _ = drive(handler(provider))
+    results = [event for event in events if isinstance(event, ToolCallResult)]
+    assert [(each.content, each.is_error) for each in results] == [
+        ("The tool failed: ZeroDivisionError.", True),
+        ("13 is not doubled here.", True),
+    ]
+
+
+def test_a_tool_that_is_denied_is_neither_offered_nor_run() -> None:
+    provider = Scripted([calls(call('{"number": 4}'))], [Turn("stop")])
+    events, _ = drive(handler(provider, policies={"double": "deny"}))
+    assert provider.asked[0].tools == []
+    assert "ToolCallInvocation" not in kinds(events)
+
+
+def test_after_the_last_round_the_answer_is_asked_for_without_tools() -> None:
+    rounds = [[calls(call(f'{{"number": {number}}}'))] for number in range(3)]
+    provider = Scripted(*rounds, [Text("So"), calls(call('{"number": 9}'))])
+    events, _ = drive(handler(provider, max_tool_rounds=3))
+    assert [question.tool_choice for question in provider.asked] == ["auto", "auto", "auto", "none"]
+    assert kinds(events)[-2:] == ["TextClosed", "RunCompleted"]
+    assert [event.code for event in events if isinstance(event, Status)][-1] == "tool_rounds_used_up"
+
+
+def test_the_same_call_three_times_in_a_row_ends_the_rounds() -> None:
+    same = [calls(call('{"number": 1}'))]
+    provider = Scripted(same, same, same, [Text("Fine"), Turn("stop")])
+    events, _ = drive(handler(provider))
+    assert [question.tool_choice for question in provider.asked] == ["auto", "auto", "auto", "none"]
+    assert "tool_call_repeated" in [event.code for event in events if isinstance(event, Status)]
+
+
+def test_the_same_call_with_another_in_between_goes_on() -> None:
+    one, other = [calls(call('{"number": 1}'))], [calls(call('{"number": 2}'))]
+    provider = Scripted(one, one, other, one, [Turn("stop")])
+    drive(handler(provider))
+    assert {question.tool_choice for question in provider.asked} == {"auto"}
+
+
+def test_a_later_steps_text_is_set_apart_from_what_stood_before() -> None:
+    provider = Scripted([Text("Look:"), calls(call('{"number": 1}'))], [Text("It"), Text(" is 2."), Turn("stop")])
+    events, _ = drive(handler(provider))
+    assert "".join(event.text for event in events if isinstance(event, TextChunk)) == "Look:\n\nIt is 2."
+
+
+def test_a_notice_becomes_a_status_in_the_runs_language() -> None:
+    provider = Scripted([Notice("tools_refused", {"model": "m"}), Text("Hi"), Turn("stop")])
+    events, _ = drive(handler(provider, language="zh"))
+    (status,) = [event for event in events if isinstance(event, Status)]
+    assert (status.code, status.params) == ("tools_refused", {"model": "m"})
+    assert "不支持工具" in status.text
+
+
+def test_a_provider_that_ends_without_a_turn_is_a_protocol_error() -> None:
+    with pytest.raises(ModelError) as caught:
+        drive(handler(Scripted([Text("half")])))
+    assert caught.value.code == "model_protocol"
+
+
+def test_more_than_a_megabyte_of_answer_is_too_long() -> None:
+    with pytest.raises(ModelError) as caught:
+        drive(handler(Scripted([Text("x" * 600_000), Text("x" * 600_000), Turn("stop")])))
+    assert caught.value.code == "answer_too_long"
+
+
+def test_a_long_result_is_cut_with_a_note() -> None:
+    def long() -> str:
+        """Says much."""
+        return "é" * 20_000
+
+    provider = Scripted([calls(call("{}", "long"))], [Turn("stop")])
+    agent = AgentHandler(provider=provider, prompt="Go", tools={"long": make_tool(long, policy="allow")})
+    events, _ = drive(agent)
+    (result,) = [event for event in events if isinstance(event, ToolCallResult)]
+    assert len(result.content.encode()) <= 16_000
+    assert result.content.endswith("… cut: 40000 bytes in all")
+
+
+def test_a_cancel_reaches_the_provider_wherever_the_loop_stands() -> None:
+    seen: list[BaseException] = []
+
+    class Watching(Scripted):
+        def ask(self, question):  # type: ignore[no-untyped-def]
+            try:
+                yield from super().ask(question)
+            except Cancelled as stop:
+                stop.upstream_closed_ms = 7
+                seen.append(stop)
+                raise
+
+    events = loop.run(handler(Watching([Text("a"), Text("b"), Turn("stop")])), fold([]), InOrder())
+    state = RunState()
+    for event in events:
+        if isinstance(event, TextChunk):
+            break
+        state.apply(Entry(state.last_seq + 1, 0.0, event))
+    stop = Cancelled()
+    with pytest.raises(Cancelled):
+        events.throw(stop)
+    assert seen == [stop]
+
+
+def test_side_effects_come_after_an_event_that_is_committed_first() -> None:
+    order: list[str] = []
+
+    def note() -> str:
+        """Notes that it ran."""
+        order.append("tool ran")
+        return "ok"
+
+    class Noting(Scripted):
+        def ask(self, question):  # type: ignore[no-untyped-def]
+            order.append("model asked")
+            return super().ask(question)
+
+    provider = Noting([calls(call("{}", "note"))], [Turn("stop")])
+    agent = AgentHandler(provider=provider, prompt="Go", tools={"note": make_tool(note, policy="allow")})
+    state = RunState()
+    for event in loop.run(agent, state, InOrder()):
+        if event.commit_first:
+            order.append(type(event).__name__)
+        state.apply(Entry(state.last_seq + 1, 0.0, event))
+    assert order == ["StepStarted", "model asked", "ToolCallInvocation", "tool ran", "StepStarted", "model asked"]
+
+
+def test_the_loop_goes_on_from_any_folded_log() -> None:
+    provider = Scripted([Text("One"), calls(call('{"number": 1}'), call('{"number": 2}'))], [Text("Two"), Turn("stop")])
+    whole, _ = drive(handler(provider))
+    results = [number for number, event in enumerate(whole) if isinstance(event, ToolCallResult)]
+    # Entered again after the results, as another process would: the model is asked next, with both results.
+    again = Scripted([Text("Two"), Turn("stop")])
+    head = [Entry(number, 0.0, event) for number, event in enumerate(whole[: results[-1] + 1], start=1)]
+    events, state = drive(handler(again), fold(head))
+    assert kinds(events) == ["StepStarted", "TextChunk", "StepFinished", "TextClosed", "RunCompleted"]
+    assert state.transcript()[-1] == AssistantMessage("Two")
+    assert again.asked[0].messages == provider.asked[1].messages
+
+
+def test_a_message_that_joins_the_run_is_read_before_the_next_step_and_never_ends_it_unread() -> None:
+    log = [
+        RunStarted("r", "i", "w", "t", None, "m"),
+        StepStarted(1),
+        TextChunk("Half"),
+        Steered("Shorter, please"),
+        StepFinished(1, "stop", Usage(1, 1)),
+    ]
+    provider = Scripted([Text("Short."), Turn("stop")])
+    _, state = drive(handler(provider), fold([Entry(seq, 0.0, event) for seq, event in enumerate(log, start=1)]))
+    assert provider.asked[0].messages[-2:] == [AssistantMessage("Half"), UserMessage("Shorter, please")]
+    assert state.steered == ["Shorter, please"]
+    assert state.unread == []

@@ -1,0 +1,175 @@
+"""Runs in one process: a stop in the middle of a tool, a tool that fails to leave, what a restart makes of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+
+from deechat.agents.providers.base import Provider, Scripted, Text, Turn
+from deechat.agents.tools.base import Tool, make_tool
+from deechat.database import Database
+from deechat.errors import BusyError, ConflictError
+from deechat.events import AnyEvent, RunFailed, RunStopped, ToolCall, ToolCallResult
+from deechat.journal import Journal
+from deechat.runs import Prompt, Runs, name_from
+from deechat.store import Store, Thread, Workspace
+
+SLOW = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 60}'), ToolCall("", "slow", '{"seconds": 0}')))
+
+
+class House:
+    """A store, a journal and runs over one file, as the application wires them."""
+
+    def __init__(self, path: Path, provider: Provider, tools: tuple[Tool, ...] = (), **options: int) -> None:
+        self.database = Database(path)
+        self.database.start()
+        self.store = Store(self.database)
+        self.journal = Journal(self.database)
+        limits = {"max_runs": 10, "max_tool_rounds": 10, **options}
+        self.runs = Runs(
+            journal=self.journal,
+            store=self.store,
+            choose=lambda: provider,
+            tools={tool.name: tool for tool in tools},
+            **limits,
+        )
+
+    @property
+    def workspace(self) -> Workspace:
+        return self.store.workspace("default")
+
+    def thread(self) -> Thread:
+        return self.store.new_thread(self.workspace, None)
+
+    def start(self, thread: Thread, message: str = "Go") -> str:
+        return self.runs.start(self.workspace, thread, Prompt(message)).id
+
+    def events(self, run_id: str) -> list[AnyEvent]:
+        return [entry.event for batch in self.runs.follow(run_id, 0, 10.0) for entry in batch]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    houses: list[House] = []
+
+    def build(provider: Provider, *tools: Tool, **options: int) -> House:
+        houses.append(House(tmp_path / "test.sqlite3", provider, tools, **options))
+        return houses[-1]
+
+    yield build
+    for each in houses:
+        each.database.close()
+
+
+left: list[str] = []
+
+
+def slow(seconds: float) -> str:
+    """Takes its time.
+
+    seconds: how long
+    """
+    try:
+        gevent.sleep(seconds)
+    finally:
+        left.append(f"after {seconds}")
+    return "done"
+
+
+def wait_until(claim: Callable[[], bool]) -> None:
+    with gevent.Timeout(10):
+        while not claim():
+            gevent.sleep(0.005)
+
+
+def test_a_stop_in_the_middle_of_a_tool_cancels_it_and_records_that(house: Callable[..., House]) -> None:
+    left.clear()
+    home = house(Scripted([Text("Wait."), SLOW]), make_tool(slow, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: left == ["after 0.0"])
+    stops = [gevent.spawn(home.runs.stop, run) for _ in range(2)]
+    assert sorted(stop.get(timeout=10) for stop in stops) == [False, True]
+    assert left == ["after 0.0", "after 60.0"], "the tool's greenlet was left running"
+    events = home.events(run)
+    results = [(event.content, event.is_error) for event in events if isinstance(event, ToolCallResult)]
+    assert results == [("done", False), ("Cancelled before it was done.", True)]
+    assert isinstance(events[-1], RunStopped)
+    answer = home.store.messages(thread)[-1]
+    assert answer.content == "Wait."
+    assert [each["content"] for each in answer.details["toolCalls"]] == ["Cancelled before it was done.", "done"]
+
+
+def test_after_that_stop_the_next_turn_is_valid(house: Callable[..., House]) -> None:
+    provider = Scripted([SLOW], [Text("Then."), Turn("stop")])
+    home = house(provider, make_tool(slow, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(home.journal.entries(run)) >= 7)
+    home.runs.stop(run)
+    home.events(home.start(thread, "And now?"))
+    roles = [type(message).__name__ for message in provider.asked[-1].messages]
+    assert roles == ["SystemMessage", "UserMessage", "AssistantMessage", "ToolMessage", "ToolMessage", "UserMessage"]
+
+
+def test_a_mistake_in_the_program_ends_the_run_with_a_number_and_no_secret(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("So"), RuntimeError("sk-secret")]))
+    ending = home.events(home.start(home.thread()))[-1]
+    assert isinstance(ending, RunFailed)
+    assert ending.code == "internal_error"
+    assert "sk-secret" not in ending.message
+
+
+def test_one_run_a_thread_and_so_many_in_all(house: Callable[..., House]) -> None:
+    hold = gevent.event.Event()
+    home = house(Scripted([hold.wait, Turn("stop")], [hold.wait, Turn("stop")]), max_runs=2)
+    first, second, third = home.thread(), home.thread(), home.thread()
+    run = home.start(first)
+    with pytest.raises(ConflictError) as caught:
+        home.start(first)
+    assert caught.value.details == {"runId": run}
+    home.start(second)
+    with pytest.raises(BusyError):
+        home.start(third)
+    assert home.store.messages(third) == []
+    hold.set()
+    home.events(run)
+    assert home.runs.active_in(first) is None
+
+
+def test_a_run_is_over_before_anyone_sees_its_ending(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("1"), Turn("stop")], [Text("2"), Turn("stop")]))
+    thread = home.thread()
+    for number in range(2):
+        for batch in home.runs.follow(home.start(thread, str(number)), 0, 10.0):
+            if batch[-1].event.ends:
+                assert home.runs.active_in(thread) is None
+                assert home.store.messages(thread)[-1].role == "assistant"
+
+
+def test_a_restart_ends_what_was_open_and_keeps_what_was_said(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("Half"), SLOW]), make_tool(slow, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(home.journal.entries(run)) >= 8)
+    later = house(Scripted([Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
+    later.runs.recover()
+    events = later.events(run)
+    assert isinstance(events[-1], RunFailed)
+    assert (events[-1].code, events[-1].reason) == ("interrupted", "interrupted")
+    cut = [event.content for event in events if isinstance(event, ToolCallResult) and event.is_error]
+    assert cut == ["Interrupted: the server was restarted. It may have happened."]
+    assert later.store.messages(thread)[-1].content == "Half"
+    assert later.journal.unfinished() == []
+    later.runs.recover()
+    assert later.events(run) == events
+
+
+def test_a_name_is_the_prompts_first_words() -> None:
+    assert name_from("  Hello\n there ") == "Hello there"
+    assert name_from("word " * 40) == "word word word word word word word word word …"
+    assert name_from("汉" * 100) == "汉" * 48 + " …"
+    assert len(name_from("x" * 500)) <= 50
