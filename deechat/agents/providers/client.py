@@ -1,0 +1,144 @@
+"""The SDK's client for one server, with nothing taken from the environment but the proxies of a distant one."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import ipaddress
+import ssl
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+OPENAI_URL = "https://api.openai.com/v1"
+NO_KEY = "none"  # servers that want no key take any
+MAX_IDLE = 10  # each idle connection costs every request a poll
+IDLE_SECONDS = 4.0  # servers commonly close theirs after 5, and a request must not meet that moment
+CONNECT_SECONDS = 10.0
+MAX_ERROR_BODY = 64_000
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is and what opens it: `url` holds no password, `shown` neither that nor a query."""
+
+    url: str
+    shown: str
+    authorization: str
+    secrets: tuple[str, ...]
+    is_local: bool
+
+    @classmethod
+    def of(cls, base_url: str | None, api_key: str | None) -> Address:
+        """Takes the settings apart. A user in the URL goes before the key, as HTTP's own way."""
+        key = (api_key or "").strip()
+        parts = urlsplit((base_url or OPENAI_URL).strip())
+        user, _, place = parts.netloc.rpartition("@")
+        token = base64.b64encode(unquote(user).encode()).decode()
+        return cls(
+            url=urlunsplit(parts._replace(netloc=place)),
+            shown=urlunsplit(parts._replace(netloc=place, query="", fragment="")),
+            authorization=f"Basic {token}" if user else f"Bearer {key or NO_KEY}",
+            secrets=tuple(secret for secret in (key, user, unquote(user), token, *user.split(":")) if secret),
+            is_local=_is_loopback(parts.hostname or ""),
+        )
+
+    @property
+    def is_sendable(self) -> bool:
+        """Says whether a header can carry the authorization."""
+        return self.authorization.isascii() and self.authorization.isprintable()
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Client:
+    """The SDK, loaded, and its client.
+
+    `foreign` are the errors that asking and reading may raise. `close` closes its idle connections.
+    """
+
+    def __init__(self, module: Any, address: Address, patience: float) -> None:
+        http = importlib.import_module("httpx2")  # the SDK's own, so it is loaded by now
+        self.foreign: tuple[type[Exception], ...] = (
+            module.OpenAIError,
+            http.HTTPError,
+            http.StreamError,
+            http.InvalidURL,
+            ssl.SSLError,
+        )
+        self._http = http.Client(
+            timeout=http.Timeout(patience, connect=min(patience, CONNECT_SECONDS), pool=None),
+            limits=http.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS),
+            follow_redirects=False,
+            trust_env=not address.is_local,
+            verify=_trust(address),
+            event_hooks={"response": [_bounding(http)]},
+        )
+        self._sdk = module.OpenAI(
+            base_url=address.url,
+            api_key=NO_KEY,  # the header below is what goes out, so that no key of the environment does
+            admin_api_key="",
+            organization="",
+            project="",
+            webhook_secret="",
+            default_headers={"Authorization": address.authorization},
+            max_retries=0,
+            http_client=self._http,
+        )
+        self._sdk.organization = self._sdk.project = None  # an empty one would be sent as a header
+
+    def ask(self, body: dict[str, Any]) -> Any:
+        """Asks for a streamed completion; gives a context manager of the response.
+
+        The body goes past the SDK's transformation of messages, which costs more than the rest of the request.
+        """
+        chat = self._sdk.chat.completions.with_streaming_response
+        return chat.create(model=body["model"], messages=[], stream=True, extra_body=body)
+
+    def models(self, timeout: float) -> Any:
+        """Asks for the models; gives a context manager of the response."""
+        return self._sdk.models.with_streaming_response.list(timeout=timeout)
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def _trust(address: Address) -> bool | ssl.SSLContext:
+    """Gives whom to trust: the usual authorities, which take 40 ms to load, or nobody where there is no TLS."""
+    return address.url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
+def _bounding(http: Any) -> Callable[[Any], None]:
+    """Makes the hook that bounds what is read of an error's body: the SDK would read it to its end."""
+
+    class Bounded(http.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, stream: Any) -> None:
+            self._stream = stream
+
+        def __iter__(self) -> Iterator[bytes]:
+            size = 0
+            try:
+                for data in self._stream:
+                    size += len(data)
+                    yield data
+                    if size > MAX_ERROR_BODY:
+                        return
+            except http.TransportError:
+                return  # the status counts, and what came of the words
+
+        def close(self) -> None:
+            self._stream.close()
+
+    def bound(response: Any) -> None:
+        if response.status_code >= 300:
+            response.stream = Bounded(response.stream)
+
+    return bound

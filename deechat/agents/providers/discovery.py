@@ -1,0 +1,65 @@
+"""Finding a model server on this machine. Plain sockets, which wait together with others where they are patched to."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
+
+# In the order in which they are looked at: Ollama, llama.cpp, LM Studio, vLLM.
+CANDIDATES = (11434, 8080, 1234, 8000)
+HOST = "127.0.0.1"
+
+
+def find_local_server(own_port: int, within: float = 0.3, candidates: Sequence[int] = CANDIDATES) -> str | None:
+    """Gives the base URL of the first that lists a model that can chat within so many seconds; None without one.
+
+    `own_port` is never looked at. It takes no longer than `within` for each candidate, and raises nothing.
+    """
+    for port in candidates:
+        if port != own_port and any(map(can_chat, _models(port, within))):
+            return f"http://{HOST}:{port}/v1"
+    return None
+
+
+def _models(port: int, within: float) -> list[str]:
+    until = time.monotonic() + within
+    request = f"GET /v1/models HTTP/1.1\r\nHost: {HOST}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
+    with (
+        suppress(OSError, ValueError, RecursionError, http.client.HTTPException),
+        socket.create_connection((HOST, port), timeout=within) as sock,
+        _Reader(sock, until) as reader,
+    ):
+        sock.sendall(request.encode())
+        response = http.client.HTTPResponse(reader)  # type: ignore[arg-type] # all that it wants is `makefile`
+        response.begin()
+        if response.status == 200:
+            return names_in(response.read(MAX_LISTING))
+    return []
+
+
+class _Reader(io.RawIOBase):
+    """What a socket receives until a moment, after which reading raises `TimeoutError`, however much is dripping in."""
+
+    def __init__(self, sock: socket.socket, until: float) -> None:
+        self._sock = sock
+        self._until = until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self)

@@ -1,0 +1,260 @@
+"""What went wrong outside, translated once: one table from a foreign error to ours.
+
+It reads errors of the SDK and of its HTTP library by their class names, so that neither has to be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from deechat.errors import ModelError
+
+MAX_WORDS = 500
+_CONTEXT = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum (context|prompt|model|input) length"
+    r"|(exceed\w*|larger than|longer than|too (long|large)).{0,60}\b(context|maximum number of tokens)"
+    r"|context (length|size|window|limit).{0,60}(exceed|overflow)|(prompt|input|messages?) (is|are) too long"
+    r"|reduce the length of (the|your) (messages|prompt|input)|too many (input |prompt )?tokens"
+)
+_NO_MODEL = re.compile(
+    r"model_not_found|model[^.]{0,80}(not found|not exist|unknown)|(invalid|unknown|no such) model|not a valid model"
+)
+_LIMIT = re.compile(r"rate[_ ]limit|too many requests")
+_SECRETS = re.compile(
+    r"(?<![A-Za-z])sk-[\w*.-]+|(?<=//)[^/\s@]+@|(?i:(?<=bearer )|(?<=basic ))\S+"
+    r"|(?i:(?<=api key: )|(?<=api key provided: )|(?<=api_key=))\S+"
+)
+
+
+class ModelFault(ModelError):  # noqa: N818 - an error like its base, and a fault of the server
+    """A `ModelError` and what the provider needs to decide whether to ask again.
+
+    `again`: the same request may succeed later; `why` says in a word what was wrong. `evidence` is all that the server
+    said, in lower case: it is matched, never shown.
+    """
+
+    def __init__(self, message: str, *, code: str, foreign: Foreign, again: bool = False, why: str = "") -> None:
+        super().__init__(message, code=code, retry_after=foreign.retry_after)
+        self.status_said = foreign.status
+        self.evidence = foreign.evidence
+        self.again = again
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """What is known of a foreign error, with nothing of the SDK left in it and `words` already clean.
+
+    `status` is 0 where there was no answer. `kinds` are the names of the error's class and of its bases.
+    """
+
+    kinds: frozenset[str] = frozenset()
+    status: int = 0
+    words: str = ""
+    evidence: str = ""
+    retry_after: float | None = None
+    location: str = ""
+
+    def is_a(self, *kinds: str) -> bool:
+        """Says whether the error is one of these classes."""
+        return not self.kinds.isdisjoint(kinds)
+
+
+class Row(NamedTuple):
+    """A row of the table: what `claim` holds for gets this code and these words."""
+
+    claim: Callable[[Foreign], bool]
+    code: str
+    words: str
+    again: bool = False
+
+
+def _too_long(foreign: Foreign) -> bool:
+    if foreign.status in {401, 403, 429} or foreign.kinds:
+        return False
+    return bool(_CONTEXT.search(foreign.evidence))
+
+
+def _unknown_model(foreign: Foreign) -> bool:
+    return foreign.status == 404 or (foreign.status in {400, 422} and bool(_NO_MODEL.search(foreign.evidence)))
+
+
+def _limited(foreign: Foreign) -> bool:
+    if foreign.status == 429:
+        return True
+    return not foreign.status and bool(_LIMIT.search(foreign.evidence))
+
+
+# The first row whose claim holds is the one, so the more specific stands first.
+TABLE = (
+    Row(_too_long, "context_length", "The conversation is longer than {model} can read: {words}"),
+    Row(
+        lambda foreign: foreign.status in {401, 403},
+        "model_auth",
+        "The model server at {base_url} did not accept the key ({status}). Check OPENAI_API_KEY and OPENAI_BASE_URL.",
+    ),
+    Row(
+        _unknown_model,
+        "model_not_found",
+        "The model server at {base_url} has no model {model} ({words}). Check DEECHAT_MODEL and OPENAI_BASE_URL.",
+    ),
+    Row(_limited, "model_rate_limited", "The model server takes no more requests now ({words}). {later}", again=True),
+    Row(
+        lambda foreign: 300 <= foreign.status < 400,
+        "model_protocol",
+        "The model server at {base_url} did not answer but pointed elsewhere ({where}); redirects are not followed."
+        " Check OPENAI_BASE_URL.",
+    ),
+    Row(
+        lambda foreign: foreign.status >= 500, "model_error", "The model server failed ({status}): {words}", again=True
+    ),
+    Row(lambda foreign: foreign.status > 0, "model_error", "The model server refused the request ({status}): {words}"),
+    Row(lambda foreign: not foreign.kinds, "model_error", "The model server ended its answer with an error: {words}"),
+    Row(
+        lambda foreign: foreign.is_a("ConnectError", "ConnectTimeout", "ProxyError", "SSLError"),
+        "model_unreachable",
+        "The model server at {base_url} cannot be reached ({words}). Check OPENAI_BASE_URL and that it runs.",
+        again=True,
+    ),
+    Row(
+        lambda foreign: foreign.is_a("UnsupportedProtocol", "InvalidURL", "LocalProtocolError"),
+        "model_unreachable",
+        "The model server at {base_url} cannot be asked ({words}). Check OPENAI_BASE_URL.",
+    ),
+    Row(
+        lambda foreign: foreign.is_a("TimeoutException"),
+        "model_timeout",
+        "The model server at {base_url} was silent for {waited:g} s.",
+    ),
+    Row(
+        lambda foreign: foreign.is_a("DecodingError"),
+        "model_protocol",
+        "The model server's answer cannot be used: it was compressed and cannot be unpacked ({words}).",
+    ),
+    Row(lambda foreign: bool(foreign.kinds), "model_protocol", "The model server's answer was broken off ({words})."),
+)
+
+
+def broken(what: str) -> ModelError:
+    """Gives the error of an answer that does not keep to the protocol."""
+    return ModelError(f"The model server's answer cannot be used: {what}.", code="model_protocol")
+
+
+class Faults:
+    """Translates what went wrong at one server. `secrets` never stand in what it gives."""
+
+    def __init__(self, base_url: str, secrets: Iterable[str] = ()) -> None:
+        self._base_url = base_url
+        # A key of three letters protects nothing, and cutting it out would make holes in every word.
+        self._secrets = [secret for secret in secrets if len(secret) > 3]
+
+    def of(self, exc: Exception, model: str, waited: float) -> ModelFault:
+        """Translates an exception of the SDK or of its HTTP library."""
+        response = getattr(exc, "response", None)
+        if response is None:
+            # The SDK wraps what its HTTP library says, and that is the better name.
+            cause = (exc.__cause__ if "APIConnectionError" in _kinds(exc) else None) or exc
+            return self._translated(Foreign(kinds=_kinds(cause), words=self.clean(_reason(cause))), model, waited)
+        body = getattr(exc, "body", None)
+        foreign = Foreign(
+            status=response.status_code,
+            words=self.clean(words_in(body)),
+            evidence=_evidence(body),
+            retry_after=retry_after(response.headers),
+            location=_host(response.headers.get("location", "")),
+        )
+        return self._translated(foreign, model, waited)
+
+    def said(self, error: Any, model: str) -> ModelFault:
+        """Translates an error object that came in a stream."""
+        code = error.get("code") if isinstance(error, dict) else None
+        status = 429 if code in {429, "429"} else 0
+        foreign = Foreign(status=status, words=self.clean(words_in(error)), evidence=_evidence(error))
+        fault = self._translated(foreign, model, 0)
+        fault.again = False  # something was said already
+        return fault
+
+    def clean(self, words: str) -> str:
+        """Gives words fit for a message: without secrets and control characters, in one line, cut."""
+        for secret in self._secrets:
+            words = words.replace(secret, "***")
+        words = _SECRETS.sub("***", words)
+        words = " ".join("".join(char if char.isprintable() else " " for char in words[: 10 * MAX_WORDS]).split())
+        return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
+
+    def _translated(self, foreign: Foreign, model: str, waited: float) -> ModelFault:
+        row = next(row for row in TABLE if row.claim(foreign))
+        words = row.words.format(
+            base_url=self._base_url,
+            model=model,
+            status=foreign.status,
+            words=foreign.words or "no reason given",
+            later=_later(foreign.retry_after),
+            where=foreign.location or "nowhere",
+            waited=waited,
+        )
+        why = str(foreign.status) if foreign.status else foreign.words
+        return ModelFault(words.strip(), code=row.code, foreign=foreign, again=row.again, why=why)
+
+
+def words_in(body: Any) -> str:
+    """Gives the words for a person in an error body, whichever server's habit it is; HTML gives its title."""
+    if isinstance(body, dict):
+        for key in ("error", "message", "detail", "msg"):
+            if body.get(key):
+                return words_in(body[key])
+        return json.dumps(body) if body else ""
+    if isinstance(body, list):
+        return "; ".join(words_in(item) for item in body[:5])
+    text = str(body or "")
+    if text.lstrip().startswith("<"):
+        title = re.search(r"(?is)<title[^>]*>([^<]*)", text)
+        return title[1] if title else "an HTML page"
+    return text
+
+
+def retry_after(headers: Any) -> float | None:
+    """Gives the seconds of `Retry-After`, which is a number or an HTTP date; None without a usable one."""
+    value = headers.get("retry-after", "")
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _later(seconds: float | None) -> str:
+    return "Try again in a minute." if seconds is None else f"Try again in {math.ceil(seconds)} s."
+
+
+def _host(location: str) -> str:
+    """Gives where a redirect points, without what may be secret in a URL."""
+    if not location:
+        return ""
+    try:
+        return urlsplit(location).hostname or "another page of the same host"
+    except ValueError:
+        return "no valid URL"
+
+
+def _kinds(exc: BaseException) -> frozenset[str]:
+    return frozenset(kind.__name__ for kind in type(exc).__mro__)
+
+
+def _reason(exc: BaseException) -> str:
+    return str(exc) or type(exc).__name__
+
+
+def _evidence(body: Any) -> str:
+    return json.dumps(body, ensure_ascii=False)[:20_000].lower()

@@ -1,0 +1,211 @@
+"""Any OpenAI-compatible model server, over chat completions.
+
+The SDK makes the request and names what fails; the stream is read here. Nothing here reads the environment, and the SDK
+is imported when it is first needed: it takes half a second and 37 MiB.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager, suppress
+from typing import Any
+
+from deechat.agents.providers.base import Notice, Part, Question
+from deechat.agents.providers.client import CONNECT_SECONDS, Address, Client
+from deechat.agents.providers.faults import Faults, ModelFault, broken
+from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
+from deechat.agents.providers.reads import Patience, reads
+from deechat.agents.providers.turns import Assembler
+from deechat.agents.providers.wire import Refused, body_of
+from deechat.errors import Cancelled, ModelError
+
+RETRIES = 2
+MAX_RETRY_AFTER = 30.0
+USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
+DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
+
+
+def load_sdk() -> Any:
+    """Imports the SDK and all that it would import at the first request, a twentieth of a second more."""
+    for name in ("httpcore2", "openai.resources.chat", "openai.resources.models"):
+        importlib.import_module(name)
+    return importlib.import_module("openai")
+
+
+class OpenAIProvider:
+    """A model server at `base_url`, OpenAI's own without one.
+
+    `model` is the one that is asked for when nobody chose. The timeouts are in seconds of silence. `load` gives the
+    SDK. `sleep` waits before a retry: `backoff` seconds the first time, twice that the second, a little more by chance.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        model: str | None = None,
+        first_byte_timeout: float = 300,
+        stall_timeout: float = 120,
+        load: Callable[[], Any] = load_sdk,
+        sleep: Callable[[float], object] = time.sleep,
+        backoff: float = 0.5,
+    ) -> None:
+        self._address = Address.of(base_url, api_key)
+        self._faults = Faults(self._address.shown, self._address.secrets)
+        self._model = model or None
+        self._found: str | None = None
+        self._first_byte, self._stall = first_byte_timeout, stall_timeout
+        self._load, self._sleep, self._backoff = load, sleep, backoff
+        self._refused = Refused()
+        self._lock = threading.Lock()
+        self._loaded: Client | None = None
+
+    def models(self) -> list[str]:
+        """Lists what the server has. Raises `ModelError`."""
+        client = self._client()
+        patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
+        body = b""
+        with (
+            _closed_when_cancelled(),
+            self._translating(client, "", patience),
+            client.models(patience.limit) as response,
+        ):
+            for piece in response.iter_bytes():
+                body += piece
+                if len(body) > MAX_LISTING or patience.left() < 0.01:
+                    raise broken("its list of models does not end")
+        try:
+            return names_in(body)
+        except (ValueError, RecursionError):
+            raise broken(f"what it has at {self._address.shown}/models is no list of models") from None
+
+    def default_model(self) -> str | None:
+        """Names the configured model, else the server's first that can chat; None when it has none."""
+        if self._model is None and self._found is None:
+            self._found = next(filter(can_chat, self.models()), None)
+        return self._model or self._found
+
+    def close(self) -> None:
+        """Closes idle connections. The provider can be used again."""
+        with self._lock:
+            client, self._loaded = self._loaded, None
+        if client is not None:
+            client.close()
+
+    def ask(self, question: Question) -> Generator[Part, None, None]:
+        """Asks, again where that may help, and yields the parts of the turn. Raises `ModelError`."""
+        model = question.model or self.default_model()
+        if model is None:
+            raise ModelError(
+                f"The model server at {self._address.shown} lists no model that can chat. Set DEECHAT_MODEL.",
+                code="model_not_found",
+            )
+        retries = 0
+        while True:
+            body = body_of(question, model, self._refused)
+            try:
+                yield from self._ask_once(body)
+            except ModelFault as exc:
+                fault = exc
+            else:
+                return
+            refused = self._refused.learn(fault, body)
+            if refused == "tools":
+                yield Notice("tools_refused", {"model": model})
+            elif refused is None:
+                retries += 1
+                wait = self._wait_before(retries, fault)
+                yield Notice(
+                    "model_retry", {"why": fault.why, "seconds": wait, "attempt": retries, "attempts": RETRIES}
+                )
+                self._sleep(wait)
+
+    def _wait_before(self, retry: int, fault: ModelFault) -> float:
+        """Gives the seconds to wait before this retry; raises the fault where another would not help."""
+        asked = fault.retry_after or 0.0
+        if not fault.again or retry > RETRIES or asked > MAX_RETRY_AFTER:
+            raise fault
+        chance = random.uniform(1, 1.25)  # noqa: S311 - so that not all come again at once
+        ours: float = self._backoff * 2 ** (retry - 1) * chance
+        return round(max(ours, asked), 2)
+
+    def _ask_once(self, body: dict[str, Any]) -> Generator[Part, None, None]:
+        client, model = self._client(), body["model"]
+        patience = Patience(self._first_byte, self._stall)
+        with _closed_when_cancelled(), self._translating(client, model, patience), client.ask(body) as response:
+            try:
+                _check_type(response)
+                yield from self._turn(client, response, patience, model)
+            except Cancelled as cancelled:
+                noticed = time.monotonic()
+                response.close()
+                cancelled.upstream_closed_ms = round((time.monotonic() - noticed) * 1000)
+                raise
+
+    def _turn(self, client: Client, response: Any, patience: Patience, model: str) -> Generator[Part, None, None]:
+        turn = Assembler(lambda error: self._faults.said(error, model))
+        with closing(reads(response, patience)) as pieces:
+            try:
+                for piece in pieces:
+                    yield from turn.feed(piece)
+                    if turn.done or patience.over():
+                        break
+                    if turn.finished:
+                        patience.end_within(min(self._stall, USAGE_SECONDS))
+            except client.foreign:
+                if not turn.finished:
+                    raise
+            if turn.done:
+                _drain(client, pieces, patience)
+        yield from turn.end()
+
+    @contextmanager
+    def _translating(self, client: Client, model: str, patience: Patience) -> Iterator[None]:
+        try:
+            yield
+        except client.foreign as exc:
+            # `from None`: the foreign error holds the request with its key, and the server's words as they came.
+            raise self._faults.of(exc, model, patience.limit) from None
+
+    def _client(self) -> Client:
+        with self._lock:
+            if self._loaded is None:
+                if not self._address.is_sendable:
+                    raise ModelError("OPENAI_API_KEY holds characters that cannot be sent.", code="model_auth")
+                self._loaded = Client(self._load(), self._address, self._first_byte)
+            return self._loaded
+
+
+@contextmanager
+def _closed_when_cancelled() -> Iterator[None]:
+    """Notes on a `Cancelled` that a connection was being opened: on its way here it has closed it."""
+    try:
+        yield
+    except Cancelled as cancelled:
+        # It keeps its traceback, and that the frames, and those a socket that was in the midst of a TLS handshake.
+        traceback.clear_frames(cancelled.__traceback__)
+        if cancelled.upstream_closed_ms is None:
+            cancelled.upstream_closed_ms = 0
+        raise
+
+
+def _check_type(response: Any) -> None:
+    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {"text/event-stream", ""}:
+        raise broken(f"it is {kind[:80]!r}, not an event stream")
+
+
+def _drain(client: Client, pieces: Iterator[bytes], patience: Patience) -> None:
+    """Reads to the body's end for a moment, so that the connection can be used again."""
+    patience.end_within(DRAIN_SECONDS)
+    with suppress(*client.foreign):
+        while not patience.over() and next(pieces, None) is not None:
+            pass

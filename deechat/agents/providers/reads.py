@@ -1,0 +1,96 @@
+"""The body of a streamed response, read by read, each waiting as long as it may.
+
+The HTTP library has one read timeout a request and gives each HTTP chunk alone, which is each token with most servers.
+Here the first byte may take longer than the next ones, and all that one read of the socket brought comes together.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Generator
+from types import TracebackType
+from typing import Any
+
+# What follows a chunk whose successor is in the same read: data of the next one, or the end of all.
+_MORE = re.compile(rb"\r\n(?:0*[1-9A-Fa-f][0-9A-Fa-f]*(?:;[^\r\n]*)?\r\n.|0+\r\n\r\n)", re.DOTALL)
+
+
+class Patience:
+    """How long the model server may be silent: `first_byte` seconds from now, then `stall` seconds each time.
+
+    `limit` is the one that counts now.
+    """
+
+    def __init__(self, first_byte: float, stall: float) -> None:
+        self.limit = first_byte
+        self._stall = stall
+        self._until: float | None = time.monotonic() + first_byte
+        self._ending = False
+
+    def alive(self) -> None:
+        """Notes that a byte of the answer came."""
+        if not self._ending:
+            self.limit, self._until = self._stall, None
+
+    def end_within(self, seconds: float) -> None:
+        """Allows so much more for everything that is left."""
+        self._ending = True
+        self._until = time.monotonic() + seconds
+
+    def left(self) -> float:
+        """Gives how long the next read may wait; a moment at least, for what has come already."""
+        return self.limit if self._until is None else max(self._until - time.monotonic(), 0.001)
+
+    def over(self) -> bool:
+        """Says whether the time that `end_within` gave has passed."""
+        return self._ending and self._until is not None and time.monotonic() >= self._until
+
+
+class _Tap:
+    """Stands in for the `read` of a response's connection, which is a public extension of the HTTP library.
+
+    It is asked exactly when all of the reads before it is used up. It leaves with the `with`, before the connection
+    goes back to its pool.
+    """
+
+    def __init__(self, connection: Any, patience: Patience) -> None:
+        self._connection = connection
+        self._read: Callable[[int, float], bytes] = connection.read
+        self._patience = patience
+        self._raw = b""
+        self._at = 0
+
+    def __enter__(self) -> _Tap:
+        self._connection.read = self._listen
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        del self._connection.read
+
+    def _listen(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002 - ours counts
+        self._raw = self._read(max_bytes, self._patience.left())
+        self._at = 0
+        return self._raw
+
+    def more_after(self, data: bytes) -> bool:
+        """Says whether the next piece is here for sure, so that asking for it waits for nothing."""
+        at = self._raw.find(data, self._at)
+        if at < 0:
+            return False
+        self._at = at + len(data)
+        return _MORE.match(self._raw, self._at) is not None
+
+
+def reads(response: Any, patience: Patience) -> Generator[bytes, None, None]:
+    """Gives what each read of the socket brought; raises the HTTP library's errors."""
+    with _Tap(response.http_response.extensions["network_stream"], patience) as tap:
+        gathered: list[bytes] = []
+        for data in response.iter_bytes():
+            patience.alive()
+            gathered.append(data)
+            if not tap.more_after(data):
+                yield b"".join(gathered)
+                gathered = []
+        if gathered:
+            yield b"".join(gathered)

@@ -1,0 +1,101 @@
+"""What is said, piece by piece, made whole: surrogates joined, thinking between tags told from the answer."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from deechat.agents.providers.base import Reasoning, Text
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_OPEN, _CLOSE = "<think>", "</think>"
+
+Said = tuple[type[Text] | type[Reasoning], str]
+
+
+def mend(text: str) -> str:
+    """Joins surrogate pairs and makes lone surrogates U+FFFD, so that the text can be written as UTF-8."""
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def mend_all(value: Any) -> Any:
+    """Mends every text in a JSON value."""
+    if isinstance(value, str):
+        return mend(value)
+    if isinstance(value, list):
+        return [mend_all(item) for item in value]
+    if isinstance(value, dict):
+        return {mend(key): mend_all(item) for key, item in value.items()}
+    return value
+
+
+class Mender:
+    """Mends a text that comes in pieces: the first half of a pair waits for the second."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def feed(self, piece: str) -> str:
+        """Takes a piece, gives what is sure."""
+        piece, self._held = self._held + piece, ""
+        if piece and "\ud800" <= piece[-1] <= "\udbff":
+            piece, self._held = piece[:-1], piece[-1]
+        return mend(piece)
+
+    def end(self) -> str:
+        """Gives what was still held."""
+        held, self._held = self._held, ""
+        return mend(held)
+
+
+class ThinkSplitter:
+    """Tells `<think>` … `</think>` at the head of a text from the text, wherever the pieces are cut.
+
+    White space may stand before the first tag and is dropped with it. An unclosed tag leaves everything reasoning. Tags
+    anywhere else are text like any other, and so is what only looked like the beginning of one.
+    """
+
+    def __init__(self) -> None:
+        self._state = self._head
+        self._held = ""
+
+    def feed(self, piece: str) -> list[Said]:
+        """Takes a piece, gives what is sure, in order and without empty texts."""
+        return [said for said in self._state(self._held + piece) if said[1]]
+
+    def end(self) -> list[Said]:
+        """Gives what was held back until now."""
+        kind = Reasoning if self._state == self._inside else Text
+        held, self._held = self._held, ""
+        return [(kind, held)] if held else []
+
+    def _head(self, text: str) -> list[Said]:
+        begun = text.lstrip()
+        if begun.startswith(_OPEN):
+            self._state = self._inside
+            return self._inside(begun.removeprefix(_OPEN))
+        if _OPEN.startswith(begun):
+            self._held = text
+            return []
+        self._state = self._after
+        return self._after(text)
+
+    def _inside(self, text: str) -> list[Said]:
+        thought, tag, answer = text.partition(_CLOSE)
+        if tag:
+            self._state = self._after
+            return [(Reasoning, thought), *self._after(answer)]
+        kept = _overlap(text)
+        self._held = text[len(text) - kept :]
+        return [(Reasoning, text[: len(text) - kept])]
+
+    def _after(self, text: str) -> list[Said]:
+        self._held = ""
+        return [(Text, text)]
+
+
+def _overlap(text: str) -> int:
+    """Gives how many characters at the end of a text may be the beginning of the closing tag."""
+    return next((size for size in range(len(_CLOSE) - 1, 0, -1) if text.endswith(_CLOSE[:size])), 0)

@@ -1,0 +1,51 @@
+"""Bytes to lines, lines to fields: as much of Server-Sent Events as a model server speaks."""
+
+from __future__ import annotations
+
+import re
+
+from deechat.agents.providers.faults import broken
+
+MAX_LINE = 4_000_000
+_BREAK = re.compile(rb"\r\n|\r|\n")
+_BOM = b"\xef\xbb\xbf"
+
+
+class Lines:
+    """Splits a stream into lines on CR, LF and CRLF, wherever its reads were cut.
+
+    A CRLF that is cut in two gives an empty line more, which means nothing here. No line passes `MAX_LINE` bytes: a
+    longer one raises `ModelError`, so that memory is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._size = 0
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Takes a read, gives the lines that are whole by now."""
+        *lines, rest = _BREAK.split(data) if b"\r" in data else data.split(b"\n")
+        if lines:
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._rest, self._size = [], 0
+        self._rest.append(rest)
+        self._size += len(rest)
+        if self._size > MAX_LINE:
+            raise broken(f"it sent a line of more than {MAX_LINE // 1_000_000} MB")
+        return lines
+
+    def end(self) -> bytes:
+        """Gives what came after the last line break."""
+        return b"".join(self._rest)
+
+
+def field(line: bytes) -> tuple[bytes, bytes]:
+    """Gives a line's field name and value, both empty for a comment.
+
+    A line that begins with a brace is taken for data: some servers say an error so, without a field name.
+    """
+    line = line.removeprefix(_BOM)
+    if line.startswith(b"{"):
+        return b"data", line
+    name, _, value = line.partition(b":")
+    return name, value.strip()

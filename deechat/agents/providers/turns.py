@@ -1,0 +1,188 @@
+"""The bytes of a streamed completion to the parts of a turn. It knows no sockets, no SDK and no request."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Generator, Iterable
+from typing import Any
+
+from deechat.agents.providers import sse
+from deechat.agents.providers.base import Part, Reasoning, Text, Turn
+from deechat.agents.providers.calls import Calls
+from deechat.agents.providers.deltas import CallPiece, Choice, Chunk, Delta, counted, decode, kept, spoken
+from deechat.agents.providers.faults import broken
+from deechat.agents.providers.speech import Mender, ThinkSplitter, mend, mend_all
+from deechat.errors import ModelError
+from deechat.events import Usage
+
+MAX_ANSWER = 1_000_000
+MAX_KEPT = 4 * MAX_ANSWER  # its pieces say what the answer counts already, with their types and numbers around them
+_LEGACY_CALL = -1  # the index of a `function_call`, of which there is at most one
+
+
+class Assembler:
+    """A turn being put together.
+
+    `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
+    the server gave a finish reason. `done`: it said that nothing follows. `said` makes the error of an error object.
+    """
+
+    def __init__(self, said: Callable[[Any], ModelError]) -> None:
+        self._said = said
+        self._lines = sse.Lines()
+        self._event = b""
+        self._menders = {Text: Mender(), Reasoning: Mender()}
+        self._splitter = ThinkSplitter()
+        self._calls = Calls()
+        self._usage: Usage | None = None
+        self._kept: dict[str, list[Any]] = {}
+        self._finish = ""
+        self._size = self._kept_size = 0
+        self._pending: list[tuple[type[Text] | type[Reasoning], list[str]]] = []
+        self.done = False
+
+    @property
+    def finished(self) -> bool:
+        return self.done or bool(self._finish)
+
+    def feed(self, data: bytes) -> Generator[Part, None, None]:
+        """Gives the parts of a read; what was said before a fault comes before the fault."""
+        yield from self._read(lambda: self._lines.feed(data))
+
+    def end(self) -> Generator[Part, None, None]:
+        """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so."""
+        yield from self._read(self._leftover)
+        if not self.finished:
+            raise broken("it ended with neither a finish_reason nor [DONE]")
+        calls = self._calls.whole()
+        yield Turn(self._reason(), calls, self._usage, self._extra())
+
+    def _read(self, lines: Callable[[], Iterable[bytes]]) -> Generator[Part, None, None]:
+        fault = None
+        try:
+            for line in lines():
+                self._take(line)
+        except ModelError as exc:
+            fault = exc
+        for kind, pieces in self._pending:
+            yield kind("".join(pieces))
+        self._pending = []
+        if fault:
+            raise fault
+
+    def _leftover(self) -> Iterable[bytes]:
+        """Gives the last line, which has no line break, and lets out what was held back."""
+        rest = self._lines.end()
+        if rest and not self.done:
+            try:
+                self._take(rest)
+            except ModelError:
+                if not self._finish:
+                    raise
+        self._hear(Reasoning, self._menders[Reasoning].end())
+        self._hear(Text, self._menders[Text].end())
+        for kind, text in self._splitter.end():
+            self._add(kind, text)
+        return ()
+
+    def _take(self, line: bytes) -> None:
+        if not line:
+            self._event = b""
+        if not line or self.done:
+            return
+        name, value = sse.field(line)
+        if name == b"event":
+            self._event = value
+        elif name == b"data" and value:
+            self._data(value)
+
+    def _data(self, value: bytes) -> None:
+        if value == b"[DONE]":
+            self.done = True
+        elif self._event == b"error":
+            raise self._said(_loosely(value))
+        else:
+            self._chunk(decode(value))
+
+    def _chunk(self, chunk: Chunk) -> None:
+        if chunk.error or chunk.object == "error":
+            raise self._said(chunk.error or {"message": chunk.message})
+        self._usage = counted(chunk.usage) or self._usage
+        for choice in chunk.choices or ():
+            if not choice.index:
+                self._choice(choice)
+
+    def _choice(self, choice: Choice) -> None:
+        if choice.delta is not None:
+            self._delta(choice.delta)
+        self._finish = choice.finish_reason or self._finish
+
+    def _delta(self, delta: Delta) -> None:
+        for kind, piece in spoken(delta):
+            self._hear(kind, self._menders[kind].feed(piece))
+        for call in delta.tool_calls or ():
+            self._count(self._calls.feed(call))
+        if delta.function_call is not None:
+            self._count(self._calls.feed(CallPiece(index=_LEGACY_CALL, function=delta.function_call)))
+        for name, items in kept(delta):
+            self._keep(name, items)
+
+    def _hear(self, kind: type[Text] | type[Reasoning], text: str) -> None:
+        self._count(len(text) if text.isascii() else len(text.encode()))
+        for told, piece in self._splitter.feed(text) if kind is Text else [(kind, text)]:
+            self._add(told, piece)
+
+    def _add(self, kind: type[Text] | type[Reasoning], text: str) -> None:
+        if not text:
+            return
+        if not self._pending or self._pending[-1][0] is not kind:
+            self._pending.append((kind, []))
+        self._pending[-1][1].append(text)
+
+    def _count(self, size: int) -> None:
+        self._size += size
+        if self._size > MAX_ANSWER:
+            raise ModelError("The answer is longer than the limit of 1 MB.", code="answer_too_long")
+
+    def _keep(self, name: str, items: list[Any]) -> None:
+        """Keeps a list that comes in pieces; the pieces of one text become one."""
+        mine = self._kept.setdefault(name, [])
+        for item in mend_all(items):
+            if not (mine and _continues(mine[-1], item)):
+                mine.append(item)
+        self._kept_size += len(str(items))
+        if self._kept_size > MAX_KEPT:
+            raise ModelError(
+                "The answer's reasoning details are longer than the limit of 4 MB.", code="answer_too_long"
+            )
+
+    def _reason(self) -> str:
+        """Names why the turn ended; the calls count, whatever the server says."""
+        if self._calls:
+            return "tool_calls" if self._finish in {"", "stop", "function_call"} else mend(self._finish)
+        return "stop" if self._finish in {"", "tool_calls", "function_call"} else mend(self._finish)
+
+    def _extra(self) -> dict[str, Any]:
+        extras = self._calls.extras()
+        return {**self._kept, "tool_calls": extras} if extras else dict(self._kept)
+
+
+def _loosely(value: bytes) -> Any:
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value.decode(errors="replace")
+
+
+def _continues(last: Any, item: Any) -> bool:
+    """Adds a piece of a text to the piece before it; says whether it belonged there."""
+    if not (isinstance(last, dict) and isinstance(item, dict)):
+        return False
+    if any(last.get(key) != item.get(key) for key in ("type", "index", "id")):
+        return False
+    grown = [key for key in ("text", "summary", "thinking") if isinstance(item.get(key), str)]
+    if not all(isinstance(last.get(key), str) for key in grown) or not (grown or "signature" in item):
+        return False
+    last.update({key: value for key, value in item.items() if value is not None and key not in grown})
+    last.update({key: last[key] + item[key] for key in grown})
+    return True

@@ -1,0 +1,362 @@
+"""A streamed completion becomes the same parts wherever it is cut, whichever server's habits it has."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from model_server import DONE, delta, frame, reasoning, reply, text, tool_calls
+
+from deechat.agents.providers.base import Part, Reasoning, Text, Turn
+from deechat.agents.providers.speech import Mender, ThinkSplitter, mend
+from deechat.agents.providers.sse import Lines, field
+from deechat.agents.providers.turns import Assembler
+from deechat.errors import ModelError
+from deechat.events import ToolCall, Usage
+
+
+def said(error: Any) -> ModelError:
+    return ModelError(str(error))
+
+
+def read(pieces: Iterable[bytes]) -> tuple[list[Part], list[Part]]:
+    """Gives all parts, and what is joined of them: text, reasoning and the turn."""
+    assembler = Assembler(said)
+    parts = [part for piece in pieces for part in assembler.feed(piece)]
+    parts += assembler.end()
+    assert all(part.text for part in parts if isinstance(part, Text | Reasoning))
+    joined: list[Part] = [kind("".join(p.text for p in parts if isinstance(p, kind))) for kind in (Reasoning, Text)]
+    return parts, [*joined, parts[-1]]
+
+
+def heard(*chunks: Any, **options: Any) -> tuple[str, str, Turn]:
+    """Gives the reasoning, the text and the turn of an answer of these chunks."""
+    thought, words, turn = read([reply(*chunks, **options).whole()])[1]
+    assert isinstance(thought, Reasoning)
+    assert isinstance(words, Text)
+    assert isinstance(turn, Turn)
+    return thought.text, words.text, turn
+
+
+def calls_of(*pieces: dict[str, Any], **options: Any) -> list[tuple[str, str]]:
+    chunks = [delta(tool_calls=[piece]) for piece in pieces]
+    return [(call.name, call.arguments) for call in heard(*chunks, **options)[2].calls]
+
+
+def piece(arguments: Any = None, *, name: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {**fields, "function": {"name": name, "arguments": arguments}}
+
+
+# --- borders -----------------------------------------------------------------------------------------------------
+
+ODD = b": comment\r\n\r\nevent: message\r\nid: 7\r\nretry: 9\r\ndata:" + frame(delta(content="a"))[5:]
+STREAMS = {
+    "all kinds": reply(
+        reasoning("Hé", size=1), text("Où 😀?", size=1), tool_calls(("a", {"x": "é"}), ("b", {})), tokens=(3, 4)
+    ).whole(),
+    "think tags": reply(text(" \n<think>no </thin yes</think>\n<think>text", size=2)).whole(),
+    "CRLF": reply(text("Hello", size=2)).whole().replace(b"\n", b"\r\n"),
+    "CR": reply(text("Hello", size=2)).whole().replace(b"\n", b"\r"),
+    "fields": b"\xef\xbb\xbf" + ODD + DONE,
+    "raw UTF-8": 'data: {"choices":[{"delta":{"content":"é😀\u2028\x85"}}]}\n\n'.encode() + DONE,
+    "surrogates": reply(delta(content="a\ud83d"), delta(content="\ude00b\ud83d"), delta(content="c\ude00")).whole(),
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+def test_a_cut_at_every_byte_changes_nothing(name):
+    stream = STREAMS[name]
+    whole = read([stream])[1]
+    for at in range(len(stream) + 1):
+        assert read([stream[:at], stream[at:]])[1] == whole
+    assert read(stream[at : at + 1] for at in range(len(stream)))[1] == whole
+
+
+def test_each_stream_says_what_it_should():
+    assert read([STREAMS["think tags"]])[1] == [Reasoning("no </thin yes"), Text("\n<think>text"), Turn("stop")]
+    assert read([STREAMS["CR"]])[1][1] == Text("Hello")
+    assert read([STREAMS["fields"]])[1][1] == Text("a")
+    assert read([STREAMS["raw UTF-8"]])[1][1] == Text("é😀\u2028\x85")
+    assert read([STREAMS["surrogates"]])[1][1] == Text("a😀b\ufffdc\ufffd")
+
+
+def test_the_deltas_of_one_read_are_one_part_of_each_kind_in_order():
+    stream = reply(reasoning("ab", size=1), text("cd", size=1), reasoning("e"), text("f")).whole()
+    assert read([stream])[0] == [Reasoning("ab"), Text("cd"), Reasoning("e"), Text("f"), Turn("stop")]
+
+
+def test_lines_end_at_cr_lf_and_crlf_only():
+    lines = Lines()
+    assert lines.feed("a\u2028b\x0bc\x85d\ne\rf\r\ng".encode()) == ["a\u2028b\x0bc\x85d".encode(), b"e", b"f"]
+    assert lines.feed(b"h\n") == [b"gh"]
+    assert lines.end() == b""
+
+
+def test_a_line_is_a_name_and_a_value():
+    assert field(b"data: x: y ") == (b"data", b"x: y")
+    assert field(b"data:x") == (b"data", b"x")
+    assert field(b"data") == (b"data", b"")
+    assert field(b": comment") == (b"", b"comment")
+
+
+# --- what ends it ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("finish", ["stop", "length", "content_filter"])
+def test_a_finish_reason_ends_a_turn_without_done(finish):
+    assert heard("x", finish=finish, done=False)[2] == Turn(finish)
+
+
+@pytest.mark.parametrize("finish", ["", None])
+def test_done_ends_a_turn_without_a_finish_reason(finish):
+    assert heard(delta(finish, content="x"), finish=None)[2] == Turn("stop")
+    assert heard(tool_calls(("a", {})), finish=finish)[2].finish_reason == "tool_calls"
+
+
+def test_neither_is_a_failure_though_text_came():
+    with pytest.raises(ModelError, match="neither"):
+        heard("x", finish=None, done=False)
+
+
+def test_what_follows_done_is_not_read():
+    assert heard("x", DONE, "y", b"data: {\n\n")[1] == "x"
+
+
+def test_a_last_line_needs_no_line_break():
+    assert read([reply("x", done=False, finish=None).whole() + b"data: [DONE]"])[1][1] == Text("x")
+
+
+def test_a_last_line_that_is_cut_does_not_matter_after_a_finish_reason():
+    assert read([reply("x", done=False).whole() + b'data: {"usage'])[1][1:] == [Text("x"), Turn("stop")]
+
+
+@pytest.mark.parametrize("finish", ["stop", "", "function_call", "tool_calls"])
+def test_calls_count_whatever_the_finish_reason_says(finish):
+    assert heard(tool_calls(("a", {})), finish=finish)[2] == Turn("tool_calls", (ToolCall("", "a", "{}"),))
+
+
+# --- usage -------------------------------------------------------------------------------------------------------
+
+
+def counting(**usage: Any) -> dict[str, Any]:
+    return {**delta(content="x"), "usage": usage}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "usage"),
+    [
+        ([counting(prompt_tokens=1, completion_tokens=1), counting(prompt_tokens=1, completion_tokens=2)], Usage(1, 2)),
+        ([counting(prompt_tokens=1, completion_tokens=2), {"choices": [], "usage": None}], Usage(1, 2)),
+        ([counting(prompt_tokens=None, completion_tokens=2)], None),
+        ([{"choices": None, "usage": {}}], None),
+        ([{"usage": {"prompt_tokens": 1.0, "completion_tokens": 2.0}}], Usage(1, 2)),
+        ([counting(prompt_tokens="1", completion_tokens=-2)], None),
+        ([{"usage": [1]}], None),
+    ],
+)
+def test_the_last_usage_that_counts_both_is_the_turns(chunks, usage):
+    assert heard(chunks)[2].usage == usage
+
+
+# --- text and reasoning ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning", "thinking"])
+def test_reasoning_may_have_any_of_three_names(key):
+    assert heard(reasoning("why", size=1, key=key), "so")[:2] == ("why", "so")
+
+
+def test_reasoning_in_several_fields_of_a_delta_is_taken_once():
+    assert heard(delta(reasoning_content="why", reasoning="why", thinking="why", content="so"))[:2] == ("why", "so")
+
+
+@pytest.mark.parametrize(
+    ("content", "thought", "words"),
+    [
+        (None, "", ""),
+        ("", "", ""),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "image"}, 3], "", "ab"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "t"}]}, {"type": "text", "text": "a"}], "t", "a"),
+    ],
+)
+def test_content_may_be_text_nothing_or_a_list(content, thought, words):
+    assert heard(delta(content=content))[:2] == (thought, words)
+
+
+def test_a_refusal_is_what_the_model_said():
+    assert heard(delta(content=None, refusal="I can't."))[1] == "I can't."
+
+
+def test_fields_nobody_needs_and_other_choices_are_passed_over():
+    other = {"choices": [{"index": 1, "delta": {"content": "other"}}, {"index": 0, "delta": None}], "error": None}
+    assert heard(other, {"odd": True}, delta(content="x", audio={"a": 1}), {"choices": [{}]})[1] == "x"
+
+
+@pytest.mark.parametrize(
+    ("answer", "thought", "words"),
+    [
+        ("<think>a</think>b", "a", "b"),
+        ("\n <think>a</think>b", "a", "b"),
+        ("<think>a", "a", ""),
+        ("<think>a</thi", "a</thi", ""),
+        ("<think></think>b", "", "b"),
+        ("<thin", "", "<thin"),
+        ("<thinking>b", "", "<thinking>b"),
+        (" <b>x", "", " <b>x"),
+        ("  ", "", "  "),
+        ("x<think>a</think>", "", "x<think>a</think>"),
+        ("<think>a</think><think>b</think>", "a", "<think>b</think>"),
+        ("<think><</think>b", "<", "b"),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 2, 3, 7, None])
+def test_think_tags_count_only_at_the_head_and_nothing_is_swallowed(answer, thought, words, size):
+    assert heard(text(answer, size=size))[:2] == (thought, words)
+
+
+def test_a_splitter_gives_at_once_what_is_sure():
+    splitter = ThinkSplitter()
+    assert splitter.feed("<think>ab") == [(Reasoning, "ab")]
+    assert splitter.feed("c</th") == [(Reasoning, "c")]
+    assert splitter.feed("ink>d") == [(Text, "d")]
+
+
+# --- surrogates --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("broken", "whole"),
+    [
+        ("\ud83d\ude00", "😀"),
+        ("\ud83d", "\ufffd"),
+        ("x\ude00", "x\ufffd"),
+        ("\ud83d\ud83d\ude00", "\ufffd😀"),
+        ("a\ude00\ud83db", "a\ufffd\ufffdb"),
+        ("plain é 😀", "plain é 😀"),
+    ],
+)
+def test_pairs_are_joined_and_lone_surrogates_replaced(broken, whole):
+    assert mend(broken) == whole
+    mender = Mender()
+    assert "".join([*map(mender.feed, broken), mender.end()]) == whole
+
+
+def test_pairs_split_across_deltas_are_joined_in_text_reasoning_and_arguments():
+    calls = [delta(tool_calls=[piece(half, name="f", index=0)]) for half in ("\ud83d", "\ude00")]
+    thought, words, turn = heard(reasoning("\ud83d\ude00", size=1), text("\ud83d\ude00", size=1), calls)
+    assert (thought, words, turn.calls[0].arguments) == ("😀", "😀", "😀")
+
+
+def test_no_lone_surrogate_is_left_anywhere():
+    chunks = [delta(content="a\ud83d"), delta(reasoning_content="\ude00"), delta(finish="odd\ud83d")]
+    details = delta(reasoning_details=[{"type": "x\ud83d", "data": {"\ude00": ["\ud83d"]}}])
+    call = delta(tool_calls=[piece({"x": "\ud83d"}, name="f\ud83d", index=0)])
+    thought, words, turn = heard(chunks, details, call, finish=None)
+    json.dumps([thought, words, turn.finish_reason, turn.extra, [(c.name, c.arguments) for c in turn.calls]]).encode()
+    for spoken in (thought, words, turn.finish_reason, str(turn.extra), turn.calls[0].name, turn.calls[0].arguments):
+        spoken.encode()
+        assert "\ufffd" in spoken
+
+
+# --- tool calls --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3, None])
+def test_calls_come_in_pieces_by_index(size):
+    chunks = tool_calls(("a", '{"x": 1}'), ("b", '{"y": "z"}'), size=size)
+    assert heard(chunks)[2].calls == (ToolCall("", "a", '{"x": 1}'), ToolCall("", "b", '{"y": "z"}'))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "calls"),
+    [
+        # whole in one chunk, without an id, without an index
+        ([piece('{"x": 1}', name="a", index=0)], [("a", '{"x": 1}')]),
+        ([piece('{"x": 1}', name="a")], [("a", '{"x": 1}')]),
+        # neither index nor id: a name begins, the rest goes on
+        ([piece("", name="a"), piece('{"x"'), piece(": 1}"), piece("{}", name="b")], [("a", '{"x": 1}'), ("b", "{}")]),
+        # by id alone, mixed
+        (
+            [piece("{", name="a", id="1"), piece("[", name="b", id="2"), piece("}", id="1"), piece("]", id="2")],
+            [("a", "{}"), ("b", "[]")],
+        ),
+        # the name again in each piece
+        ([piece("{", name="a", index=0, id="1"), piece("}", name="a", index=0, id="1")], [("a", "{}")]),
+        ([piece("{", name="a", index=0), piece("}", name="a", index=0)], [("a", "{}")]),
+        ([piece("{", name="a"), piece("}", name="a")], [("a", "{}")]),
+        ([piece("{", name="a", id="1"), piece("}", name="a", id="1")], [("a", "{}")]),
+        # the same call twice, each whole
+        ([piece("{}", name="a"), piece("{}", name="a")], [("a", "{}"), ("a", "{}")]),
+        # the name in parts, and an empty one afterwards
+        ([piece(name="get_", index=0), piece(name="it", index=0), piece("{}", name="", index=0)], [("get_it", "{}")]),
+        # every call with index 0, told apart by id or by name
+        ([piece("{}", name="a", index=0, id="1"), piece("{}", name="a", index=0, id="2")], [("a", "{}"), ("a", "{}")]),
+        ([piece("{}", name="a", index=0), piece("{}", name="b", index=0)], [("a", "{}"), ("b", "{}")]),
+        # another id in each piece of one call
+        ([piece("{", name="a", index=0, id="1"), piece("}", index=0, id="2")], [("a", "{}")]),
+        # an object instead of its text, nothing at all, something else
+        ([piece({"x": "é"}, name="a", index=0)], [("a", '{"x": "é"}')]),
+        ([piece(None, name="a", index=0), piece("", name="b", index=1)], [("a", "{}"), ("b", "{}")]),
+        ([piece("no json", name="a", index=0)], [("a", "no json")]),
+        # indices that do not count from 0
+        ([piece("{}", name="a", index=5), piece("[]", name="b", index=3)], [("a", "{}"), ("b", "[]")]),
+    ],
+)
+def test_calls_are_put_together_however_they_are_told_apart(pieces, calls):
+    assert calls_of(*pieces) == calls
+
+
+def test_several_calls_come_in_one_chunk():
+    both = [piece("{}", name="a", index=0), piece("[]", name="b", index=1)]
+    assert [call.name for call in heard(delta(tool_calls=both))[2].calls] == ["a", "b"]
+    nameless = [piece("{}", name="a"), piece("[]", name="b")]
+    assert [call.name for call in heard(delta(tool_calls=nameless))[2].calls] == ["a", "b"]
+
+
+def test_a_legacy_function_call_is_a_call():
+    chunks = [delta(function_call={"name": "a", "arguments": '{"x"'}), delta(function_call={"arguments": ": 1}"})]
+    turn = heard(chunks, finish="function_call")[2]
+    assert turn == Turn("tool_calls", (ToolCall("", "a", '{"x": 1}'),))
+
+
+def test_text_and_calls_stand_in_one_turn():
+    thought, words, turn = heard("Let me see. ", tool_calls(("a", {})), "Done.")
+    assert (thought, words, len(turn.calls)) == ("", "Let me see. Done.", 1)
+
+
+# --- what goes back ----------------------------------------------------------------------------------------------
+
+
+def test_lists_of_reasoning_are_kept_and_their_pieces_joined():
+    def details(*items: dict[str, Any]) -> dict[str, Any]:
+        return delta(reasoning_details=list(items))
+
+    turn = heard(
+        details({"type": "reasoning.text", "index": 0, "text": "a", "signature": None}),
+        details({"type": "reasoning.text", "index": 0, "text": "b", "signature": "s"}, {"type": "x", "data": "1"}),
+        details({"type": "x", "data": "2"}),
+        delta(thinking_blocks=[{"type": "thinking", "thinking": "t"}]),
+        delta(thinking_blocks=[{"type": "thinking", "thinking": "", "signature": "z"}]),
+    )[2]
+    assert turn.extra == {
+        "reasoning_details": [
+            {"type": "reasoning.text", "index": 0, "text": "ab", "signature": "s"},
+            {"type": "x", "data": "1"},
+            {"type": "x", "data": "2"},
+        ],
+        "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "z"}],
+    }
+
+
+def test_reasoning_details_are_bounded():
+    with pytest.raises(ModelError) as caught:
+        heard([delta(reasoning_details=[{"data": "x" * 100_000}])] * 41)
+    assert caught.value.code == "answer_too_long"
+
+
+def test_extra_content_of_calls_is_kept_beside_them():
+    signed = piece("{}", name="b", index=1, extra_content={"s": 1})
+    turn = heard(delta(tool_calls=[piece("{}", name="a", index=0), signed]))[2]
+    assert turn.extra == {"tool_calls": [None, {"s": 1}]}
