@@ -1,7 +1,7 @@
 """A client of the server under test, that keeps what it saw of every run, and holds the server to it.
 
-`Client.check_all` is the claim behind all others: whatever was read live is, byte for byte, what a replay gives from any
-place in it, and what the database holds.
+`Client.check_all` is the claim behind all others: whatever was read live is, byte for byte, what a replay gives from
+any place in it, and what the database holds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The house's rules, held by the tree itself: who may import what, how long a file may be, what one place alone may do."""
+"""The house's rules, held by the tree itself: who imports what, how long a file is, what one place alone may do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The agent's loop over the scripted provider: what it asks, what it runs, and that its state is nothing but its log."""
+"""The agent's loop over the scripted provider: what it asks, what it runs, and that its state is its log's fold."""
 
 from __future__ import annotations
 

@@ -47,8 +47,10 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
     (
         RunStarted("r", "i", "w", "t", None, "m"),
         '{"event":"RunStarted","run_id":"r","message_id":"i","workspace":"w","thread":"t","name":null,"model":"m"}',
-        '"uuid":"i:7","type":"runStarted","runId":"r","thread":{"workspace":"w","slug":"t","name":null},"model":"m",'
-        '"continues":null,"close":false',
+        (
+            '"uuid":"i:7","type":"runStarted","runId":"r","thread":{"workspace":"w","slug":"t","name":null},"model":"m",'
+            '"continues":null,"close":false'
+        ),
     ),
     (
         ThreadRenamed("t", "Hello"),
@@ -59,8 +61,10 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
     (
         Status("🔧 x", "tool_call", {"name": "x"}),
         '{"event":"Status","text":"🔧 x","code":"tool_call","params":{"name":"x"}}',
-        '"uuid":"i:7","type":"statusResponse","textResponse":"🔧 x","code":"tool_call","params":{"name":"x"},'
-        '"sources":[],"close":false,"animate":true',
+        (
+            '"uuid":"i:7","type":"statusResponse","textResponse":"🔧 x","code":"tool_call","params":{"name":"x"},'
+            '"sources":[],"close":false,"animate":true'
+        ),
     ),
     (
         ReasoningChunk("Hm"),
@@ -70,13 +74,17 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
     (
         TextChunk("line\nbreak \u2028"),
         '{"event":"TextChunk","text":"line\\nbreak \u2028"}',
-        '"uuid":"i","type":"textResponseChunk","textResponse":"line\\nbreak \u2028","sources":[],"close":false,'
-        '"error":null',
+        (
+            '"uuid":"i","type":"textResponseChunk","textResponse":"line\\nbreak \u2028","sources":[],"close":false,'
+            '"error":null'
+        ),
     ),
     (
         StepFinished(1, "stop", Usage(10, 5), (ToolCall("c", "x", "{}"),), {"secret": 1}),
-        '{"event":"StepFinished","step":1,"finish_reason":"stop","usage":{"prompt_tokens":10,"completion_tokens":5},'
-        '"calls":[{"id":"c","name":"x","arguments":"{}"}],"extra":{"secret":1}}',
+        (
+            '{"event":"StepFinished","step":1,"finish_reason":"stop","usage":{"prompt_tokens":10,"completion_tokens":5},'
+            '"calls":[{"id":"c","name":"x","arguments":"{}"}],"extra":{"secret":1}}'
+        ),
         '"uuid":"i:7","type":"stepFinished","step":1,"finishReason":"stop"',
     ),
     (
@@ -91,17 +99,25 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
     ),
     (
         ToolApprovalRequest("q", "c", "x", {"a": 1}, "It writes."),
-        '{"event":"ToolApprovalRequest","request_id":"q","call_id":"c","name":"x","arguments":{"a":1},'
-        '"description":"It writes."}',
-        '"uuid":"i:7","type":"toolApprovalRequest","requestId":"q","toolCallId":"c","skillName":"x","payload":{"a":1},'
-        '"description":"It writes."',
+        (
+            '{"event":"ToolApprovalRequest","request_id":"q","call_id":"c","name":"x","arguments":{"a":1},'
+            '"description":"It writes."}'
+        ),
+        (
+            '"uuid":"i:7","type":"toolApprovalRequest","requestId":"q","toolCallId":"c","skillName":"x","payload":{"a":1},'
+            '"description":"It writes."'
+        ),
     ),
     (
         ClarificationRequest("q", "c", (QUESTION,)),
-        '{"event":"ClarificationRequest","request_id":"q","call_id":"c","questions":[{"kind":"input",'
-        '"question":"Where?","inputType":"text","placeholder":""}]}',
-        '"uuid":"i:7","type":"clarificationRequest","requestId":"q","toolCallId":"c","questions":[{"kind":"input",'
-        '"question":"Where?","inputType":"text","placeholder":""}],"allowSkip":true',
+        (
+            '{"event":"ClarificationRequest","request_id":"q","call_id":"c","questions":[{"kind":"input",'
+            '"question":"Where?","inputType":"text","placeholder":""}]}'
+        ),
+        (
+            '"uuid":"i:7","type":"clarificationRequest","requestId":"q","toolCallId":"c","questions":[{"kind":"input",'
+            '"question":"Where?","inputType":"text","placeholder":""}],"allowSkip":true'
+        ),
     ),
     (
         InputReceived("q", "Yes", approved=True),
@@ -111,8 +127,10 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
     (
         InputReceived("q", "Here", answers=({"skipped": False, "answer": "Here"},)),
         '{"event":"InputReceived","request_id":"q","summary":"Here","answers":[{"skipped":false,"answer":"Here"}]}',
-        '"uuid":"i:7","type":"inputReceived","requestId":"q","answers":[{"skipped":false,"answer":"Here"}],'
-        '"summary":"Here"',
+        (
+            '"uuid":"i:7","type":"inputReceived","requestId":"q","answers":[{"skipped":false,"answer":"Here"}],'
+            '"summary":"Here"'
+        ),
     ),
     (Steered("Hurry"), '{"event":"Steered","message":"Hurry"}', '"uuid":"i:7","type":"steered","message":"Hurry"'),
     (
@@ -122,18 +140,26 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
     ),
     (
         TextClosed((SOURCE,)),
-        '{"event":"TextClosed","sources":[{"id":"s1","title":"Title","text":"Passage","chunkSource":"file://a",'
-        '"score":0.5}]}',
-        '"uuid":"i","type":"textResponseChunk","textResponse":"","sources":[{"id":"s1","title":"Title",'
-        '"text":"Passage","chunkSource":"file://a","score":0.5}],"close":true,"error":null',
+        (
+            '{"event":"TextClosed","sources":[{"id":"s1","title":"Title","text":"Passage","chunkSource":"file://a",'
+            '"score":0.5}]}'
+        ),
+        (
+            '"uuid":"i","type":"textResponseChunk","textResponse":"","sources":[{"id":"s1","title":"Title",'
+            '"text":"Passage","chunkSource":"file://a","score":0.5}],"close":true,"error":null'
+        ),
     ),
     (
         RunCompleted("stop", METRICS),
-        '{"event":"RunCompleted","finish_reason":"stop","metrics":{"prompt_tokens":10,"completion_tokens":5,'
-        '"total_tokens":15,"output_tps":2.5,"ttft":0.25,"duration":2.0,"model":"m","estimated":false}}',
-        '"uuid":"i","type":"finalizeResponseStream","sources":[],"metrics":{"prompt_tokens":10,"completion_tokens":5,'
-        '"total_tokens":15,"outputTps":2.5,"ttft":0.25,"duration":2.0,"model":"m"},"chatId":"i","finishReason":"stop",'
-        '"reason":"completed","close":true,"error":false',
+        (
+            '{"event":"RunCompleted","finish_reason":"stop","metrics":{"prompt_tokens":10,"completion_tokens":5,'
+            '"total_tokens":15,"output_tps":2.5,"ttft":0.25,"duration":2.0,"model":"m","estimated":false}}'
+        ),
+        (
+            '"uuid":"i","type":"finalizeResponseStream","sources":[],"metrics":{"prompt_tokens":10,"completion_tokens":5,'
+            '"total_tokens":15,"outputTps":2.5,"ttft":0.25,"duration":2.0,"model":"m"},"chatId":"i","finishReason":"stop",'
+            '"reason":"completed","close":true,"error":false'
+        ),
     ),
     (
         RunStopped(12),
@@ -143,8 +169,10 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
     (
         RunFailed("model_auth", "No."),
         '{"event":"RunFailed","code":"model_auth","message":"No."}',
-        '"uuid":"i","type":"abort","textResponse":null,"sources":[],"close":true,"error":"No.","code":"model_auth",'
-        '"reason":"failed","chatId":"i"',
+        (
+            '"uuid":"i","type":"abort","textResponse":null,"sources":[],"close":true,"error":"No.","code":"model_auth",'
+            '"reason":"failed","chatId":"i"'
+        ),
     ),
 ]
 IDS = [f"{number}-{type(event).__name__}" for number, (event, _, _) in enumerate(GOLDEN)]
