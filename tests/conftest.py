@@ -85,7 +85,7 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     def start(model: ModelServer | None = None, **settings: str) -> Server:
         folder = tmp_path / f"server-{len(started)}"
         folder.mkdir()
-        running = _run(folder, **(model_settings(model) if model else {}), **settings)
+        running = _run(folder, **((model_settings(model) if model else {}) | settings))
         started.append(running)
         return next(running)
 

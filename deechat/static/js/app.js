@@ -1,0 +1,263 @@
+// The page: which workspace and thread are open, and what happens when a person does something.
+
+import { api, onLoginNeeded } from "./api.js";
+import { Conversation } from "./conversation.js";
+import { announce } from "./dom.js";
+import { readDraft, writeDraft } from "./memory.js";
+import { hashOf, readHash } from "./route.js";
+import { Shell } from "./shell.js";
+import { titleDone, titleName, titleRunning } from "./title.js";
+import { language, t } from "./words.js";
+import { Workspaces } from "./workspaces.js";
+
+const LOOK_EVERY = 15_000; // for news from other tabs and devices; tabs of this browser tell each other at once
+
+class App {
+  shell = new Shell();
+  workspaces = new Workspaces(this.shell);
+  threads = [];
+  workspace = null; // its slug
+  conversation = null;
+  #beginning = false;
+  #asked = 0; // how often the list of threads was asked for
+  #listed = false; // whether it came yet
+  #looked = 0; // when; coming back to a tab is several events at once
+  #others = new BroadcastChannel("deechat");
+
+  async start() {
+    document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
+    onLoginNeeded(() => this.shell.login.ask());
+    this.#listen();
+    await this.#begin();
+  }
+
+  async #begin() {
+    if (this.#beginning) return;
+    this.#beginning = true;
+    try {
+      await this.workspaces.load();
+    } catch (error) {
+      this.#beginning = false;
+      const refused = error.code === "password_required";
+      this.shell.notice(error.message, () => this.#begin(), refused ? t("notAllowed") : null);
+      return;
+    }
+    this.shell.notice(null);
+    this.shell.ready();
+    await this.#route();
+    this.workspaces.loadModels();
+  }
+
+  // -- where we are ----------------------------------------------------------------------------------------------------
+
+  async #route() {
+    const wanted = readHash();
+    const slug = this.workspaces.choose(wanted.workspace);
+    const moved = slug !== this.workspace;
+    const thread = slug === wanted.workspace ? wanted.thread : null;
+    this.workspace = slug;
+    if (moved) {
+      this.threads = [];
+      this.#listed = false;
+    }
+    if (moved || this.conversation?.thread !== thread) this.#open(thread);
+    if (moved) await this.#loadThreads();
+  }
+
+  #open(thread) {
+    this.conversation?.close();
+    const conversation = new Conversation(this.workspace, thread);
+    this.conversation = conversation;
+    this.#follow(conversation);
+    this.shell.composer.error = null;
+    this.shell.composer.text = readDraft(this.workspace, thread);
+    this.shell.foldIfNarrow();
+    titleDone({ told: true });
+    this.#show();
+    this.shell.messages.toBottom();
+    this.#focus();
+    conversation.load();
+  }
+
+  // On a phone the keyboard would jump up.
+  #focus() {
+    if (matchMedia("(hover: hover)").matches) this.shell.composer.focus();
+  }
+
+  #follow(conversation) {
+    const on = (name, listener) =>
+      conversation.addEventListener(name, ({ detail }) => conversation === this.conversation && listener(detail));
+    on("change", () => this.#show());
+    on("frame", ({ item }) => this.shell.messages.refresh(item));
+    on("created", ({ thread }) => {
+      writeDraft(this.workspace, null, "");
+      this.threads = [thread, ...this.threads];
+      history.replaceState(null, "", hashOf(this.workspace, thread.slug));
+      this.#show();
+    });
+    on("renamed", (thread) => this.#named(thread));
+    on("started", () => this.#changed());
+    on("ended", ({ item }) => {
+      titleDone({ told: item.message.ending?.reason === "stopped" });
+      announce(t("answerDone"));
+      this.#changed();
+    });
+    on("gone", () => this.#gone());
+    on("trouble", ({ error }) => this.shell.toast(error.message));
+  }
+
+  #gone() {
+    this.shell.toast(t("threadGone"));
+    location.hash = hashOf(this.workspace);
+    this.#loadThreads();
+  }
+
+  // -- showing it ------------------------------------------------------------------------------------------------------
+
+  #show() {
+    const { items, running, thread, hasOlder } = this.conversation;
+    const { shell } = this;
+    const current = this.threads.find(({ slug }) => slug === thread);
+    shell.empty = !thread && items.length === 0;
+    shell.messages.items = items;
+    shell.messages.hasOlder = hasOlder;
+    shell.composer.running = running !== null;
+    shell.composer.stopping = running?.stopping ?? false;
+    shell.sidebar.threads = this.threads;
+    shell.sidebar.current = thread;
+    shell.sidebar.busy = running ? thread : null;
+    shell.title = thread ? (current?.name ?? (this.#listed ? t("unnamed") : "")) : t("newChat");
+    titleName(thread ? (current?.name ?? null) : null);
+    titleRunning(running !== null);
+  }
+
+  #named({ slug, name }) {
+    this.threads = this.threads.map((thread) => (thread.slug === slug ? { ...thread, name } : thread));
+    this.#show();
+  }
+
+  // -- what the server has ---------------------------------------------------------------------------------------------
+
+  async #loadThreads() {
+    const asked = (this.#asked += 1);
+    try {
+      const threads = await api.threads(this.workspace);
+      if (asked !== this.#asked) return; // a later question has a newer answer
+      this.threads = threads;
+      this.#listed = true;
+      this.#show();
+    } catch {
+      // the next look brings them
+    }
+  }
+
+  // Something changed here: the list's order, and what other tabs of this browser show.
+  #changed() {
+    this.#loadThreads();
+    this.#others.postMessage({ workspace: this.workspace, thread: this.conversation.thread });
+  }
+
+  #look() {
+    if (document.visibilityState !== "visible" || Date.now() - this.#looked < 1000) return;
+    this.#looked = Date.now();
+    if (!this.conversation) {
+      this.#begin(); // the server was away when the page came
+      return;
+    }
+    this.#loadThreads();
+    this.conversation.refresh();
+    this.workspaces.lookForModel();
+  }
+
+  // -- what a person does ----------------------------------------------------------------------------------------------
+
+  #listen() {
+    const { shell } = this;
+    const on = (name, listener) => document.addEventListener(name, ({ detail }) => listener(detail));
+    on("dee-send", ({ text }) => this.#send(text));
+    on("dee-stop", () => this.conversation.stop());
+    on("dee-retry", ({ item }) => this.#attempt(() => this.conversation.tryAgain(item)));
+    on("dee-unfold", ({ item }) => this.conversation.unfold(item));
+    on("dee-older", () => this.conversation.loadOlder());
+    on("dee-draft", ({ text }) => writeDraft(this.workspace, this.conversation.thread, text));
+    on("dee-new", () => this.#newChat());
+    on("dee-workspace", ({ slug }) => (location.hash = hashOf(slug)));
+    on("dee-rename", (change) => this.#rename(change));
+    on("dee-delete", ({ thread }) => this.#delete(thread));
+    on("dee-settings", () => this.workspaces.openSettings());
+    addEventListener("hashchange", () => this.workspaces.loaded && this.#route());
+    for (const [target, name] of [[document, "visibilitychange"], [window, "focus"], [window, "pageshow"], [window, "online"]]) {
+      target.addEventListener(name, () => this.#look());
+    }
+    setInterval(() => this.#look(), LOOK_EVERY);
+    this.#others.addEventListener("message", ({ data }) => {
+      if (data.workspace !== this.workspace) return;
+      this.#loadThreads();
+      if (data.thread === this.conversation?.thread) this.conversation.refresh();
+    });
+    shell.empty = true;
+  }
+
+  #newChat() {
+    if (this.conversation?.thread) location.hash = hashOf(this.workspace);
+    this.shell.foldIfNarrow();
+    this.#focus();
+  }
+
+  async #send(text) {
+    const { composer } = this.shell;
+    const { conversation } = this;
+    if (conversation.running) return;
+    composer.text = "";
+    this.#focus();
+    const sent = await this.#attempt(() => conversation.send(text));
+    const here = conversation === this.conversation;
+    const typed = here ? composer.text : ""; // meanwhile
+    const draft = sent ? typed : [text, typed].filter(Boolean).join("\n");
+    writeDraft(conversation.workspace, conversation.thread, draft);
+    if (here && !sent) composer.text = draft;
+  }
+
+  // Runs something that sends a prompt. Gives whether the server took it; says above the composer when not.
+  async #attempt(send) {
+    const { composer, messages } = this.shell;
+    composer.error = null;
+    messages.toBottom();
+    try {
+      await send();
+      return true;
+    } catch (error) {
+      const words = error.code === "run_active" ? t("runActive") : `${t("sendFailed")} ${error.message}`;
+      composer.error = words;
+      return false;
+    }
+  }
+
+  async #rename({ slug, name }) {
+    this.#named({ slug, name });
+    try {
+      await api.renameThread(this.workspace, slug, name);
+    } catch (error) {
+      this.shell.toast(error.message);
+    }
+    this.#changed();
+  }
+
+  async #delete(thread) {
+    const name = thread.name || t("unnamed");
+    const sure = { title: t("deleteTitle"), body: t("deleteBody", { name }), yes: t("delete") };
+    if (!(await this.shell.confirm.ask(sure))) return;
+    try {
+      await api.deleteThread(this.workspace, thread.slug);
+    } catch (error) {
+      if (error.status !== 404) return this.shell.toast(error.message);
+    }
+    writeDraft(this.workspace, thread.slug, "");
+    this.threads = this.threads.filter(({ slug }) => slug !== thread.slug);
+    if (this.conversation.thread === thread.slug) location.hash = hashOf(this.workspace);
+    this.#show();
+    this.#changed();
+  }
+}
+
+new App().start();

@@ -1,0 +1,194 @@
+// One answer: its parts in order, what the agent is doing, how it ended. Data down: `item`, then `refresh()` when it has
+// changed. Events up: "dee-retry" {item}, "dee-unfold" {item} when the answer comes into view.
+
+import { announce, copyFrom, DeeElement, h, icon, iconButton } from "../dom.js";
+import { textOf } from "../transcript.js";
+import { duration, errorText, errorTitle, statusWords, t } from "../words.js";
+import "./dee-reasoning.js";
+import "./dee-request.js";
+import "./dee-text.js";
+import "./dee-tool.js";
+
+// Kind of part → how its node is made. Each node has `show(part, context)`.
+const PARTS = {
+  text: () => document.createElement("dee-text"),
+  reasoning: () => document.createElement("dee-reasoning"),
+  tool: () => document.createElement("dee-tool"),
+  approval: () => document.createElement("dee-request"),
+  questions: () => document.createElement("dee-request"),
+  steered: () => Object.assign(h("div", { class: "steered" }), { show: showSteered }),
+};
+
+function showSteered(part) {
+  this.replaceChildren(h("small", { text: t("steeredLabel") }), h("p", { text: part.text }));
+}
+
+class DeeAnswer extends DeeElement {
+  #item = null;
+  #last = false;
+  #frame = 0;
+  #cost = 0; // milliseconds that the last drawing took
+  #drawnAt = 0;
+  #nodes = new Map(); // part key → { node, rev }
+  #parts = h("div", { class: "parts" });
+  #status = h("p", { class: "status" });
+  #end = h("div", { class: "ending" });
+  #foot = h("footer", { class: "answer-foot" });
+  #footKey = "";
+
+  connected(signal) {
+    if (!this.firstChild) {
+      const heading = h("h3", { class: "visually-hidden", text: t("assistant") });
+      this.append(heading, this.#parts, this.#end, h("div", { class: "tail" }, this.#status, this.#foot));
+    }
+    const watcher = new IntersectionObserver((entries) => {
+      if (entries.some((entry) => entry.isIntersecting)) this.tell("dee-unfold", { item: this.#item });
+    });
+    watcher.observe(this);
+    signal.addEventListener("abort", () => watcher.disconnect());
+    this.#draw();
+  }
+
+  disconnected() {
+    cancelAnimationFrame(this.#frame);
+    this.#frame = 0;
+  }
+
+  get item() {
+    return this.#item;
+  }
+
+  set item(item) {
+    this.#item = item;
+    this.refresh();
+  }
+
+  // Only the last answer can be tried again.
+  set last(last) {
+    this.#last = last;
+    this.refresh();
+  }
+
+  // Draws at most once per frame, and seldom enough that drawing takes a fifth of the time at most.
+  refresh() {
+    if (this.#frame || !this.isConnected) return;
+    this.#frame = requestAnimationFrame((now) => {
+      this.#frame = 0;
+      if (this.#item.live && now - this.#drawnAt < this.#cost * 4) return this.refresh();
+      this.#draw();
+    });
+  }
+
+  #draw() {
+    const began = performance.now();
+    const { message, live } = this.#item;
+    this.toggleAttribute("live", live);
+    this.setAttribute("aria-busy", String(live));
+    this.#drawParts(message.parts);
+    this.#drawStatus();
+    this.#drawEnd();
+    this.#drawFoot();
+    this.#drawnAt = performance.now();
+    this.#cost = this.#drawnAt - began;
+  }
+
+  #drawParts(parts) {
+    const { live, since, sent } = this.#item;
+    // What comes right after joining a run is what was said before.
+    const heard = live && (sent === true || (since !== null && performance.now() - since > 400));
+    const context = { live, heard };
+    const keys = new Set(parts.map((part) => part.key));
+    for (const [key, { node }] of this.#nodes) {
+      if (keys.has(key)) continue;
+      node.remove();
+      this.#nodes.delete(key);
+    }
+    for (const [index, part] of parts.entries()) {
+      const drawn = this.#nodes.get(part.key) ?? { node: PARTS[part.kind](), rev: -1 };
+      this.#nodes.set(part.key, drawn);
+      if (this.#parts.children[index] !== drawn.node) this.#parts.insertBefore(drawn.node, this.#parts.children[index] ?? null);
+      const state = `${part.rev} ${live}`;
+      if (drawn.rev === state) continue;
+      drawn.rev = state;
+      drawn.node.show(part, context);
+    }
+  }
+
+  #doing() {
+    const { live, link, message } = this.#item;
+    if (!live) return null;
+    if (link === "lost") return t("reconnecting");
+    const part = message.parts.at(-1);
+    if (part?.kind === "text" && part.open) return t("writing");
+    if (part?.kind === "reasoning" && part.open) return t("thinkingNow");
+    if (message.status) return statusWords(message.status);
+    return t(message.seq ? "working" : "connecting");
+  }
+
+  #drawStatus() {
+    const words = this.#doing();
+    if (this.#status.textContent !== (words ?? "")) {
+      this.#status.textContent = words ?? "";
+      if (words) announce(words);
+    }
+    this.#status.hidden = words === null;
+    this.#status.classList.toggle("lost", this.#item.link === "lost");
+    const part = this.#item.message.parts.at(-1);
+    this.#status.classList.toggle("quiet", part?.open === true && this.#item.link !== "lost");
+  }
+
+  #drawEnd() {
+    const { ending } = this.#item.message;
+    const fault = this.#item.fault;
+    const { reason, code, error } = ending ?? (fault ? { reason: "failed", code: fault.code, error: fault.message } : {});
+    const key = `${reason} ${code} ${error}`;
+    if (this.#end.dataset.key === key) return;
+    this.#end.dataset.key = key;
+    if (reason === "stopped") this.#end.replaceChildren(h("p", { class: "note", text: t("stopped") }));
+    else if (reason && reason !== "completed") this.#end.replaceChildren(this.#failure(reason, code, error));
+    else this.#end.replaceChildren();
+  }
+
+  #failure(reason, code, error) {
+    const title = errorTitle(code ?? reason);
+    const text = errorText(code, error);
+    const words = h("div", {}, h("strong", { text: title }), text ? h("p", { text }) : null);
+    return h("div", { class: "card failure", role: "group", "aria-label": title }, icon("alert"), words);
+  }
+
+  #drawFoot() {
+    const { message, live, fault } = this.#item;
+    const over = !live && (message.ending || fault);
+    const again = over && this.#last && message.ending?.reason !== "completed";
+    const key = `${over ? 1 : 0}${again ? 1 : 0}${message.model}${message.metrics?.duration}${textOf(message) ? 1 : 0}`;
+    if (key === this.#footKey) return;
+    this.#footKey = key;
+    const buttons = [];
+    if (over && textOf(message)) {
+      const copy = iconButton("copy", t("copyAnswer"), () => copyFrom(copy, textOf(this.#item.message)));
+      buttons.push(copy);
+    }
+    if (again) buttons.push(this.#againButton());
+    this.#foot.replaceChildren(...buttons, this.#facts(message));
+  }
+
+  #againButton() {
+    const button = h("button", { type: "button", class: "quiet-button" }, icon("again"), h("span", { text: t("tryAgain") }));
+    button.addEventListener("click", () => this.tell("dee-retry", { item: this.#item }));
+    return button;
+  }
+
+  // The model that answers, and how long it took.
+  #facts({ model, metrics }) {
+    const facts = h("span", { class: "facts" });
+    if (model) facts.append(h("span", { text: model, class: "model-name", title: t("answeredBy", { model }) }));
+    if (!metrics?.duration) return facts;
+    const seconds = duration(metrics.duration);
+    facts.append(h("span", { text: seconds }));
+    const key = metrics.estimated ? "tokensEstimated" : "tokens";
+    if (metrics.total_tokens) facts.title = t(key, { tokens: metrics.total_tokens, seconds });
+    return facts;
+  }
+}
+
+customElements.define("dee-answer", DeeAnswer);

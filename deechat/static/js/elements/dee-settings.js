@@ -1,0 +1,87 @@
+// The settings of a workspace. Data down: `open({ workspace, models, current })`. Events up: "dee-save" {fields},
+// "dee-new-workspace". `fail(words)` and `close()` answer a save.
+
+import { DeeElement, h, iconButton } from "../dom.js";
+import { t } from "../words.js";
+
+const MODES = { agent: "modeAgent", chat: "modeChat" };
+
+const field = (label, control, hint) =>
+  h(
+    "div",
+    { class: "field" },
+    h("label", { htmlFor: control.id, text: t(label) }),
+    control,
+    hint ? h("p", { class: "hint", text: t(hint) }) : null,
+  );
+
+class DeeSettings extends DeeElement {
+  #name = h("input", { id: "set-name", required: true, maxLength: 200 });
+  #prompt = h("textarea", { id: "set-prompt", rows: 5 });
+  #model = h("select", { id: "set-model" });
+  #mode = h("select", { id: "set-mode" });
+  #temperature = h("input", { id: "set-temperature", type: "number", min: 0, max: 2, step: "any" });
+  #error = h("p", { class: "field-error", role: "alert" });
+  #save = h("button", { class: "button primary", text: t("save") });
+  #dialog = h("dialog", { class: "dialog settings", "aria-labelledby": "settings-title" });
+
+  connected(signal) {
+    this.#temperature.placeholder = t("temperatureHint");
+    if (!this.firstChild) this.#build();
+    this.querySelector("form").addEventListener("submit", (event) => this.#submit(event), { signal });
+  }
+
+  #build() {
+    const close = iconButton("close", t("cancel"), () => this.close());
+    const more = h("button", { type: "button", class: "button", text: t("newWorkspace") });
+    more.addEventListener("click", () => this.tell("dee-new-workspace"));
+    const form = h(
+      "form",
+      {},
+      h("div", { class: "dialog-head" }, h("h2", { id: "settings-title", text: t("settings") }), close),
+      field("name", this.#name),
+      field("systemPrompt", this.#prompt, "systemPromptHint"),
+      field("model", this.#model),
+      h("div", { class: "field-row" }, field("mode", this.#mode), field("temperature", this.#temperature)),
+      this.#error,
+      h("div", { class: "dialog-foot" }, more, this.#save),
+    );
+    this.#dialog.append(form);
+    this.append(this.#dialog);
+  }
+
+  open({ workspace, models, current }) {
+    const byDefault = current ? t("modelDefault", { model: current }) : t("modelNone");
+    const ids = [...new Set([...models.map(({ id }) => id), workspace.model].filter(Boolean))];
+    this.#model.replaceChildren(h("option", { value: "", text: byDefault }), ...ids.map((id) => h("option", { value: id, text: id })));
+    const modes = { ...MODES, ...(workspace.mode === "query" ? { query: "modeQuery" } : {}) };
+    this.#mode.replaceChildren(...Object.entries(modes).map(([value, key]) => h("option", { value, text: t(key) })));
+    this.#name.value = workspace.name;
+    this.#prompt.value = workspace.systemPrompt ?? "";
+    this.#model.value = workspace.model ?? "";
+    this.#mode.value = workspace.mode;
+    this.#temperature.value = workspace.temperature ?? "";
+    this.fail("");
+    this.#dialog.showModal();
+  }
+
+  close() {
+    this.#dialog.close();
+  }
+
+  fail(words) {
+    this.#error.textContent = words;
+    this.#save.disabled = false;
+  }
+
+  #submit(event) {
+    event.preventDefault();
+    this.#save.disabled = true;
+    const temperature = this.#temperature.value === "" ? null : Number(this.#temperature.value);
+    const model = this.#model.value || null;
+    const fields = { name: this.#name.value.trim(), systemPrompt: this.#prompt.value, model, mode: this.#mode.value, temperature };
+    this.tell("dee-save", { fields });
+  }
+}
+
+customElements.define("dee-settings", DeeSettings);

@@ -1,0 +1,35 @@
+// The answer's text: Markdown that grows. Data down: `show(part)`.
+
+import { copyFrom, h, iconButton } from "../dom.js";
+import { GrowingMarkdown } from "../markdown.js";
+import { t } from "../words.js";
+
+// A code block gets a head with its language and a copy button; a wide table gets a box to scroll in. What scrolls sideways
+// can have the focus, so that keys reach it.
+function decorate(fragment) {
+  for (const pre of fragment.querySelectorAll("pre")) frameCode(pre);
+  for (const table of fragment.querySelectorAll("table")) {
+    const box = h("div", { class: "table-box", tabIndex: 0 });
+    table.replaceWith(box);
+    box.append(table);
+  }
+}
+
+function frameCode(pre) {
+  const language = /language-(\S+)/.exec(pre.querySelector("code")?.className ?? "")?.[1];
+  const copy = iconButton("copy", t("copyCode"), () => copyFrom(copy, pre.textContent.replace(/\n$/, "")));
+  const box = h("div", { class: "code-block" }, h("div", { class: "code-head" }, h("span", { text: language ?? t("code") }), copy));
+  pre.tabIndex = 0;
+  pre.replaceWith(box);
+  box.append(pre);
+}
+
+class DeeText extends HTMLElement {
+  #markdown = new GrowingMarkdown(this, decorate);
+
+  show(part) {
+    this.#markdown.update(part.text, !part.open);
+  }
+}
+
+customElements.define("dee-text", DeeText);

@@ -1,0 +1,191 @@
+// Folds the frames of one run into one message. No DOM, no clock, no network: the same frames give the same message,
+// whether they come live, after a reload, in a second tab or from a replay.
+//
+// A message is a list of parts in the order in which they happened. Each part has a `key` that never changes and a `rev`
+// that grows whenever the part does, so that a view redraws only what changed.
+
+export const ENDINGS = new Set(["finalizeResponseStream", "stopGeneration", "abort"]);
+
+export function newMessage() {
+  return {
+    id: null,
+    runId: null,
+    model: null,
+    seq: 0, // the last SEQ that was folded
+    parts: [],
+    status: null, // { text, code, params } of what the run is doing
+    rename: null, // { slug, name } when the run named its thread
+    sources: [],
+    metrics: null,
+    ending: null, // { type, reason, code, error } once it is over
+  };
+}
+
+// Takes one frame at its SEQ; gives whether it was new. A frame that was folded before changes nothing.
+export function fold(message, seq, frame) {
+  if (seq <= message.seq || message.ending) return false;
+  message.seq = seq;
+  message.id ??= frame.id ?? null;
+  FRAMES[nameOf(frame)]?.(message, frame, seq);
+  return true;
+}
+
+export function nameOf(frame) {
+  return frame.type ?? frame.action ?? "";
+}
+
+// All text of the answer: what the server keeps as the message's content.
+export function textOf(message) {
+  return message.parts.filter((part) => part.kind === "text").map((part) => part.text).join("");
+}
+
+// Frame type → what it does to the message. Every type of the wire contract stands here.
+export const FRAMES = {
+  runStarted(message, frame) {
+    message.runId = frame.runId;
+    message.model = frame.model ?? null;
+  },
+  rename_thread(message, frame) {
+    message.rename = frame.thread;
+  },
+  stepStarted(message) {
+    message.status = message.model && { text: null, code: "thinking", params: { model: message.model } };
+  },
+  statusResponse(message, frame) {
+    message.status = { text: frame.textResponse, code: frame.code ?? null, params: frame.params ?? {} };
+  },
+  reasoningChunk: (message, frame, seq) => say(message, "reasoning", frame.textResponse, seq),
+  textResponseChunk(message, frame, seq) {
+    if (frame.textResponse) say(message, "text", frame.textResponse, seq);
+    if (frame.sources?.length) message.sources = frame.sources;
+  },
+  stepFinished: (message) => settle(message),
+  toolCallInvocation(message, frame) {
+    settle(message);
+    const call = tool(message, frame);
+    call.arguments = frame.arguments ?? {};
+    call.rev += 1;
+  },
+  toolCallResult(message, frame) {
+    settle(message);
+    const call = tool(message, frame);
+    Object.assign(call, { content: frame.content ?? "", seconds: frame.seconds ?? null });
+    call.state = frame.isError ? "error" : "done";
+    call.rev += 1;
+  },
+  toolApprovalRequest(message, frame) {
+    ask(message, frame, { kind: "approval", name: frame.skillName, arguments: frame.payload, text: frame.description });
+  },
+  clarificationRequest(message, frame) {
+    ask(message, frame, { kind: "questions", questions: frame.questions ?? [] });
+  },
+  inputReceived(message, frame) {
+    const request = message.parts.find((part) => part.requestId === frame.requestId);
+    if (!request) return;
+    Object.assign(request, { state: "answered", approved: frame.approved ?? null, summary: frame.summary ?? "" });
+    request.rev += 1;
+  },
+  steered(message, frame, seq) {
+    settle(message);
+    message.parts.push({ kind: "steered", key: `s${seq}`, rev: 1, text: frame.message });
+  },
+  stepRestarted(message, frame) {
+    for (const part of message.parts) forget(part, frame.afterId);
+    message.parts = message.parts.filter((part) => part.marks?.length !== 0);
+    message.status = null;
+  },
+  finalizeResponseStream(message, frame) {
+    if (frame.sources?.length) message.sources = frame.sources;
+    message.metrics = frame.metrics ?? null;
+    end(message, frame, "completed");
+  },
+  stopGeneration: (message, frame) => end(message, frame, "stopped"),
+  abort: (message, frame) => end(message, frame, "failed"),
+};
+
+// Text and reasoning grow at the end: a chunk joins the part before it when that is of the same kind.
+// `marks` holds [SEQ, length before it] of each chunk, so that a restarted step can take back what it said.
+function say(message, kind, text, seq) {
+  let part = message.parts.at(-1);
+  if (part?.kind !== kind) {
+    settle(message);
+    part = { kind, key: `${kind[0]}${seq}`, rev: 0, text: "", open: true, marks: [] };
+    message.parts.push(part);
+  }
+  part.marks.push([seq, part.text.length]);
+  part.text += text;
+  part.open = true;
+  part.rev += 1;
+}
+
+function forget(part, after) {
+  if (!part.marks) return;
+  const first = part.marks.findIndex(([seq]) => seq > after);
+  if (first < 0) return;
+  part.text = part.text.slice(0, part.marks[first][1]);
+  part.marks.length = first;
+  part.rev += 1;
+}
+
+// The last part will not grow any more unless a chunk of its kind comes right behind it.
+function settle(message) {
+  const part = message.parts.at(-1);
+  if (part?.open) Object.assign(part, { open: false, rev: part.rev + 1 });
+}
+
+function tool(message, frame) {
+  const key = `c${frame.toolCallId}`;
+  let call = message.parts.find((part) => part.key === key);
+  if (!call) {
+    call = { kind: "tool", key, rev: 0, name: frame.name, arguments: null, content: null, seconds: null, state: "running" };
+    message.parts.push(call);
+  }
+  return call;
+}
+
+function ask(message, frame, fields) {
+  settle(message);
+  const request = { key: `q${frame.requestId}`, rev: 1, requestId: frame.requestId, state: "open", summary: "", ...fields };
+  message.parts.push(request);
+}
+
+function end(message, frame, reason) {
+  settle(message);
+  for (const part of message.parts) {
+    if (part.state === "running" || part.state === "open") Object.assign(part, { state: "void", rev: part.rev + 1 });
+  }
+  message.status = null;
+  message.ending = {
+    type: frame.type,
+    reason: frame.reason ?? reason,
+    code: frame.code ?? null,
+    error: typeof frame.error === "string" ? frame.error : null,
+  };
+}
+
+const ENDING_OF = { completed: "finalizeResponseStream", stopped: "stopGeneration" };
+
+// The message that a stored one gives. The history does not tell in which order text and tools came, so the parts stand in
+// the usual one: thoughts, tools, text. Folding the run's frames gives the order, when somebody looks.
+export function fromHistory(stored) {
+  const message = newMessage();
+  Object.assign(message, { id: stored.chatId, runId: stored.run ?? null, metrics: stored.metrics ?? null });
+  message.model = stored.metrics?.model ?? null;
+  message.sources = stored.sources ?? [];
+  if (stored.reasoning) message.parts.push({ kind: "reasoning", key: "r", rev: 1, text: stored.reasoning, open: false });
+  for (const call of stored.toolCalls ?? []) message.parts.push(storedCall(call));
+  for (const [n, text] of (stored.steered ?? []).entries()) {
+    message.parts.push({ kind: "steered", key: `s${n}`, rev: 1, text: text.message ?? text });
+  }
+  if (stored.content) message.parts.push({ kind: "text", key: "t", rev: 1, text: stored.content, open: false });
+  const reason = stored.reason ?? "completed";
+  const type = ENDING_OF[reason] ?? "abort";
+  message.ending = { type, reason, code: stored.code ?? null, error: stored.error || null };
+  return message;
+}
+
+function storedCall(call) {
+  const state = call.content == null ? "void" : call.isError ? "error" : "done";
+  const { toolCallId, name, content = null, seconds = null } = call;
+  return { kind: "tool", key: `c${toolCallId}`, rev: 1, name, arguments: call.arguments, content, seconds, state };
+}

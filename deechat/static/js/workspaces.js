@@ -1,0 +1,91 @@
+// The workspaces, the models that they may use, and the dialog that changes them.
+
+import { api } from "./api.js";
+import { hashOf } from "./route.js";
+import { t } from "./words.js";
+
+export class Workspaces {
+  #shell;
+  #list = [];
+  #models = { models: [], provider: null, current: null };
+  #current = null; // a slug
+
+  constructor(shell) {
+    this.#shell = shell;
+    shell.settings.addEventListener("dee-save", ({ detail }) => this.#save(detail.fields));
+    shell.settings.addEventListener("dee-new-workspace", () => this.#make());
+  }
+
+  get loaded() {
+    return this.#list.length > 0;
+  }
+
+  // Rejects with `ApiError`.
+  async load() {
+    this.#list = await api.workspaces();
+  }
+
+  // While no model is connected, one may be at any time: the server looks for one by itself.
+  lookForModel() {
+    if (this.#models.provider === "offline") this.loadModels();
+  }
+
+  async loadModels() {
+    try {
+      this.#models = await api.models();
+    } catch {
+      return; // the model server may be away; the page works without its list
+    }
+    this.#show();
+  }
+
+  // Makes the workspace with the slug the current one, or the first where there is none. Gives its slug.
+  choose(slug) {
+    const known = this.#list.find((workspace) => workspace.slug === slug) ?? this.#list[0];
+    this.#current = known.slug;
+    this.#show();
+    return known.slug;
+  }
+
+  openSettings() {
+    const workspace = this.#workspace();
+    if (!workspace) return;
+    this.#shell.foldIfNarrow();
+    this.#shell.settings.open({ workspace, ...this.#models });
+  }
+
+  #workspace() {
+    return this.#list.find(({ slug }) => slug === this.#current);
+  }
+
+  #show() {
+    const { sidebar, welcome } = this.#shell;
+    sidebar.workspace = this.#current;
+    sidebar.workspaces = this.#list;
+    this.#shell.chip = { model: this.#workspace()?.model ?? this.#models.current, provider: this.#models.provider };
+    welcome.offline = this.#models.provider === "offline";
+  }
+
+  async #save(fields) {
+    try {
+      const changed = await api.updateWorkspace(this.#current, fields);
+      this.#list = this.#list.map((workspace) => (workspace.slug === changed.slug ? changed : workspace));
+      this.#shell.settings.close();
+      this.#shell.toast(t("saved"));
+      this.#show();
+    } catch (error) {
+      this.#shell.settings.fail(error.message);
+    }
+  }
+
+  async #make() {
+    try {
+      const made = await api.newWorkspace(t("newWorkspaceName", { n: this.#list.length + 1 }));
+      this.#list = [...this.#list, made];
+      this.#shell.settings.close();
+      location.hash = hashOf(made.slug);
+    } catch (error) {
+      this.#shell.settings.fail(error.message);
+    }
+  }
+}
