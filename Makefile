@@ -26,6 +26,9 @@ $(INSTALLED): pyproject.toml
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	@touch $@
 
+bench: install
+	@$(VENV)/bin/python bench/streams.py
+
 vendor: install
 	@$(VENV)/bin/python scripts/vendor.py
 

@@ -140,7 +140,7 @@ class Runs:
             prompt_id=str(uuid.uuid4()),
             continues=None,
             client_request_id=prompt.client_request_id,
-            model=workspace.model or _default_model(provider),
+            model=_model(workspace, provider),
             language=prompt.language,
             started_at=now,
         )
@@ -305,7 +305,10 @@ def _started(record: RunRecord, workspace: Workspace, thread: Thread) -> RunStar
     )
 
 
-def _default_model(provider: Provider) -> str | None:
+def _model(workspace: Workspace, provider: Provider) -> str | None:
+    """Names the model that will answer; None when the model server does not say so in time."""
+    if workspace.model and provider.name != "offline":  # which has no other than its own
+        return workspace.model
     # The step asks again and fails in words; here it only must not keep the first frame waiting.
     try:
         with gevent.Timeout(MODEL_PATIENCE, ModelError("it does not answer")):

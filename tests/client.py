@@ -142,8 +142,9 @@ class Client:
     gone: set[str] = field(default_factory=set)
 
     def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Makes one request, without a session, so that no connection is left open."""
+        """Makes one request, without a session, so that no connection is left open. Redirects are not followed."""
         options.setdefault("timeout", 60)
+        options.setdefault("allow_redirects", False)
         headers = {**self.headers, **options.pop("headers", {})}
         return requests.request(method, self.server.url + path, headers=headers, **options)
 

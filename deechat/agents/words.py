@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 WORDS: dict[str, dict[str, str]] = {
-    "thinking": {"en": "Asking {model} …", "zh": "正在询问 {model} …"},
     "tool_call": {"en": "🔧 {name}", "zh": "🔧 {name}"},
     "model_retry": {
         "en": "The model server did not answer ({why}); trying again in {seconds} s ({attempt} of {attempts})",

@@ -16,7 +16,14 @@ _CONTENT_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancesto
 def make_app(services: Services, gate: Gate) -> Flask:
     """Makes the WSGI application over services that are ready before the first request."""
     app = Flask("deechat")
-    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY
+    # One more than is taken: the framework cuts a body without a length there, and what was cut must not pass as whole.
+    app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY + 1
+    # No address is answered with a redirect to another: a client that sends a message may not follow it.
+    app.url_map.redirect_defaults = False
+    app.url_map.merge_slashes = False
+    # An address means one thing and is answered there: a redirect would lose a POST's stream on most clients.
+    app.url_map.redirect_defaults = False
+    app.url_map.merge_slashes = False
     answer_errors(app)
     gate.guard(app)
     for module in (pages, workspaces, chats, runs):

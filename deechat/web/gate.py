@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import time
 from collections.abc import Callable
 from functools import cached_property
 from ipaddress import ip_address
@@ -22,6 +23,7 @@ from deechat.errors import ForbiddenError, UnauthorizedError
 from deechat.web.bodies import LogIn, read_body
 
 COOKIE = "deechat_login"
+WRONG_PASSWORD_SECONDS = 0.5
 COOKIE_SECONDS = 30 * 24 * 3600
 _HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -67,7 +69,8 @@ class Gate:
     def log_in(self) -> Response:
         """Sets the cookie for whoever sends the password. Raises `UnauthorizedError`."""
         given = read_body(LogIn).password
-        if self._password is not None and not self._is_password(given):
+        if self._password is not None and not self._is_password(given.encode()):
+            time.sleep(WRONG_PASSWORD_SECONDS)  # of this request's greenlet alone: guessing is slow, serving is not
             raise UnauthorizedError("That is not the password.", code="wrong_password")
         response = jsonify({"loggedIn": True})
         if self._password is not None:
@@ -83,7 +86,9 @@ class Gate:
 
     def _knows_password(self) -> bool:
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() == "bearer" and self._is_password(given.strip()):
+        # A header is bytes, read here as Latin-1 (PEP 3333); who sends other letters may have meant either encoding.
+        forms = [given.strip().encode(encoding, "replace") for encoding in ("utf-8", "latin-1")]
+        if scheme.lower() == "bearer" and any(self._is_password(form) for form in forms):
             return True
         try:
             self._signer.loads(request.cookies.get(COOKIE, ""), max_age=COOKIE_SECONDS)
@@ -91,8 +96,8 @@ class Gate:
             return False
         return True
 
-    def _is_password(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(errors="replace"), (self._password or "").encode())
+    def _is_password(self, given: bytes) -> bool:
+        return hmac.compare_digest(given, (self._password or "").encode())
 
 
 def _is_from_here() -> bool:

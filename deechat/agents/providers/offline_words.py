@@ -17,7 +17,7 @@ lms server start                          # or LM Studio, port 1234
 ```sh
 export OPENAI_BASE_URL=http://192.168.1.20:11434/v1
 export DEECHAT_MODEL=qwen3:4b             # else the server's first one
-deechat
+make run                                  # or: deechat
 ```
 
 **A service with an API key:**
@@ -25,7 +25,7 @@ deechat
 ```sh
 export OPENAI_API_KEY=your-key
 export OPENAI_BASE_URL=https://api.openai.com/v1
-deechat
+make run                                  # or: deechat
 ```
 """
 
@@ -44,7 +44,7 @@ lms server start                          # 或 LM Studio，端口 1234
 ```sh
 export OPENAI_BASE_URL=http://192.168.1.20:11434/v1
 export DEECHAT_MODEL=qwen3:4b             # 不写则用服务器的第一个模型
-deechat
+make run                                  # 或者：deechat
 ```
 
 **带 API 密钥的服务：**
@@ -52,7 +52,7 @@ deechat
 ```sh
 export OPENAI_API_KEY=your-key
 export OPENAI_BASE_URL=https://api.openai.com/v1
-deechat
+make run                                  # 或者：deechat
 ```
 """
 
