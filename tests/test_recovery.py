@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import sqlite3
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from client import Client, Stream
@@ -13,7 +16,8 @@ from model_server import ModelServer, reply, text, tool_calls
 from server import Server
 
 KILLS = 50
-STREAMS = 4
+SERVERS = 2  # that are killed side by side
+STREAMS = 4  # open on each when it is killed
 
 
 def integrity(server: Server) -> str:
@@ -26,10 +30,23 @@ def integrity(server: Server) -> str:
 
 def test_fifty_kills_lose_no_frame_that_anyone_saw(serve: Callable[..., Server], model: ModelServer) -> None:
     model.answer = lambda _question: reply(text("word " * 400, size=5), rate=500)
-    server = serve(model=model)
-    client = Client(server)
-    chance = random.Random(20261123)
-    for _ in range(KILLS):
+    clients = [Client(serve(model=model)) for _ in range(SERVERS)]
+    with ThreadPoolExecutor(SERVERS) as side_by_side:
+        list(side_by_side.map(kill_again_and_again, clients, range(SERVERS)))
+    for client in clients:
+        assert integrity(client.server) == "ok"
+        assert len(client.streams) == KILLS // SERVERS * STREAMS
+        for stream in client.streams:
+            run = client.run(stream.run_id)
+            assert (run["status"], run["reason"]) == ("ended", "interrupted")
+        # Each run's log holds every frame that was seen, byte for byte, and ends once.
+        client.check_all()
+
+
+def kill_again_and_again(client: Client, seed: int) -> None:
+    """Kills the client's server at a random moment of its streams, reads what was on its way, and starts it again."""
+    chance = random.Random(seed)
+    for _ in range(KILLS // SERVERS):
         streams = [client.new_thread().send("Go") for _ in range(STREAMS)]
         for stream in streams:
             stream.read_until("textResponseChunk")
@@ -38,16 +55,10 @@ def test_fifty_kills_lose_no_frame_that_anyone_saw(serve: Callable[..., Server],
             for _ in stream:
                 if time.monotonic() > enough:
                     break
-        server.kill()
+        client.server.kill()
         for stream in streams:
-            stream.read()  # what was on its way
-        server.start()
-    assert integrity(server) == "ok"
-    for stream in client.streams:
-        run = client.run(stream.run_id)
-        assert (run["status"], run["reason"]) == ("ended", "interrupted")
-    # Each run's log holds every frame that was seen, byte for byte, and ends once.
-    client.check_all()
+            stream.read()
+        client.server.start()
 
 
 def test_a_run_that_was_cut_off_leaves_its_text_and_a_valid_next_turn(
@@ -98,7 +109,7 @@ def test_a_killed_worker_is_replaced_and_viewers_come_back(serve: Callable[..., 
     stream = client.send("Go")
     stream.read_until("Half")
     (worker,) = server.workers
-    __import__("os").kill(worker, 9)
+    os.kill(worker, signal.SIGKILL)
     stream.read()
     deadline = time.monotonic() + 20
     while not server.answers():
