@@ -22,7 +22,7 @@ from deechat.agents.providers.openai import OpenAIProvider, load_sdk
 from deechat.agents.tools import builtin_tools
 from deechat.config import Settings
 from deechat.database import Database
-from deechat.errors import ModelError
+from deechat.errors import Cancelled, ModelError
 from deechat.folder import DataFolder
 from deechat.journal import Journal
 from deechat.runs import Runs
@@ -56,7 +56,7 @@ class Application:
             max_runs=self.settings.max_runs,
             max_tool_rounds=self.settings.max_tool_rounds,
         )
-        self._database.on_change = self._runs.on_storage
+        self._database.on_change = self._runs.recovery.on_storage
         self._started = False
         self._starting = BoundedSemaphore(1)
         services = Services(
@@ -83,10 +83,15 @@ class Application:
     def _start_once(self) -> None:
         if self._started:
             return
+        gevent.get_hub().NOT_ERROR += (Cancelled,)  # whoever stops a run asked for it: no traceback of that
         self._folder.hold()
-        self._folder.secret()
-        self._database.start()
-        self._runs.recover()
+        try:
+            self._folder.secret()
+            self._database.start()
+        except BaseException:
+            self._folder.release()
+            raise
+        self._runs.recovery.at_start()
         self._started = True
         gevent.spawn(self._warm_up)
 

@@ -14,7 +14,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -117,6 +118,17 @@ class Database:
             raise RuntimeError("the database is not started")
         return self._reader.execute(sql, values).fetchall()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Lets several reads see one and the same commit. No greenlet may be switched inside."""
+        if self._reader is None:
+            raise RuntimeError("the database is not started")
+        self._reader.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._reader.execute("COMMIT")
+
     def read_one(self, sql: str, *values: object) -> Row | None:
         """Gives the first row, or None."""
         rows = self.read(sql, *values)
@@ -191,10 +203,13 @@ class Database:
     def _report(self, batch: Sequence[Job[Any]], outcomes: Sequence[Any]) -> None:
         was_available, self.available = self.available, True
         for job, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, _Failure):
-                job.failed(outcome.error)
-            else:
-                job.done(outcome)
+            try:
+                if isinstance(outcome, _Failure):
+                    job.failed(outcome.error)
+                else:
+                    job.done(outcome)
+            except Exception:
+                log.exception("what follows a commit failed")  # and must not take the one writer with it
         if not was_available:
             log.info("writing works again")
             self.on_change(True)

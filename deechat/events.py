@@ -178,6 +178,7 @@ class Steered(Event, frozen=True):
 class StepRestarted(Event, frozen=True):
     """The process died in this step and it runs again; text and reasoning after the event `after` are void."""
 
+    commit_first: ClassVar[bool] = True
     step: int
     after: int
 

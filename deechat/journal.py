@@ -9,6 +9,7 @@ A follower is a place in the log, no queue: it holds nobody back and misses noth
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -19,6 +20,8 @@ from gevent.event import Event as Signal
 from deechat.database import Database, Job, Work
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, decode, encode
+
+logger = logging.getLogger(__name__)
 
 PAGE = 500  # entries that a follower is given at once
 UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wait for the writer
@@ -31,7 +34,7 @@ class RunRecord:
     id: str
     thread_id: str
     message_id: str
-    prompt_id: str
+    parent_id: str
     continues: str | None
     client_request_id: str | None
     model: str | None
@@ -49,6 +52,7 @@ class Log:
         self.entries: list[Entry] = list(entries)
         self.committed = len(self.entries)
         self.suspended = False
+        self.lost = False
         self.uncommitted_bytes = 0
         self.job: _Append | None = None
         self._changed = Signal()
@@ -72,10 +76,11 @@ class _Append(Job[None]):
 
     lasting = True
 
-    def __init__(self, log: Log, ended: Callable[[Log], None]) -> None:
+    def __init__(self, log: Log, ended: Callable[[Log], None], lost: Callable[[Log], None]) -> None:
         super().__init__(self._write)
         self.log = log
         self.ended = ended
+        self.lost = lost
         self.rows: list[tuple[str, int, float, bytes]] = []
         self.also: list[Work[None]] = []
 
@@ -84,6 +89,8 @@ class _Append(Job[None]):
             self.log.job = None
 
     def _write(self, connection: sqlite3.Connection) -> None:
+        if self.log.lost:
+            raise StorageUnavailableError("Rows before these were lost.")
         connection.executemany("INSERT INTO event (run_id, seq, at, body) VALUES (?, ?, ?, ?)", self.rows)
         for work in self.also:
             work(connection)
@@ -97,11 +104,13 @@ class _Append(Job[None]):
         self.log.notify()
 
     def failed(self, error: Exception) -> None:
-        # The thread was deleted under the run: there is nothing left that an ending could belong to.
-        self.log.suspended = True
+        # Most often the thread was deleted under the run. Nothing may follow in this log: it would leave a gap.
         super().failed(error)
-        self.ended(self.log)
-        self.log.notify()
+        if not self.log.lost:
+            logger.error("rows of the run %s could not be stored", self.log.run_id, exc_info=error)
+            self.log.suspended = self.log.lost = True
+            self.lost(self.log)
+            self.log.notify()
 
 
 class Journal:
@@ -112,6 +121,7 @@ class Journal:
         self._open: dict[str, Log] = {}
         self._closed = False
         self.on_end: Callable[[str], None] = lambda _run_id: None
+        self.on_lost: Callable[[str], None] = lambda _run_id: None
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -127,9 +137,9 @@ class Journal:
             for each in also:
                 each(connection)
             connection.execute(
-                "INSERT INTO run (id, thread_id, message_id, prompt_id, continues, client_request_id, model, language,"
+                "INSERT INTO run (id, thread_id, message_id, parent_id, continues, client_request_id, model, language,"
                 " started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (run.id, run.thread_id, run.message_id, run.prompt_id, run.continues, run.client_request_id,
+                (run.id, run.thread_id, run.message_id, run.parent_id, run.continues, run.client_request_id,
                  run.model, run.language, run.started_at),
             )  # fmt: skip
             connection.executemany("INSERT INTO event (run_id, seq, at, body) VALUES (?, ?, ?, ?)", rows)
@@ -137,7 +147,9 @@ class Journal:
         try:
             self._database.write(work)
         except sqlite3.IntegrityError as exc:
-            raise NotFoundError("The thread was deleted.") from exc
+            if exc.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
+                raise NotFoundError("The thread was deleted.") from exc
+            raise
         log = self._open[run.id] = Log(run.id, entries)
         return log
 
@@ -150,17 +162,19 @@ class Journal:
         """Puts the event at the log's end and queues it; `also` is written in the same transaction.
 
         An ending goes into the run's row too. Nobody sees the entry before it is committed. Never yields to another
-        greenlet.
+        greenlet. Raises `StorageUnavailableError` when rows of this log were lost.
         """
+        if log.lost:
+            raise StorageUnavailableError("The run's log cannot be written any more.")
         entry = Entry(len(log.entries) + 1, time.time(), event)
         body = encode(event)
         if log.job is None:
-            log.job = _Append(log, self._forget)
+            log.job = _Append(log, self._forget, self._lose)
             self._database.submit(log.job)
         log.job.rows.append((log.run_id, entry.seq, entry.at, body))
         log.job.also += also
         if isinstance(event, Ending):
-            log.job.also.append(_ending(log.run_id, entry.at, event))
+            log.job.also.append(_closing(log.run_id, entry.at, event.reason))
         log.entries.append(entry)
         log.uncommitted_bytes += len(body)
         return entry
@@ -171,6 +185,14 @@ class Journal:
             signal = log.changed()
             if log.suspended:
                 raise StorageUnavailableError("The run's log cannot be written at the moment.")
+            signal.wait()
+
+    def wait_ended(self, log: Log) -> None:
+        """Returns when the ending is on disk. Raises `StorageUnavailableError` when it cannot get there now."""
+        while not log.ended:
+            signal = log.changed()
+            if log.suspended:
+                raise StorageUnavailableError("The ending cannot be stored at the moment.", retry_after=5)
             signal.wait()
 
     def wait_for_room(self, log: Log) -> None:
@@ -193,6 +215,10 @@ class Journal:
         self._open.pop(log.run_id, None)
         self.on_end(log.run_id)
 
+    def _lose(self, log: Log) -> None:
+        self._open.pop(log.run_id, None)
+        self.on_lost(log.run_id)
+
     def close(self) -> None:
         """Ends every follower without an ending: the process is going away."""
         self._closed = True
@@ -213,13 +239,23 @@ class Journal:
         rows = self._runs("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
         return rows[0] if rows else None
 
+    def open_in(self, thread_id: str) -> str | None:
+        """Gives the id of the thread's run without an ending; there is one at most."""
+        row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", thread_id)
+        return row[0] if row else None
+
+    def abandon(self, run_id: str) -> None:
+        """Closes the row of a run whose log cannot be read, so that its thread goes on without it."""
+        self._open.pop(run_id, None)
+        self._database.submit(_Abandon(run_id))
+
     def unfinished(self) -> list[RunRecord]:
         """Gives the runs without an ending, oldest first."""
         return self._runs("ended_at IS NULL")
 
     def _runs(self, condition: str, *values: str) -> list[RunRecord]:
         columns = (
-            "id, thread_id, message_id, prompt_id, continues, client_request_id, model, language, started_at, "
+            "id, thread_id, message_id, parent_id, continues, client_request_id, model, language, started_at, "
             "ended_at, reason"
         )
         rows = self._database.read(f"SELECT {columns} FROM run WHERE {condition} ORDER BY started_at", *values)
@@ -234,9 +270,6 @@ class Journal:
 
     def last_seq(self, run_id: str) -> int:
         """Gives the SEQ of the last committed entry; 0 when there is none."""
-        log = self._open.get(run_id)
-        if log is not None:
-            return log.committed
         row = self._database.read_one("SELECT max(seq) FROM event WHERE run_id = ?", run_id)
         return (row[0] if row else None) or 0
 
@@ -269,8 +302,15 @@ class Journal:
             yield entries
 
 
-def _ending(run_id: str, at: float, event: Ending) -> Work[None]:
+class _Abandon(Job[None]):
+    lasting = True
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(_closing(run_id, time.time(), "interrupted"))
+
+
+def _closing(run_id: str, at: float, reason: str) -> Work[None]:
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE run SET ended_at = ?, reason = ? WHERE id = ?", (at, event.reason, run_id))
+        connection.execute("UPDATE run SET ended_at = ?, reason = ? WHERE id = ?", (at, reason, run_id))
 
     return work

@@ -20,7 +20,7 @@ from deechat.agents import loop
 from deechat.agents.handler import AgentHandler
 from deechat.agents.history import pack
 from deechat.agents.plugins.base import metrics_of, sources_of
-from deechat.agents.state import CallState, RunState, fold
+from deechat.agents.state import CallState, Move, RunState, fold
 from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
 from deechat.events import (
     AnyEvent,
@@ -28,6 +28,7 @@ from deechat.events import (
     Entry,
     RunCompleted,
     RunFailed,
+    TextClosed,
     ToolCallResult,
 )
 from deechat.journal import Journal, Log, RunRecord
@@ -35,6 +36,7 @@ from deechat.store import Message, inserting
 
 LONGEST_RUN = 3600.0  # seconds
 PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
+NEVER_STARTED = "It was not started: the run ended first."
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +54,7 @@ class GreenletCrew:
         self.greenlets.append(gevent.spawn(self._run, work))
 
     def _run(self, work: Callable[[], ToolCallResult]) -> None:
-        with suppress(Cancelled):  # who cancels records the result
+        with suppress(Cancelled):  # who cancels records what became of the call
             self._results.put(work())
 
     def results(self) -> Iterator[ToolCallResult]:
@@ -75,6 +77,7 @@ class Runner:
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._claimed = False
         self.owes_ending = False  # claimed by the storage, which writes the ending when it can
+        self.last_try = False  # its rows were lost before, so it is given up when they are lost again
 
     def start(self, handler: AgentHandler) -> None:
         """Lets the loop run, on a greenlet of its own."""
@@ -84,14 +87,15 @@ class Runner:
 
     def _work(self, handler: AgentHandler) -> None:
         too_long = ModelError("The run took more than an hour and was ended.", code="answer_too_long")
+        left = LONGEST_RUN - self.state.metrics(time.time()).duration
         try:
-            with gevent.Timeout(LONGEST_RUN, too_long):
+            with gevent.Timeout(max(left, 0.001), too_long):
                 self._drive(handler)
         except (Cancelled, StorageUnavailableError):
             return  # who cancelled writes the ending; without a disk nobody can
         except DeeChatError as exc:
             self._fail(exc.code, exc.message)
-        except Exception:
+        except BaseException:  # also what is no `Exception`, such as a `gevent.Timeout` that nobody caught
             number = uuid.uuid4().hex[:12]
             log.exception("run %s met a mistake in the program (%s)", self.record.id, number)
             self._fail("internal_error", f"Something went wrong inside DeeChat; its log names it as {number}.")
@@ -108,10 +112,7 @@ class Runner:
 
     def _take(self, event: AnyEvent) -> None:
         if isinstance(event, RunCompleted):
-            # An answer that cannot be stored is not complete: the storage may end this run until all of it is.
-            self._journal.wait_committed(self.log, self.state.last_seq)
-            if self.claim():
-                self.end(event)
+            self._complete(event)
             return
         entry = self._append(event)
         if event.commit_first:
@@ -120,10 +121,22 @@ class Runner:
             self._journal.wait_for_room(self.log)
             gevent.sleep(0)  # a fast model server must not keep the hub from everybody else
 
+    def _complete(self, event: RunCompleted) -> None:
+        # An answer that cannot be stored is not complete: the storage may end this run until all of it is on disk.
+        self._journal.wait_committed(self.log, self.state.last_seq)
+        if not self.state.unread and self.claim():  # a message that joined meanwhile is read first
+            self.end(event)
+        self._leave_if_claimed(by_me=self.state.ending is event)
+
     def _append(self, event: AnyEvent) -> Entry:
-        if self._claimed:
-            raise Cancelled
+        self._leave_if_claimed()
         return self._record(event)
+
+    def _leave_if_claimed(self, *, by_me: bool = False) -> None:
+        if self._claimed and not by_me:
+            # Its claimant is about to cancel this greenlet: there is one cancel, and it carries one instance.
+            gevent.sleep(2 * PATIENCE_WITH_CANCELLED)
+            raise Cancelled
 
     def _record(self, event: AnyEvent) -> Entry:
         entry = self._journal.append(self.log, event)
@@ -135,40 +148,41 @@ class Runner:
             self.cancel(Cancelled())
             self.end(RunFailed(code, message))
 
+    def allows(self, move: Move) -> bool:
+        """Whether the move is legal now; nothing is once the ending was claimed."""
+        return not self._claimed and self.state.allows(move)
+
     # -- the ending ----------------------------------------------------------------------------------------------------
 
     def claim(self) -> bool:
         """Takes the right to write the ending; true for the first caller alone. Never yields to another greenlet."""
-        if self._claimed or not self.state.allows("stop"):
+        if not self.allows("stop"):
             return False
         self._claimed = True
         return True
 
     def cancel(self, stop: Cancelled) -> None:
-        """Ends the run's greenlet and its tools', each once, and waits for them to clean up."""
+        """Ends the run's greenlet and its tools', each once, and gives them some time to clean up."""
         greenlets = [each for each in (self._greenlet, *self._crew.greenlets) if each is not None]
         others = [each for each in greenlets if each is not gevent.getcurrent()]
-        gevent.killall(others, stop, block=True, timeout=PATIENCE_WITH_CANCELLED)
+        gevent.killall(others, stop, block=False)
+        gevent.joinall(others, timeout=PATIENCE_WITH_CANCELLED)
 
-    def end(self, ending: Ending, *, unfinished_calls: str = "Cancelled before it was done.") -> Entry:
-        """Appends the ending with the message that it makes, for whoever claimed it.
+    def end(self, ending: Ending, *, cut_off: str = "Cancelled before it was done.") -> Entry:
+        """Appends the ending with the message that it makes, for whoever claimed it. Never yields to another greenlet.
 
-        Calls without a result get one that says `unfinished_calls`, so that the next turn is valid.
+        Calls without a result get one, so that the next turn is valid: `cut_off` for those that had started.
         """
-        for each in self.state.open_calls:
-            self._record(ToolCallResult(each.call.id, each.call.name, unfinished_calls, is_error=True))
+        for each in self.state.calls.values():
+            if each.result is None:
+                words = NEVER_STARTED if each.arguments is None else cut_off
+                self._record(ToolCallResult(each.call.id, each.call.name, words, is_error=True))
+        if isinstance(ending, RunCompleted):
+            self._record(TextClosed(ending.sources))
         message = answer(self.record, self.state, ending, time.time())
         entry = self._journal.append(self.log, ending, inserting(message))
         self.state.apply(entry)
         return entry
-
-    def wait_ended(self) -> None:
-        """Returns when the ending is on disk. Raises `StorageUnavailableError` when it cannot get there now."""
-        while not self.log.ended:
-            signal = self.log.changed()
-            if self.log.suspended:
-                raise StorageUnavailableError("The ending cannot be stored at the moment.", retry_after=5)
-            signal.wait()
 
 
 def answer(record: RunRecord, state: RunState, ending: Ending, at: float) -> Message:
@@ -186,7 +200,7 @@ def answer(record: RunRecord, state: RunState, ending: Ending, at: float) -> Mes
     return Message(
         id=record.message_id,
         thread_id=record.thread_id,
-        parent_id=record.prompt_id,
+        parent_id=record.parent_id,
         role="assistant",
         content="".join(state.text),
         sent_at=at,

@@ -10,7 +10,9 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Generator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakValueDictionary
 
 import gevent
@@ -18,7 +20,7 @@ from gevent.lock import BoundedSemaphore
 
 from deechat.agents.handler import AgentHandler
 from deechat.agents.history import LENGTH, unpack
-from deechat.agents.providers.base import Message as Turn
+from deechat.agents.providers.base import Message as ModelMessage
 from deechat.agents.providers.base import Provider, UserMessage
 from deechat.agents.tools.base import Tool
 from deechat.errors import (
@@ -28,8 +30,9 @@ from deechat.errors import (
     ModelError,
     UnprocessableError,
 )
-from deechat.events import AnyEvent, Entry, RunFailed, RunStarted, RunStopped, ThreadRenamed
+from deechat.events import AnyEvent, Entry, RunStarted, RunStopped, ThreadRenamed
 from deechat.journal import Journal, RunRecord
+from deechat.recovery import Recovery
 from deechat.runner import Runner
 from deechat.store import Message, Store, Thread, Workspace, inserting, naming
 
@@ -82,8 +85,8 @@ class Runs:
         self._active: dict[str, Runner] = {}
         self._starting = 0
         self._locks: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
-        self._storage_lock = BoundedSemaphore(1)
         journal.on_end = self._forget
+        self.recovery = Recovery(journal, self._active)
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -94,34 +97,34 @@ class Runs:
         with another message, `ConflictError` while another run of the thread is open, `NotFoundError` for an unknown
         parent, `BusyError` when all places are taken and `StorageUnavailableError`; nothing is stored then.
         """
-        with self._lock(thread):
+        with self._lock(thread.id):
             known = self._known(thread, prompt)
             if known is not None:
                 return known
             self._check_free(thread)
             self._starting += 1
             try:
-                runner, handler = self._open(workspace, thread, prompt)
+                runner = self._open(workspace, thread, prompt)
             finally:
                 self._starting -= 1
-        runner.start(handler)
+            runner.start(self._handler(runner.record))
         return runner.record
 
-    def _lock(self, thread: Thread) -> BoundedSemaphore:
-        return self._locks.setdefault(thread.id, BoundedSemaphore(1))
+    def _lock(self, thread_id: str) -> BoundedSemaphore:
+        return self._locks.setdefault(thread_id, BoundedSemaphore(1))
 
     def _known(self, thread: Thread, prompt: Prompt) -> RunRecord | None:
         if prompt.client_request_id is None:
             return None
         known = self._journal.run_by_request(thread.id, prompt.client_request_id)
-        if known is not None and self._store.message(thread, known.prompt_id).content != prompt.message:
+        if known is not None and self._store.message(thread, known.parent_id).content != prompt.message:
             raise UnprocessableError(
                 f"The clientRequestId {prompt.client_request_id!r} was used for another message; use a fresh one."
             )
         return known
 
     def _check_free(self, thread: Thread) -> None:
-        active = self.active_in(thread)
+        active = self._journal.open_in(thread.id)
         if active is not None:
             raise ConflictError(
                 "An answer is still being made in this thread; wait for it or stop it.", code="run_active", runId=active
@@ -129,72 +132,87 @@ class Runs:
         if len(self._active) + self._starting >= self._max_runs:
             raise BusyError(f"{self._max_runs} answers are being made already; try again soon.", retry_after=5)
 
-    def _open(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> tuple[Runner, AgentHandler]:
-        parent = self._parent(thread, prompt)
-        provider = self._choose()
-        now = time.time()
+    def _open(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> Runner:
+        model = _model(workspace, self._choose())
+        # What may have changed while the model server was asked is read here; nothing yields before it is queued.
+        thread, parent, now = self._store.thread_by_id(thread.id), self._parent(thread, prompt), time.time()
+        message = Message(str(uuid.uuid4()), thread.id, parent, "user", prompt.message, now)
         record = RunRecord(
             id=str(uuid.uuid4()),
             thread_id=thread.id,
             message_id=str(uuid.uuid4()),
-            prompt_id=str(uuid.uuid4()),
+            parent_id=message.id,
             continues=None,
             client_request_id=prompt.client_request_id,
-            model=_model(workspace, provider),
+            model=model,
             language=prompt.language,
             started_at=now,
         )
-        handler = AgentHandler(
-            provider=provider,
-            prompt=prompt.message,
-            history=self._history(thread, parent),
-            system_prompt=workspace.system_prompt,
-            model=record.model,
-            temperature=workspace.temperature,
-            language=prompt.language,
-            tools=self._tools if workspace.mode == "agent" else {},
-            policies=workspace.tools,
-            max_tool_rounds=self._max_tool_rounds,
-        )
         events: list[AnyEvent] = [_started(record, workspace, thread)]
-        works = [inserting(Message(record.prompt_id, thread.id, parent, "user", prompt.message, now))]
+        works = [inserting(message)]
         if thread.name is None:
             events.append(ThreadRenamed(thread.slug, name_from(prompt.message)))
-            works.append(naming(thread.id, name_from(prompt.message)))
+            works.append(naming(thread.id, name_from(prompt.message), only_unnamed=True))
         runner = Runner(record, self._journal.open(record, events, *works), self._journal)
         self._active[record.id] = runner
-        return runner, handler
+        return runner
 
     def _parent(self, thread: Thread, prompt: Prompt) -> str | None:
         if prompt.parent_id is None:
             return self._store.last_message_id(thread)
         return self._store.message(thread, prompt.parent_id).id if prompt.parent_id else None
 
-    def _history(self, thread: Thread, parent: str | None) -> list[Turn]:
-        turns: list[Turn] = []
-        for message in self._store.branch(thread, parent, LENGTH - 1):
+    def _handler(self, record: RunRecord) -> AgentHandler:
+        """Makes ready what a run works with, from what is stored of it alone."""
+        thread = self._store.thread_by_id(record.thread_id)
+        workspace = self._store.workspace_by_id(thread.workspace_id)
+        return AgentHandler(
+            provider=self._choose(),
+            history=self._history(thread, record.parent_id),
+            system_prompt=workspace.system_prompt,
+            model=record.model,
+            temperature=workspace.temperature,
+            language=record.language,
+            tools=self._tools if workspace.mode == "agent" else {},
+            policy=partial(self._policy, workspace.id),
+            max_tool_rounds=self._max_tool_rounds,
+        )
+
+    def _history(self, thread: Thread, last_id: str) -> list[ModelMessage]:
+        turns: list[ModelMessage] = []
+        for message in self._store.branch(thread, last_id, LENGTH):
             turns += [UserMessage(message.content)] if message.role == "user" else unpack(message.turns)
         return turns
 
-    # -- looking -------------------------------------------------------------------------------------------------------
+    def _policy(self, workspace_id: str, tool: Tool) -> str:
+        # Read anew each time: a person may change it while the run goes on.
+        return self._store.workspace_by_id(workspace_id).tools.get(tool.name, tool.policy)
 
-    def active_in(self, thread: Thread) -> str | None:
-        """Gives the id of the thread's run that has not ended."""
-        return next((run_id for run_id, each in self._active.items() if each.record.thread_id == thread.id), None)
+    # -- looking -------------------------------------------------------------------------------------------------------
 
     def record(self, run_id: str) -> RunRecord:
         """Gives a run's record. Raises `NotFoundError`."""
         return self._journal.run(run_id)
 
+    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[list[Message], str | None]:
+        """Gives the thread's messages and the id of its run that has not ended, as of one moment.
+
+        An answer stands among the messages or is being made, never both and never neither.
+        """
+        with self._store.snapshot():
+            return self._store.messages(thread, limit, before), self._journal.open_in(thread.id)
+
     def view(self, run_id: str) -> RunView:
-        """Gives a run as it stands, so far as it is on disk. Raises `NotFoundError`."""
-        record = self._journal.run(run_id)
-        thread = self._store.thread_by_id(record.thread_id)
-        workspace = self._store.workspace_by_id(thread.workspace_id)
+        """Gives a run as it stands on disk. Raises `NotFoundError`."""
+        with self._store.snapshot():
+            record = self._journal.run(run_id)
+            thread = self._store.thread_by_id(record.thread_id)
+            workspace = self._store.workspace_by_id(thread.workspace_id)
+            last_seq = self._journal.last_seq(run_id)
         runner = self._active.get(run_id)
-        # An ending that is not on disk yet has happened for nobody.
-        status = "ended" if runner is None else "waiting" if runner.state.status == "waiting" else "running"
-        return RunView(record, workspace, thread, status, self._journal.last_seq(run_id))
+        waiting = runner is not None and runner.state.status == "waiting"
+        status = "ended" if record.ended_at is not None else "waiting" if waiting else "running"
+        return RunView(record, workspace, thread, status, last_seq)
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         """Yields the run's committed entries after the SEQ `after`; see `Journal.follow`."""
@@ -216,70 +234,32 @@ class Runs:
             stop = Cancelled()
             runner.cancel(stop)
             runner.end(RunStopped(stop.upstream_closed_ms))
-        runner.wait_ended()
+        self._journal.wait_ended(runner.log)
         return first
 
-    def stop_in(self, thread_ids: list[str]) -> None:
-        """Stops the open runs of these threads."""
+    def _stop_in(self, thread_ids: list[str]) -> None:
         wanted = set(thread_ids)
         for run_id in [run_id for run_id, each in self._active.items() if each.record.thread_id in wanted]:
             self.stop(run_id)
 
     def delete_thread(self, thread: Thread) -> None:
         """Stops the thread's run and deletes the thread."""
-        with self._lock(thread):
-            self.stop_in([thread.id])
+        with self._lock(thread.id):
+            self._stop_in([thread.id])
             self._store.delete_thread(thread)
 
     def delete_workspace(self, workspace: Workspace) -> None:
         """Stops the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
-        if len(self._store.workspaces()) > 1:
-            self.stop_in(self._store.threads_of_workspace(workspace))
-        self._store.delete_workspace(workspace)
+        with ExitStack() as locks:
+            if len(self._store.workspaces()) > 1:
+                threads = self._store.threads_of_workspace(workspace)
+                for thread_id in sorted(threads):
+                    locks.enter_context(self._lock(thread_id))
+                self._stop_in(threads)
+            self._store.delete_workspace(workspace)
 
     def _forget(self, run_id: str) -> None:
         self._active.pop(run_id, None)
-
-    # -- when the process or the disk went away ------------------------------------------------------------------------
-
-    def recover(self) -> None:
-        """Ends the runs that an earlier process left open; what they said is kept. Never waits for the disk."""
-        for record in self._journal.unfinished():
-            runner = Runner(record, self._journal.resume(record.id), self._journal)
-            self._active[record.id] = runner
-            if runner.claim():
-                ending = RunFailed(
-                    "interrupted",
-                    "The server was restarted while it answered; its words so far are kept.",
-                    "interrupted",
-                )
-                runner.end(ending, unfinished_calls="Interrupted: the server was restarted. It may have happened.")
-
-    def on_storage(self, available: bool) -> None:
-        """Ends all work when nothing can be written, and says so in the logs when it can be again. Returns at once."""
-        gevent.spawn(self._on_storage, available)
-
-    def _on_storage(self, available: bool) -> None:
-        with self._storage_lock:
-            for runner in list(self._active.values()):
-                if available:
-                    self._end_failed(runner)
-                else:
-                    self._suspend(runner)
-
-    def _suspend(self, runner: Runner) -> None:
-        self._journal.suspend(runner.log)
-        if runner.claim():
-            runner.owes_ending = True
-            runner.cancel(Cancelled())
-
-    def _end_failed(self, runner: Runner) -> None:
-        if runner.owes_ending:
-            runner.owes_ending = False
-            runner.end(
-                RunFailed("storage_failed", "Nothing could be stored for a while, so the answer was ended there.")
-            )
-        self._journal.unsuspend(runner.log)
 
 
 def name_from(prompt: str) -> str:

@@ -44,7 +44,7 @@ CREATE TABLE run (
     id TEXT PRIMARY KEY,
     thread_id TEXT NOT NULL REFERENCES thread(id) ON DELETE CASCADE,
     message_id TEXT NOT NULL UNIQUE,       -- of the assistant's message that it makes
-    prompt_id TEXT NOT NULL,               -- of the user's message that it answers
+    parent_id TEXT NOT NULL,               -- of the message that its answer follows: the prompt
     continues TEXT,                        -- the run that it goes on from
     client_request_id TEXT,
     model TEXT,
@@ -54,7 +54,7 @@ CREATE TABLE run (
     reason TEXT,
     UNIQUE (thread_id, client_request_id)
 ) STRICT;
-CREATE INDEX run_open ON run(thread_id) WHERE ended_at IS NULL;
+CREATE UNIQUE INDEX run_open ON run(thread_id) WHERE ended_at IS NULL;
 
 CREATE TABLE event (
     run_id TEXT NOT NULL REFERENCES run(id) ON DELETE CASCADE,
@@ -79,8 +79,8 @@ CREATE TABLE message (
 CREATE INDEX message_by_thread ON message(thread_id, number);
 CREATE INDEX message_by_run ON message(run_id);
 
-CREATE TABLE pulse (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) STRICT; -- written to see whether writing
-works
+-- Written to see whether writing works.
+CREATE TABLE pulse (id INTEGER PRIMARY KEY CHECK (id = 1), at REAL NOT NULL) STRICT;
 """
 
 
@@ -92,6 +92,10 @@ def m001_first_tables(tables: Tables) -> None:
     workspace = str(uuid.uuid4())
     tables.execute(
         "INSERT INTO workspace (id, slug, name, created_at) VALUES (?, 'default', 'DeeChat', ?)", (workspace, now)
+    )
+    tables.execute(
+        "INSERT INTO thread (id, workspace_id, slug, created_at, updated_at) VALUES (?, ?, 'default', ?, ?)",
+        (str(uuid.uuid4()), workspace, now, now),
     )
     tables.execute("INSERT INTO pulse (id, at) VALUES (1, ?)", (now,))
 
@@ -135,4 +139,6 @@ def _statements(script: str) -> list[str]:
         if sqlite3.complete_statement(statement):
             statements.append(statement)
             statement = ""
+    if statement.strip():
+        raise ValueError(f"this is no whole statement: {statement!r}")
     return statements

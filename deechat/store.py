@@ -67,6 +67,7 @@ class Message:
 
 _WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools"
 _THREAD = "id, workspace_id, slug, name, created_at, updated_at"
+_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "tools")
 _MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
 
 
@@ -79,10 +80,11 @@ def _message(row: Row) -> Message:
 
 
 class Store:
-    """Workspaces, threads and messages of one database."""
+    """Workspaces, threads and messages of one database. `snapshot` lets several reads see one and the same commit."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.snapshot = database.snapshot
 
     # -- workspaces ----------------------------------------------------------------------------------------------------
 
@@ -107,28 +109,27 @@ class Store:
         return _workspace(row)
 
     def new_workspace(self, name: str) -> Workspace:
-        """Makes a workspace; its slug comes from the name and never changes."""
+        """Makes a workspace with its default thread; its slug comes from the name and never changes."""
 
         def work(connection: sqlite3.Connection) -> str:
-            slug = _free_slug(connection, _slug(name) or "workspace")
+            slug, workspace_id = _free_slug(connection, _slug(name) or "workspace"), str(uuid.uuid4())
             connection.execute(
                 "INSERT INTO workspace (id, slug, name, created_at) VALUES (?, ?, ?, ?)",
-                (str(uuid.uuid4()), slug, name, time.time()),
+                (workspace_id, slug, name, time.time()),
             )
+            _insert_thread(connection, workspace_id, DEFAULT_THREAD, None)
             return slug
 
         return self.workspace(self._database.write(work))
 
-    def update_workspace(self, workspace: Workspace) -> Workspace:
-        """Writes what the value holds over the workspace of its id."""
+    def update_workspace(self, workspace: Workspace, **changes: Any) -> Workspace:
+        """Writes these fields of the workspace and leaves the others as they are by then."""
+        columns = [name for name in _CHANGEABLE if name in changes]
+        values = [json.dumps(changes[name]) if name == "tools" else changes[name] for name in columns]
 
         def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE workspace SET name = ?, system_prompt = ?, model = ?, mode = ?, temperature = ?, tools = ?"
-                " WHERE id = ?",
-                (workspace.name, workspace.system_prompt, workspace.model, workspace.mode, workspace.temperature,
-                 json.dumps(workspace.tools), workspace.id),
-            )  # fmt: skip
+            for column, value in zip(columns, values, strict=True):
+                connection.execute(f"UPDATE workspace SET {column} = ? WHERE id = ?", (value, workspace.id))
 
         self._database.write(work)
         return self.workspace(workspace.slug)
@@ -156,12 +157,10 @@ class Store:
         return [Thread(*row) for row in rows]
 
     def thread(self, workspace: Workspace, slug: str) -> Thread:
-        """Gives the thread with the slug; the default one is made when first asked for. Raises `NotFoundError`."""
-        sql = f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ?"
-        row = self._database.read_one(sql, workspace.id, slug)
-        if row is None and slug == DEFAULT_THREAD:
-            self._database.write(lambda connection: _insert_thread(connection, workspace.id, DEFAULT_THREAD, None))
-            row = self._database.read_one(sql, workspace.id, slug)
+        """Gives the thread with the slug. Raises `NotFoundError`."""
+        row = self._database.read_one(
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ?", workspace.id, slug
+        )
         if row is None:
             raise NotFoundError(f"There is no thread {slug!r} in the workspace {workspace.slug!r}.")
         return Thread(*row)
@@ -185,8 +184,14 @@ class Store:
         return self.thread_by_id(thread.id)
 
     def delete_thread(self, thread: Thread) -> None:
-        """Deletes the thread with its messages and runs; the default one comes back empty when next asked for."""
-        self._database.write(lambda connection: connection.execute("DELETE FROM thread WHERE id = ?", (thread.id,)))
+        """Deletes the thread with its messages and runs; the default one is there again, empty, in the same moment."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM thread WHERE id = ?", (thread.id,))
+            if thread.slug == DEFAULT_THREAD:
+                _insert_thread(connection, thread.workspace_id, DEFAULT_THREAD, None)
+
+        self._database.write(work)
 
     def threads_of_workspace(self, workspace: Workspace) -> list[str]:
         """Gives the ids of all threads of a workspace, empty ones too."""
@@ -264,17 +269,18 @@ def inserting(message: Message) -> Work[None]:
     return work
 
 
-def naming(thread_id: str, name: str) -> Work[None]:
-    """Gives the work that names a thread."""
+def naming(thread_id: str, name: str, *, only_unnamed: bool = False) -> Work[None]:
+    """Gives the work that names a thread; `only_unnamed` leaves a name that somebody gave meanwhile."""
+    condition = " AND name IS NULL" if only_unnamed else ""
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE thread SET name = ? WHERE id = ?", (name, thread_id))
+        connection.execute(f"UPDATE thread SET name = ? WHERE id = ?{condition}", (name, thread_id))
 
     return work
 
 
 def _insert_thread(connection: sqlite3.Connection, workspace_id: str, slug: str, name: str | None) -> None:
-    # OR IGNORE: two requests may ask for the default thread at once.
+    # OR IGNORE: the default thread may be deleted by two at once.
     now = time.time()
     connection.execute(
         "INSERT OR IGNORE INTO thread (id, workspace_id, slug, name, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",

@@ -39,7 +39,8 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     ),
     "agents": (set(), set()),
     "runner": ({"agents", "journal", "store", "events", "errors"}, {"gevent"}),
-    "runs": ({"agents", "runner", "journal", "store", "events", "errors"}, {"gevent"}),
+    "recovery": ({"agents", "runner", "journal", "events", "errors"}, {"gevent"}),
+    "runs": ({"agents", "recovery", "runner", "journal", "store", "events", "errors"}, {"gevent"}),
     "web": (
         {"runs", "journal", "store", "agents.plugins", "config", "events", "errors"},
         {"flask", "itsdangerous", "msgspec", "werkzeug"},

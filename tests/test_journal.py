@@ -162,15 +162,17 @@ def test_a_closing_process_lets_followers_go(journal: Journal, thread: Thread) -
 def test_a_run_whose_thread_was_deleted_ends_for_its_followers(
     journal: Journal, database: Database, thread: Thread
 ) -> None:
-    ended: list[str] = []
-    journal.on_end = ended.append
+    lost: list[str] = []
+    journal.on_lost = lost.append
     log = start(journal, thread)
     follower = gevent.spawn(everything, journal)
     gevent.sleep(0)
     Store(database).delete_thread(thread)
     journal.append(log, TextChunk("too late"))
     assert len(follower.get(timeout=5)) == 1
-    assert ended == ["r"]
+    assert lost == ["r"]
+    with pytest.raises(StorageUnavailableError):  # nothing may follow: it would leave a gap
+        journal.append(log, TextChunk("later still"))
 
 
 def test_a_runaway_waits_for_the_writer(journal: Journal, database: Database, thread: Thread) -> None:

@@ -19,18 +19,20 @@ from deechat.agents.providers.base import (
     Turn,
     UserMessage,
 )
-from deechat.agents.state import RunState, fold
+from deechat.agents.state import RunState, UseTools, Wait, fold
 from deechat.agents.tools.base import ToolError, make_tool
 from deechat.errors import Cancelled, ModelError
 from deechat.events import (
     AnyEvent,
     Entry,
+    InputReceived,
     RunStarted,
     Status,
     Steered,
     StepFinished,
     StepStarted,
     TextChunk,
+    ToolApprovalRequest,
     ToolCall,
     ToolCallInvocation,
     ToolCallResult,
@@ -92,7 +94,7 @@ def drive(handler: AgentHandler, state: RunState | None = None) -> tuple[list[An
 
 
 def handler(provider: Scripted, **options: object) -> AgentHandler:
-    return AgentHandler(provider=provider, prompt="Go", tools={"double": DOUBLE}, **options)  # type: ignore[arg-type]
+    return AgentHandler(provider=provider, history=[UserMessage("Go")], tools={"double": DOUBLE}, **options)  # type: ignore[arg-type]
 
 
 def kinds(events: list[AnyEvent]) -> list[str]:
@@ -108,7 +110,6 @@ def test_an_answer_without_tools_is_one_step() -> None:
         "TextChunk",
         "TextChunk",
         "StepFinished",
-        "TextClosed",
         "RunCompleted",
     ]
     assert state.status == "ended"
@@ -156,7 +157,7 @@ def test_a_tool_that_fails_gives_the_model_words_and_no_traceback() -> None:
 
 def test_a_tool_that_is_denied_is_neither_offered_nor_run() -> None:
     provider = Scripted([calls(call('{"number": 4}'))], [Turn("stop")])
-    events, _ = drive(handler(provider, policies={"double": "deny"}))
+    events, _ = drive(handler(provider, policy=lambda _tool: "deny"))
     assert provider.asked[0].tools == []
     assert "ToolCallInvocation" not in kinds(events)
 
@@ -166,7 +167,7 @@ def test_after_the_last_round_the_answer_is_asked_for_without_tools() -> None:
     provider = Scripted(*rounds, [Text("So"), calls(call('{"number": 9}'))])
     events, _ = drive(handler(provider, max_tool_rounds=3))
     assert [question.tool_choice for question in provider.asked] == ["auto", "auto", "auto", "none"]
-    assert kinds(events)[-2:] == ["TextClosed", "RunCompleted"]
+    assert kinds(events)[-2:] == ["StepFinished", "RunCompleted"]
     assert [event.code for event in events if isinstance(event, Status)][-1] == "tool_rounds_used_up"
 
 
@@ -217,7 +218,7 @@ def test_a_long_result_is_cut_with_a_note() -> None:
         return "é" * 20_000
 
     provider = Scripted([calls(call("{}", "long"))], [Turn("stop")])
-    agent = AgentHandler(provider=provider, prompt="Go", tools={"long": make_tool(long, policy="allow")})
+    agent = AgentHandler(provider=provider, tools={"long": make_tool(long, policy="allow")})
     events, _ = drive(agent)
     (result,) = [event for event in events if isinstance(event, ToolCallResult)]
     assert len(result.content.encode()) <= 16_000
@@ -262,7 +263,7 @@ def test_side_effects_come_after_an_event_that_is_committed_first() -> None:
             return super().ask(question)
 
     provider = Noting([calls(call("{}", "note"))], [Turn("stop")])
-    agent = AgentHandler(provider=provider, prompt="Go", tools={"note": make_tool(note, policy="allow")})
+    agent = AgentHandler(provider=provider, tools={"note": make_tool(note, policy="allow")})
     state = RunState()
     for event in loop.run(agent, state, InOrder()):
         if event.commit_first:
@@ -271,17 +272,75 @@ def test_side_effects_come_after_an_event_that_is_committed_first() -> None:
     assert order == ["StepStarted", "model asked", "ToolCallInvocation", "tool ran", "StepStarted", "model asked"]
 
 
-def test_the_loop_goes_on_from_any_folded_log() -> None:
-    provider = Scripted([Text("One"), calls(call('{"number": 1}'), call('{"number": 2}'))], [Text("Two"), Turn("stop")])
-    whole, _ = drive(handler(provider))
-    results = [number for number, event in enumerate(whole) if isinstance(event, ToolCallResult)]
-    # Entered again after the results, as another process would: the model is asked next, with both results.
-    again = Scripted([Text("Two"), Turn("stop")])
-    head = [Entry(number, 0.0, event) for number, event in enumerate(whole[: results[-1] + 1], start=1)]
-    events, state = drive(handler(again), fold(head))
-    assert kinds(events) == ["StepStarted", "TextChunk", "StepFinished", "TextClosed", "RunCompleted"]
-    assert state.transcript()[-1] == AssistantMessage("Two")
-    assert again.asked[0].messages == provider.asked[1].messages
+def test_the_loop_goes_on_from_a_log_that_was_cut_off_anywhere() -> None:
+    first = [Reasoning("Hm"), Text("One"), Text(" more"), calls(call('{"number": 1}'), call('{"number": 2}'))]
+    second = [Text("Two"), Turn("stop")]
+    whole, done = drive(handler(Scripted(first, second)))
+    answer = "One more\n\nTwo"
+    for length in range(1, len(whole)):
+        head = [Entry(number, 0.0, event) for number, event in enumerate(whole[:length], start=1)]
+        steps = sum(isinstance(event, StepFinished) for event in whole[:length])
+        again = Scripted(*[first, second][steps:])
+        events, state = drive(handler(again), fold(head))
+        where = f"cut off after {kinds(whole)[length - 1]} ({length})"
+        assert "".join(state.text) == answer, where
+        assert [shape(turn) for turn in state.transcript()] == [shape(turn) for turn in done.transcript()], where
+        assert all(each.result is not None and not each.result.is_error for each in state.calls.values()), where
+        assert kinds(events).count("RunCompleted") == 1, where
+        if isinstance(whole[length - 1], TextChunk):
+            assert kinds(events)[0] == "StepRestarted", where
+
+
+def shape(turn: object) -> tuple[str, str]:
+    return type(turn).__name__, turn.content if isinstance(turn, ToolMessage) else turn.text  # type: ignore[attr-defined]
+
+
+def test_a_tool_that_may_not_run_twice_is_not_run_again() -> None:
+    ran: list[str] = []
+
+    def pay() -> str:
+        """Pays."""
+        ran.append("paid")
+        return "ok"
+
+    log = [
+        RunStarted("r", "i", "w", "t", None, "m"),
+        StepStarted(1),
+        StepFinished(1, "tool_calls", Usage(1, 1), (ToolCall("c", "pay", "{}"),)),
+        ToolCallInvocation("c", "pay", {}),
+    ]
+    agent = AgentHandler(
+        provider=Scripted([Turn("stop")]), tools={"pay": make_tool(pay, policy="allow", repeatable=False)}
+    )
+    events, _ = drive(agent, fold([Entry(seq, 0.0, event) for seq, event in enumerate(log, start=1)]))
+    assert ran == []
+    assert isinstance(events[0], ToolCallResult)
+    assert events[0].content == loop.INTERRUPTED
+
+
+def test_the_move_is_a_persons_while_a_request_is_open_and_knows_the_answer_afterwards() -> None:
+    asked = ToolApprovalRequest("q", "b", "pay", {}, "It pays.")
+    log = [
+        RunStarted("r", "i", "w", "t", None, "m"),
+        StepStarted(1),
+        StepFinished(
+            1, "tool_calls", Usage(1, 1), (ToolCall("a", "double", '{"number": 1}'), ToolCall("b", "pay", "{}"))
+        ),
+        asked,
+    ]
+    state = fold([Entry(seq, 0.0, event) for seq, event in enumerate(log, start=1)])
+    move = state.next_move(10)
+    assert isinstance(move, UseTools)
+    assert [each.call.id for each in move.calls] == ["a"], "what needs no yes is not kept waiting"
+    state.apply(Entry(5, 0.0, ToolCallResult("a", "double", "2")))
+    assert (state.next_move(10), state.status, state.pending) == (Wait(), "waiting", [asked])
+    state.apply(Entry(6, 0.0, InputReceived("q", "No", approved=False)))
+    move = state.next_move(10)
+    assert isinstance(move, UseTools)
+    (denied,) = move.calls
+    assert denied.reply is not None
+    assert (denied.call.id, denied.reply.approved, state.status) == ("b", False, "running")
+    assert "q" in state.requests
 
 
 def test_a_message_that_joins_the_run_is_read_before_the_next_step_and_never_ends_it_unread() -> None:

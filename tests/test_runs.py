@@ -12,7 +12,7 @@ from deechat.agents.providers.base import Provider, Scripted, Text, Turn
 from deechat.agents.tools.base import Tool, make_tool
 from deechat.database import Database
 from deechat.errors import BusyError, ConflictError
-from deechat.events import AnyEvent, RunFailed, RunStopped, ToolCall, ToolCallResult
+from deechat.events import AnyEvent, RunCompleted, RunFailed, RunStopped, ToolCall, ToolCallInvocation, ToolCallResult
 from deechat.journal import Journal
 from deechat.runs import Prompt, Runs, name_from
 from deechat.store import Store, Thread, Workspace
@@ -137,7 +137,7 @@ def test_one_run_a_thread_and_so_many_in_all(house: Callable[..., House]) -> Non
     assert home.store.messages(third) == []
     hold.set()
     home.events(run)
-    assert home.runs.active_in(first) is None
+    assert home.runs.chats(first, -1, None)[1] is None
 
 
 def test_a_run_is_over_before_anyone_sees_its_ending(house: Callable[..., House]) -> None:
@@ -146,7 +146,7 @@ def test_a_run_is_over_before_anyone_sees_its_ending(house: Callable[..., House]
     for number in range(2):
         for batch in home.runs.follow(home.start(thread, str(number)), 0, 10.0):
             if batch[-1].event.ends:
-                assert home.runs.active_in(thread) is None
+                assert home.runs.chats(thread, -1, None)[1] is None
                 assert home.store.messages(thread)[-1].role == "assistant"
 
 
@@ -156,7 +156,7 @@ def test_a_restart_ends_what_was_open_and_keeps_what_was_said(house: Callable[..
     run = home.start(thread)
     wait_until(lambda: len(home.journal.entries(run)) >= 8)
     later = house(Scripted([Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
-    later.runs.recover()
+    later.runs.recovery.at_start()
     events = later.events(run)
     assert isinstance(events[-1], RunFailed)
     assert (events[-1].code, events[-1].reason) == ("interrupted", "interrupted")
@@ -164,8 +164,138 @@ def test_a_restart_ends_what_was_open_and_keeps_what_was_said(house: Callable[..
     assert cut == ["Interrupted: the server was restarted. It may have happened."]
     assert later.store.messages(thread)[-1].content == "Half"
     assert later.journal.unfinished() == []
-    later.runs.recover()
+    later.runs.recovery.at_start()
     assert later.events(run) == events
+
+
+def leave_by_timeout() -> str:
+    """Gives up as code does that knows nothing of us."""
+    with gevent.Timeout(0.01):
+        gevent.sleep(10)
+    return "never"
+
+
+def test_a_tool_that_leaves_by_no_exception_gives_a_result_all_the_same(house: Callable[..., House]) -> None:
+    turn = Turn("tool_calls", (ToolCall("", "leave_by_timeout", "{}"),))
+    home = house(Scripted([turn], [Turn("stop")]), make_tool(leave_by_timeout, policy="allow"))
+    events = home.events(home.start(home.thread()))
+    (result,) = [event for event in events if isinstance(event, ToolCallResult)]
+    assert (result.content, result.is_error) == ("The tool failed: Timeout.", True)
+    assert isinstance(events[-1], RunCompleted)
+
+
+def test_a_provider_that_leaves_by_no_exception_ends_the_run(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("So"), lambda: gevent.Timeout(0.01).start() or gevent.sleep(10)]))
+    ending = home.events(home.start(home.thread()))[-1]
+    assert isinstance(ending, RunFailed)
+    assert ending.code == "internal_error"
+
+
+def stubborn() -> str:
+    """Does not leave when it is asked to."""
+    try:
+        gevent.sleep(60)
+    finally:
+        gevent.sleep(1)
+    return "never"
+
+
+def test_a_clean_up_that_takes_too_long_does_not_keep_the_run_open(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deechat.runner.PATIENCE_WITH_CANCELLED", 0.05)
+    home = house(Scripted([Turn("tool_calls", (ToolCall("", "stubborn", "{}"),))]), make_tool(stubborn, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(home.journal.entries(run)) >= 6)
+    assert home.runs.stop(run) is True
+    assert isinstance(home.events(run)[-1], RunStopped)
+    assert home.runs.chats(thread, -1, None)[1] is None
+
+
+def test_a_stop_before_a_sibling_started_keeps_what_the_others_gave(house: Callable[..., House]) -> None:
+    def quick() -> str:
+        """Is done at once."""
+        return "paid 100"
+
+    calls = (ToolCall("", "quick", "{}"), ToolCall("", "quick", "{}"))
+    home = house(Scripted([Turn("tool_calls", calls)]), make_tool(quick, policy="allow"))
+    thread = home.thread()
+    seen: list[AnyEvent] = []
+    append = home.journal.append
+
+    def stop_at_the_second(log, event, *also):  # type: ignore[no-untyped-def]
+        entry = append(log, event, *also)
+        seen.append(event)
+        if [type(each) for each in seen].count(ToolCallInvocation) == 1 and isinstance(event, ToolCallInvocation):
+            gevent.spawn(home.runs.stop, log.run_id)
+        return entry
+
+    home.journal.append = stop_at_the_second  # type: ignore[method-assign]
+    home.events(home.start(thread))
+    results = [event for event in seen if isinstance(event, ToolCallResult)]
+    assert len(results) == 2
+    assert "was not started" in results[-1].content
+    assert '"role":"tool"' in home.store.messages(thread)[-1].turns
+
+
+def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house: Callable[..., House]) -> None:
+    hold = gevent.event.Event()
+    home = house(Scripted([Text("So"), hold.wait, Text("on"), Turn("stop")], [Text("Well."), Turn("stop")]))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(home.journal.entries(run)) >= 4)
+    # Another writer took the place of the next entry: the row is refused, whatever the reason.
+    home.database.write(
+        lambda connection: connection.execute(
+            "INSERT INTO event SELECT run_id, seq + 1, at, body FROM event WHERE run_id = ? AND seq = 4", (run,)
+        )
+    )
+    hold.set()
+    wait_until(lambda: home.runs.view(run).status == "ended")
+    ending = home.events(run)[-1]
+    assert isinstance(ending, RunFailed)
+    assert ending.code == "internal_error"
+    assert home.events(home.start(thread))[-1].ends
+
+
+def test_a_log_that_cannot_be_read_does_not_stop_the_start(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("Half"), gevent.event.Event().wait]))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(home.journal.entries(run)) >= 4)
+    home.database.write(lambda connection: connection.execute("UPDATE event SET body = CAST('{}' AS BLOB)"))
+    later = house(Scripted([Text("Then."), Turn("stop")]))
+    later.runs.recovery.at_start()
+    wait_until(lambda: later.runs.view(run).status == "ended")
+    assert later.events(later.start(thread))[-1].ends
+
+
+def test_a_prompt_in_the_history_has_its_answer_there_too_or_a_run_that_makes_it(house: Callable[..., House]) -> None:
+    home = house(Scripted(*[[Text("Yes"), Turn("stop")] for _ in range(10)]))
+    thread = home.thread()
+    odd: list[object] = []
+
+    def poll() -> None:
+        while True:
+            messages, active = home.runs.chats(thread, -1, None)
+            if bool(active) != (len(messages) % 2 == 1):
+                odd.append((active, messages))
+            gevent.sleep(0)
+
+    poller = gevent.spawn(poll)
+    for number in range(10):
+        home.events(home.start(thread, str(number)))
+    poller.kill()
+    assert odd == []
+
+
+def test_two_changes_of_a_workspace_at_once_are_both_kept(house: Callable[..., House]) -> None:
+    home = house(Scripted())
+    workspace = home.workspace
+    changes = [{"name": "New"}, {"tools": {"slow": "deny"}}]
+    gevent.joinall([gevent.spawn(home.store.update_workspace, workspace, **change) for change in changes])
+    assert (home.workspace.name, home.workspace.tools) == ("New", {"slow": "deny"})
 
 
 def test_a_name_is_the_prompts_first_words() -> None:

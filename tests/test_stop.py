@@ -119,6 +119,16 @@ def test_many_runs_stopped_at_once_all_end(serve: Callable[..., Server], model: 
     client.check_all()
 
 
+def test_a_stop_in_the_rush_of_a_fast_stream_closes_its_connection(agent: Client, model: ModelServer) -> None:
+    model.answer = lambda _question: reply(text("word " * 180_000, size=25))
+    for number in range(3):
+        stream = agent.send(f"Go {number}")
+        stream.read_until("word")
+        agent.stop(stream.run_id)
+        assert "stepFinished" not in stream.read().types, "it was over before it was stopped"
+        assert isinstance(stream.frames[-1]["upstreamClosedMs"], int)
+
+
 def test_a_stop_races_the_natural_end_and_one_of_them_wins(agent: Client, model: ModelServer) -> None:
     model.answer = lambda _question: reply(text("Quick."))
     for number in range(20):

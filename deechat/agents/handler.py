@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import secrets
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from deechat.agents.history import well_formed
-from deechat.agents.providers.base import Message, Provider, Question, SystemMessage, ToolMessage, ToolSpec, UserMessage
+from deechat.agents.providers.base import Message, Provider, Question, SystemMessage, ToolMessage, ToolSpec
 from deechat.agents.state import RunState, estimate_tokens
 from deechat.agents.tools.base import Tool
 from deechat.events import Usage
@@ -27,31 +28,25 @@ _ID_LETTERS = string.ascii_letters + string.digits
 class AgentHandler:
     """Everything that a run's agent works with; all of it is passed in.
 
-    `history` are the turns before the prompt. `policies` say, by a tool's name, what differs from its own policy.
-    `model` is None when nobody chose one and the provider uses its default.
+    `history` are the turns up to the prompt, which is the last. `policy` says whether a tool may be used: allow, ask or
+    deny. `model` is None when nobody chose one and the provider uses its default.
     """
 
     provider: Provider
-    prompt: str
     history: Sequence[Message] = ()
     system_prompt: str = ""
     model: str | None = None
     temperature: float | None = None
     language: str = "en"
     tools: Mapping[str, Tool] = field(default_factory=dict)
-    policies: Mapping[str, str] = field(default_factory=dict)
+    policy: Callable[[Tool], str] = attrgetter("policy")
     max_tool_rounds: int = 10
-    user: str | None = None
-
-    def policy(self, tool: Tool) -> str:
-        """Says whether the tool may be used here: allow, ask or deny."""
-        return self.policies.get(tool.name, tool.policy)
 
     def question(self, state: RunState, *, may_use_tools: bool) -> Question:
         """Puts together what the model is asked in the next step."""
         messages = [
             SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT),
-            *well_formed([*self.history, UserMessage(self.prompt), *state.turns]),
+            *well_formed([*self.history, *state.turns]),
         ]
         specs = [
             ToolSpec(tool.name, tool.description, tool.parameters)
@@ -78,9 +73,10 @@ def _words(message: Message) -> str:
     return message.content if isinstance(message, ToolMessage) else message.text
 
 
-def new_call_id(state: RunState) -> str:
-    """Gives an id for a tool call that no other call of the run has."""
+def new_call_id(taken: set[str]) -> str:
+    """Gives an id for a tool call that is not among those taken, and takes it."""
     while True:
         call_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-        if call_id not in state.calls:
+        if call_id not in taken:
+            taken.add(call_id)
             return call_id

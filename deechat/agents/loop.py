@@ -18,7 +18,7 @@ import msgspec
 
 from deechat.agents.handler import AgentHandler, new_call_id
 from deechat.agents.providers.base import Notice, Part, Provider, Question, Reasoning, Text, Turn
-from deechat.agents.state import REPEATS, Ask, Finish, RunState, UseTools, Wait
+from deechat.agents.state import REPEATS, Ask, CallState, Finish, Resume, RunState, UseTools, Wait
 from deechat.agents.tools.base import Tool, ToolError
 from deechat.agents.words import say
 from deechat.errors import Cancelled, ModelError
@@ -28,9 +28,9 @@ from deechat.events import (
     RunCompleted,
     Status,
     StepFinished,
+    StepRestarted,
     StepStarted,
     TextChunk,
-    TextClosed,
     ToolCall,
     ToolCallInvocation,
     ToolCallResult,
@@ -38,6 +38,7 @@ from deechat.events import (
 
 ANSWER_BYTES = 1_000_000
 RESULT_BYTES = 16_000
+INTERRUPTED = "Interrupted: the server was restarted. It may have happened."
 
 log = logging.getLogger(__name__)
 Events = Generator[AnyEvent, None, None]
@@ -56,20 +57,21 @@ class Crew(Protocol):
 
 
 def run(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
-    """Goes on from the state until the run has its ending, or waits for a person.
+    """Goes on from the state until it has an ending, or waits for a person.
 
+    A `RunCompleted` is an offer: when something joined the run meanwhile its driver leaves it out and the loop goes on.
     Raises `ModelError` when the model server fails, and whatever a mistake in the program raises.
     """
-    while True:
+    while state.ending is None:
         match state.next_move(handler.max_tool_rounds):
             case Ask() as ask:
                 yield from _ask(handler, state, ask)
             case UseTools(calls):
                 yield from _use_tools(handler, calls, crew)
+            case Resume(calls):
+                yield from _resume(handler, calls, crew)
             case Finish(finish_reason):
-                yield TextClosed()
                 yield RunCompleted(finish_reason, state.metrics(time.time()))
-                return
             case Wait():
                 return
 
@@ -80,7 +82,7 @@ def run(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
 def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     if ask.reason is not None:
         yield _why_no_more_tools(handler, state, ask.reason)
-    yield StepStarted(ask.step)
+    yield StepRestarted(ask.step, state.step_seq) if ask.restarted else StepStarted(ask.step)
     question = handler.question(state, may_use_tools=ask.may_use_tools)
     turn = None
     with _asked(handler.provider, question) as parts:
@@ -117,20 +119,16 @@ def _asked(provider: Provider, question: Question) -> Iterator[Iterator[Part]]:
 def _finished(handler: AgentHandler, state: RunState, ask: Ask, question: Question, turn: Turn) -> StepFinished:
     # A server that calls tools although it was told not to is not listened to.
     calls = turn.calls if ask.may_use_tools else ()
-    named: dict[str, ToolCall] = {}
-    for call in calls:
-        call_id = new_call_id(state)
-        while call_id in named:
-            call_id = new_call_id(state)
-        named[call_id] = msgspec.structs.replace(call, id=call_id)
+    taken = set(state.calls)
+    named = tuple(msgspec.structs.replace(call, id=new_call_id(taken)) for call in calls)
     said = state.step_text + "".join(call.name + call.arguments for call in calls)
     usage = turn.usage or handler.estimate(question, said)
-    return StepFinished(ask.step, turn.finish_reason, usage, tuple(named.values()), turn.extra)
+    return StepFinished(ask.step, turn.finish_reason, usage, named, turn.extra)
 
 
 def _after_a_gap(state: RunState, text: str) -> str:
     """Sets a later step's text apart from the text before it."""
-    return "\n\n" + text if state.text and not state.step_text else text
+    return "\n\n" + text if state.text and not state.has_step_text else text
 
 
 def _check_length(state: RunState) -> None:
@@ -149,9 +147,10 @@ def _why_no_more_tools(handler: AgentHandler, state: RunState, reason: str) -> S
 # -- tools -------------------------------------------------------------------------------------------------------------
 
 
-def _use_tools(handler: AgentHandler, calls: tuple[ToolCall, ...], crew: Crew) -> Events:
+def _use_tools(handler: AgentHandler, calls: tuple[CallState, ...], crew: Crew) -> Events:
     """Starts every call that may start, side by side, and yields results as they come."""
-    for call in calls:
+    for each in calls:
+        call = each.call
         try:
             tool, arguments = _prepared(handler, call)
         except ToolError as refusal:
@@ -160,6 +159,18 @@ def _use_tools(handler: AgentHandler, calls: tuple[ToolCall, ...], crew: Crew) -
         yield Status(say("tool_call", {"name": call.name}, handler.language), "tool_call", {"name": call.name})
         yield ToolCallInvocation(call.id, call.name, arguments)
         crew.start(_Work(call, tool, arguments))
+    yield from crew.results()
+
+
+def _resume(handler: AgentHandler, calls: tuple[CallState, ...], crew: Crew) -> Events:
+    """Starts again what may run twice; of the rest says that it may have happened."""
+    for each in calls:
+        call, tool = each.call, handler.tools.get(each.call.name)
+        if tool is None or not tool.repeatable or each.arguments is None:
+            yield ToolCallResult(call.id, call.name, INTERRUPTED, is_error=True)
+            continue
+        yield ToolCallInvocation(call.id, call.name, each.arguments)
+        crew.start(_Work(call, tool, each.arguments))
     yield from crew.results()
 
 
@@ -188,7 +199,9 @@ class _Work:
             content = self._tool.run(self._arguments)
         except ToolError as exc:
             content, is_error = exc.message, True
-        except Exception as exc:  # a tool may fail in any way, and the model can work with that
+        except Cancelled:
+            raise
+        except BaseException as exc:  # a `gevent.Timeout` too: a tool may fail in any way, and a model can cope
             log.exception("the tool %s failed", self._tool.name)
             content, is_error = f"The tool failed: {type(exc).__name__}.", True
         seconds = round(time.monotonic() - began, 4)

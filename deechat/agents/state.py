@@ -1,8 +1,8 @@
 """Where a run stands: the fold of its log, and what may happen next.
 
 `RunState.apply` takes one entry after the other, from the first to the last; two folds of the same log are equal. The
-loop asks `next_move` what to do, and the answer depends on nothing but the log: that is why a run can be entered again
-at any time, by any process.
+loop asks `next_move` what to do, and the answer depends on the log and the settings alone: that is why a run can be
+entered again at any time, by any process.
 """
 
 from __future__ import annotations
@@ -49,20 +49,52 @@ LEGAL: dict[RunStatus, frozenset[Move]] = {
 REPEATS = 3  # rounds in a row that make the same call end the rounds
 
 
+@dataclass(slots=True)
+class CallState:
+    """One tool call, and what became of it.
+
+    `request` and its `reply` are there when a person had to say yes, or was asked something. `arguments` are those it
+    ran with, None while it has not started.
+    """
+
+    call: ToolCall
+    request: Request | None = None
+    reply: InputReceived | None = None
+    arguments: dict[str, Any] | None = None
+    result: ToolCallResult | None = None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether nothing has happened to the call yet."""
+        return self.request is None and self.arguments is None and self.result is None
+
+
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Ask the model; `may_use_tools` false asks for the last answer, for the `reason` code that a person may read."""
+    """Ask the model.
+
+    `restarted`: the step was in progress when a process died, so what it said is void. `may_use_tools` false asks for
+    the last answer, for the `reason` code that a person may read.
+    """
 
     step: int
+    restarted: bool = False
     may_use_tools: bool = True
     reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UseTools:
-    """Run the calls of the last step that have neither started nor a result."""
+    """Run these calls of the last step: nobody was asked about them yet, or a person has answered."""
 
-    calls: tuple[ToolCall, ...]
+    calls: tuple[CallState, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """These calls had started when a process died: run the repeatable ones again, note of the others what is known."""
+
+    calls: tuple[CallState, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +110,6 @@ class Wait:
 
 
 @dataclass(slots=True)
-class CallState:
-    """One tool call: `arguments` are those it ran with, None while it has not started."""
-
-    call: ToolCall
-    arguments: dict[str, Any] | None = None
-    result: ToolCallResult | None = None
-
-
-@dataclass(slots=True)
 class RunState:
     """The fold of a run's log. Times are Unix seconds; text, reasoning and calls are in the order they came."""
 
@@ -94,17 +117,18 @@ class RunState:
     started_at: float = 0.0
     last_seq: int = 0
     step: int = 0
+    step_seq: int = 0
     finished: StepFinished | None = None
     text: list[str] = field(default_factory=list)
     reasoning: list[str] = field(default_factory=list)
     answer_bytes: int = 0
     calls: dict[str, CallState] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
+    replies: dict[str, InputReceived] = field(default_factory=dict)
     steered: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
     turns: list[Message] = field(default_factory=list)
     ending: Ending | None = None
-    ended_at: float | None = None
     _text_mark: int = 0
     _reasoning_mark: int = 0
     _rounds: list[frozenset[tuple[str, str]]] = field(default_factory=list)
@@ -122,7 +146,7 @@ class RunState:
         """Where the run stands. A run waits when a request is open and no started call lacks its result."""
         if self.ending is not None:
             return "ended"
-        return "waiting" if self.requests and not self.open_calls else "running"
+        return "waiting" if self.pending and not self.open_calls else "running"
 
     def allows(self, move: Move) -> bool:
         """Whether the move is legal now."""
@@ -134,6 +158,11 @@ class RunState:
         return self.step > 0 and (self.finished is None or self.finished.step < self.step)
 
     @property
+    def pending(self) -> list[Request]:
+        """The requests that nobody has answered, oldest first."""
+        return [request for request_id, request in self.requests.items() if request_id not in self.replies]
+
+    @property
     def open_calls(self) -> list[CallState]:
         """The calls that started and have no result."""
         return [each for each in self.calls.values() if each.arguments is not None and each.result is None]
@@ -143,26 +172,41 @@ class RunState:
         """The text of the step in progress, or of the last one."""
         return "".join(self.text[self._text_mark :])
 
-    def next_move(self, max_tool_rounds: int) -> Ask | UseTools | Finish | Wait:
-        """Says what the loop has to do now; the run has not ended."""
-        if self.requests:
-            return Wait()
+    @property
+    def has_step_text(self) -> bool:
+        """Whether the step in progress, or the last one, has said anything."""
+        return len(self.text) > self._text_mark
+
+    def next_move(self, max_tool_rounds: int) -> Ask | UseTools | Resume | Finish | Wait:
+        """Says what the loop has to do now.
+
+        The run has not ended, and no step or tool of this process is under way: what looks so was cut off in another.
+        """
         if self.asking:
-            return self._ask(self.step, max_tool_rounds)
-        waiting = tuple(each.call for each in self.calls.values() if each.result is None and each.arguments is None)
-        if waiting:
-            return UseTools(waiting)
+            return self._ask(self.step, max_tool_rounds, restarted=True)
+        if move := self._move_of_calls():
+            return move
         if self.finished is not None and not self.finished.calls and not self.unread:
             return Finish(self.finished.finish_reason)
         return self._ask(self.step + 1, max_tool_rounds)
 
-    def _ask(self, step: int, max_tool_rounds: int) -> Ask:
+    def _move_of_calls(self) -> UseTools | Resume | Wait | None:
+        if cut_off := self.open_calls:
+            return Resume(tuple(cut_off))
+        if fresh := [each for each in self.calls.values() if each.untouched]:
+            return UseTools(tuple(fresh))
+        if self.pending:
+            return Wait()
+        answered = tuple(each for each in self.calls.values() if each.arguments is None and each.result is None)
+        return UseTools(answered) if answered else None
+
+    def _ask(self, step: int, max_tool_rounds: int, *, restarted: bool = False) -> Ask:
         if len(self._rounds) >= max_tool_rounds:
-            return Ask(step, may_use_tools=False, reason="tool_rounds_used_up")
+            return Ask(step, restarted, may_use_tools=False, reason="tool_rounds_used_up")
         last = self._rounds[-REPEATS:]
         if len(last) == REPEATS and frozenset.intersection(*last):
-            return Ask(step, may_use_tools=False, reason="tool_call_repeated")
-        return Ask(step)
+            return Ask(step, restarted, may_use_tools=False, reason="tool_call_repeated")
+        return Ask(step, restarted)
 
     def transcript(self) -> list[Message]:
         """What a model is shown of this run in later turns: whole turns, text broken off, messages nobody read."""
@@ -208,17 +252,20 @@ class RunState:
         self.started, self.started_at = event, at
 
     def _on_step_started(self, event: StepStarted, _at: float) -> None:
-        self.turns += [UserMessage(message) for message in self.unread]
-        self.unread.clear()
-        self.step = event.step
+        self.step, self.step_seq = event.step, self.last_seq
         self._begin_output()
 
     def _on_step_restarted(self, _event: StepRestarted, _at: float) -> None:
+        void = self.text[self._text_mark :] + self.reasoning[self._reasoning_mark :]
+        self.answer_bytes -= sum(len(text.encode()) for text in void)
         del self.text[self._text_mark :]
         del self.reasoning[self._reasoning_mark :]
         self._begin_output()
 
     def _begin_output(self) -> None:
+        # The model reads now what joined the run before.
+        self.turns += [UserMessage(message) for message in self.unread]
+        self.unread.clear()
         self._text_mark, self._reasoning_mark = len(self.text), len(self.reasoning)
         self._step_output_at = None
 
@@ -258,11 +305,16 @@ class RunState:
 
     def _on_request(self, event: Request, at: float) -> None:
         self.requests[event.request_id] = event
+        if event.call_id in self.calls:
+            self.calls[event.call_id].request = event
         self._waiting_since = self._waiting_since or at
 
     def _on_input(self, event: InputReceived, at: float) -> None:
-        self.requests.pop(event.request_id, None)
-        if not self.requests and self._waiting_since is not None:
+        self.replies[event.request_id] = event
+        for each in self.calls.values():
+            if each.request is not None and each.request.request_id == event.request_id:
+                each.reply = event
+        if not self.pending and self._waiting_since is not None:
             self._waited += at - self._waiting_since
             self._waiting_since = None
 
@@ -270,8 +322,8 @@ class RunState:
         self.steered.append(event.message)
         self.unread.append(event.message)
 
-    def _on_ending(self, event: Ending, at: float) -> None:
-        self.ending, self.ended_at = event, at
+    def _on_ending(self, event: Ending, _at: float) -> None:
+        self.ending = event
 
 
 _FOLD: dict[type, Callable[[RunState, Any, float], None]] = {

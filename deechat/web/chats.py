@@ -10,6 +10,7 @@ from deechat.store import DEFAULT_THREAD
 from deechat.web.bodies import StreamChat, not_blank, read_body, read_count
 from deechat.web.services import Services
 from deechat.web.shapes import message_json
+from deechat.web.streams import View
 
 MOST_MESSAGES = 1000
 LANGUAGES = ("en", "zh")
@@ -25,9 +26,7 @@ def make(services: Services) -> Blueprint:
     def chats(slug: str, thread_slug: str) -> Response:
         thread = store.thread(store.workspace(slug), thread_slug)
         limit = read_count("limit", MOST_MESSAGES, MOST_MESSAGES)
-        # No greenlet runs in between, so an answer stands in the history or is active, and never neither.
-        history = store.messages(thread, limit, request.args.get("before") or None)
-        active = runs.active_in(thread)
+        history, active = runs.chats(thread, limit, request.args.get("before") or None)
         return jsonify({"history": [message_json(each) for each in history], "activeRun": active})
 
     @blueprint.post("/stream-chat", defaults={"thread_slug": DEFAULT_THREAD})
@@ -36,13 +35,7 @@ def make(services: Services) -> Blueprint:
         prompt = _prompt(read_body(StreamChat))
         workspace = store.workspace(slug)
         thread = store.thread(workspace, thread_slug)
-        place = streams.take_place()
-        try:
-            record = runs.start(workspace, thread, prompt)
-            return streams.respond(record, after=0, last_seq=1, place=place)
-        except BaseException:
-            place()
-            raise
+        return streams.open(lambda: View(runs.start(workspace, thread, prompt), after=0, last_seq=1))
 
     return blueprint
 

@@ -7,7 +7,7 @@ from flask import Blueprint, Response, jsonify
 from deechat.web.bodies import Nothing, read_body
 from deechat.web.services import Services
 from deechat.web.shapes import run_json
-from deechat.web.streams import read_cursor
+from deechat.web.streams import View, read_cursor
 
 
 def make(services: Services) -> Blueprint:
@@ -24,7 +24,7 @@ def make(services: Services) -> Blueprint:
         after, view = read_cursor(), runs.view(run_id)
         if view.status == "ended" and after == view.last_seq:
             return Response(status=204)
-        return streams.respond(view.record, after, view.last_seq, streams.take_place())
+        return streams.open(lambda: View(view.record, after, view.last_seq))
 
     @blueprint.post("/stop")
     def stop(run_id: str) -> Response:

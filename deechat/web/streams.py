@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator
 from contextlib import closing
+from dataclasses import dataclass
 
 from flask import Response, request
 
@@ -18,7 +19,14 @@ from deechat.runs import Runs
 SEND_TIMEOUT = 60.0  # seconds that a viewer may read nothing before its connection is given up
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
 
-Place = Callable[[], None]
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a viewer wants to see: a run's log after the SEQ `after`; `last_seq` is where the log ends now."""
+
+    record: RunRecord
+    after: int
+    last_seq: int
 
 
 class Streams:
@@ -30,31 +38,35 @@ class Streams:
         self._heartbeat = heartbeat
         self._open = 0
 
-    def take_place(self) -> Place:
-        """Takes a place and gives the function that gives it back, once. Raises `BusyError`."""
+    def open(self, find: Callable[[], View]) -> Response:
+        """Gives the response that shows what `find` says: a run's log after a cursor, then live.
+
+        `find` is called when there is a place for one more stream, and may raise; `BusyError` is raised before it is.
+        """
         if self._open >= self._most:
             raise BusyError(f"{self._most} streams are open already; try again soon.", retry_after=5)
         self._open += 1
-        taken = [True]
+        try:
+            response = self._respond(find())
+        except BaseException:
+            self._give_back()
+            raise
+        # Not in the generator: one that never started, as with HEAD, runs no `finally`.
+        response.call_on_close(self._give_back)
+        return response
 
-        def give_back() -> None:
-            if taken:
-                taken.clear()
-                self._open -= 1
+    def _give_back(self) -> None:
+        self._open -= 1
 
-        return give_back
-
-    def respond(self, record: RunRecord, after: int, last_seq: int, place: Place) -> Response:
-        """Gives the response that shows the run's log after the cursor, then live; its end gives the place back."""
-        lost = after > last_seq
-        plugin = SSE(record.message_id)
-        entries = self._runs.follow(record.id, 0 if lost else after, self._heartbeat)
-        response = Response(_frames(entries, plugin, 0 if lost else after, lost), content_type=plugin.content_type)
+    def _respond(self, view: View) -> Response:
+        lost = view.after > view.last_seq
+        after = 0 if lost else view.after
+        plugin = SSE(view.record.message_id)
+        entries = self._runs.follow(view.record.id, after, self._heartbeat)
+        response = Response(_frames(entries, plugin, after, lost), content_type=plugin.content_type)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
-        response.headers["X-Run-Id"] = record.id
-        # Not in the generator: one that never started, as with HEAD, runs no `finally`.
-        response.call_on_close(place)
+        response.headers["X-Run-Id"] = view.record.id
         _limit_sending()
         return response
 

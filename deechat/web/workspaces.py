@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -37,7 +36,7 @@ def make(services: Services) -> Blueprint:
     def update_workspace(slug: str) -> Response:
         workspace = store.workspace(slug)
         changes = _changes(read_body(UpdateWorkspace), services.tool_policies)
-        return _workspace(store.update_workspace(replace(workspace, **changes)))
+        return _workspace(store.update_workspace(workspace, **changes))
 
     @blueprint.delete("/workspace/<slug>")
     def delete_workspace(slug: str) -> Response:
@@ -80,6 +79,8 @@ def _changes(body: UpdateWorkspace, policies: dict[str, str]) -> dict[str, Any]:
     changes = {name: getattr(body, name) for name in body.__struct_fields__ if getattr(body, name) is not UNSET}
     if "name" in changes:
         changes["name"] = not_blank("name", changes["name"]).strip()
+    if changes.get("model") is not None:
+        changes["model"] = not_blank("model", changes["model"]).strip()
     if changes.get("mode") == "query":
         raise BadRequestError("The mode 'query' answers from documents, and there are none yet: take agent or chat.")
     if "system_prompt" in changes:
