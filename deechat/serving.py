@@ -50,6 +50,7 @@ logconfig_dict = configuration(_settings.log_level)
 
 def on_starting(server: Any) -> None:
     """Says in one line what would keep a worker from starting, before there is one."""
+    os.umask(0o077)  # what is kept is for its owner alone, also in a folder that others may look into
     if server.cfg.workers != 1:
         leave(f"workers is {server.cfg.workers}, but DeeChat is one process: leave --workers out.")
     if "GUNICORN_FD" not in os.environ and "LISTEN_FDS" not in os.environ:
@@ -102,6 +103,8 @@ def _check_address(address: Any) -> None:
             if exc.errno == errno.EADDRINUSE:
                 leave(f"port {address[1]} is in use on {address[0]}: stop what uses it, or set PORT to another one.")
             leave(f"it cannot listen on {address[0]}:{address[1]} ({exc.strerror}): set DEECHAT_HOST and PORT.")
+        except OverflowError:
+            leave(f"{address[1]} is no port: take one from 1 to 65535.")
 
 
 def serve() -> None:

@@ -1,14 +1,46 @@
-"""gunicorn's gevent worker, taught to leave: no stream and no idle connection holds it back."""
+"""gunicorn's gevent worker, taught to leave and to speak: no idle connection holds it back, and its errors are JSON."""
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 from contextlib import suppress
+from http import HTTPStatus
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
+from gevent import monkey
+from gunicorn import util
+from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
+
+_SystemSocket = monkey.get_original("socket", "socket")
+
+
+class _Refusal(NamedTuple):
+    status: HTTPStatus
+    code: str
+    words: str
+
+
+_OUR_MISTAKE = _Refusal(HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "Something went wrong inside DeeChat.")
+_TOO_LONG = _Refusal(HTTPStatus.REQUEST_URI_TOO_LONG, "address_too_long", "The address is too long.")
+_TOO_MUCH = _Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", "The headers are too large.")
+_NO = _Refusal(HTTPStatus.EXPECTATION_FAILED, "expectation_failed", "What the header Expect wants is not done here.")
+_NO_HTTP = _Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "That is not HTTP that can be understood.")
+
+# What gunicorn answers before there is a request for the application, or after that failed; the first that fits counts.
+_REFUSALS: list[tuple[type[Exception], _Refusal]] = [
+    (errors.InvalidResponseHeader, _OUR_MISTAKE),
+    (errors.InvalidResponseHeaderName, _OUR_MISTAKE),
+    (errors.LimitRequestLine, _TOO_LONG),
+    (errors.LimitRequestHeaders, _TOO_MUCH),
+    (errors.ExpectationFailed, _NO),
+    (errors.ParseException, _NO_HTTP),
+    (Exception, _OUR_MISTAKE),
+]
 
 
 class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
@@ -38,17 +70,48 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
             if not self.alive:
                 _end(sock)
 
+    def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answers in the contract's words where gunicorn has a page of its own."""
+        if not isinstance(exc, Exception):
+            return  # this greenlet is being ended
+        refusal = next(refusal for kind, refusal in _REFUSALS if isinstance(exc, kind))
+        if refusal is _OUR_MISTAKE:
+            self.log.error("a request met a mistake in the program", exc_info=exc)
+        else:
+            # Its kind alone: its words may quote a header.
+            self.log.warning("refused what %s sent (%s)", addr[0] if addr else "somebody", type(exc).__name__)
+        with suppress(OSError):
+            client.sendall(_as_http(refusal))
+        # Reads on for a moment: closing over unread bytes resets the connection, and the answer may be lost.
+        util.close_graceful(client)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         gevent.spawn(self._let_go)  # a signal handler must not block
 
     def _let_go(self) -> None:
         self.wsgi.extensions["deechat"].close_streams()
-        for client in list(self._idle):
-            _end(client)
+        while True:  # connections still come in until gunicorn has looked whether it shall leave, once a second
+            for client in list(self._idle):
+                _end(client)
+            gevent.sleep(0.2)
+
+
+def _as_http(refusal: _Refusal) -> bytes:
+    body = json.dumps({"error": {"code": refusal.code, "message": refusal.words}}).encode()
+    lines = (
+        f"HTTP/1.1 {refusal.status.value} {refusal.status.phrase}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "X-Content-Type-Options: nosniff",
+    )
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def _end(client: Any) -> None:
     """Lets whoever reads from the connection see its end, as if the client had left."""
-    with suppress(OSError):  # it has
-        client.shutdown(socket.SHUT_RD)
+    # On the system's own socket: gevent's would raise an error in whoever reads, and gunicorn logs it with a traceback.
+    with suppress(OSError), _SystemSocket(fileno=os.dup(client.fileno())) as plain:  # OSError: it has
+        plain.shutdown(socket.SHUT_RD)

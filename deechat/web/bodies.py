@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from flask import request
 from msgspec import UNSET, Meta, Struct, UnsetType
+from werkzeug.exceptions import HTTPException
 
-from deechat.errors import BadRequestError, UnsupportedMediaError
+from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
 
 LARGEST_BODY = 8_000_000  # bytes
 T = TypeVar("T")
@@ -61,16 +62,16 @@ class Nothing(Struct):
 def read_body(kind: type[T]) -> T:
     """Reads the request's body as the type; an empty one is `{}`.
 
-    Raises `UnsupportedMediaError` and `BadRequestError`.
+    Raises `TooLargeError`, `UnsupportedMediaError` and `BadRequestError`.
     """
-    raw = request.get_data(cache=False)
+    raw = _read_raw()
     if raw and request.mimetype != "application/json":
         raise UnsupportedMediaError(
             f"The body must be application/json, and was sent as {request.mimetype[:80] or 'no type at all'}."
         )
     try:
         value = msgspec.json.decode(raw or b"{}")
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise BadRequestError(f"The body is not JSON that can be read: {exc}.", code="bad_json") from exc
     if not isinstance(value, dict):
         raise BadRequestError("The body must be a JSON object.", code="bad_json")
@@ -78,6 +79,21 @@ def read_body(kind: type[T]) -> T:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as exc:
         raise BadRequestError(_in_words(str(exc))) from exc
+
+
+def _read_raw() -> bytes:
+    """Gives the body's bytes. Raises `TooLargeError`, and `BadRequestError` when they end too early."""
+    try:
+        raw = request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception as exc:  # each WSGI server has errors of its own for a body that it cannot read
+        raise BadRequestError("The body could not be read: its chunks are malformed.", code="bad_body") from exc
+    if len(raw) > LARGEST_BODY:
+        raise TooLargeError("The body is larger than the 8 MB that are taken.")
+    if len(raw) < (request.content_length or 0):
+        raise BadRequestError("The body is shorter than its Content-Length says.", code="bad_body")
+    return raw
 
 
 def not_blank(name: str, text: str) -> str:
@@ -101,5 +117,5 @@ def _in_words(fault: str) -> str:
     """Turns "Expected `str`, got `int` - at `$.message`" into a sentence about the field."""
     what, _, where = fault.partition(" - at ")
     field = where.strip("`").removeprefix("$").removeprefix(".")
-    plain = what.replace("`", "").replace("null", "null")
+    plain = what.replace("`", "")
     return f"The field {field!r} does not fit: {plain[0].lower()}{plain[1:]}." if field else f"{plain}."

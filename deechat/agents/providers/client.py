@@ -7,7 +7,7 @@ import importlib
 import ipaddress
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -25,8 +25,8 @@ class Address:
 
     url: str
     shown: str
-    authorization: str
-    secrets: tuple[str, ...]
+    authorization: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
     is_local: bool
 
     @classmethod
