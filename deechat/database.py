@@ -278,7 +278,7 @@ def _in_savepoint(connection: sqlite3.Connection, work: Work[Any]) -> Any:
     try:
         value = work(connection)
     except Exception as exc:
-        if _is_disk(exc):
+        if is_disk(exc):
             raise
         connection.execute("ROLLBACK TO job")
         value = _Failure(exc)
@@ -286,6 +286,7 @@ def _in_savepoint(connection: sqlite3.Connection, work: Work[Any]) -> Any:
     return value
 
 
-def _is_disk(error: Exception) -> bool:
+def is_disk(error: Exception) -> bool:
+    """Says whether the disk or the lock is at fault, so that trying again may help."""
     # The low byte is the primary code, the rest says more of it.
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_AT_FAULT

@@ -91,13 +91,13 @@ class Status(Event, frozen=True):
     params: dict[str, Json] = {}
 
 
-class ReasoningChunk(Event, frozen=True):
+class ReasoningChunk(Event, frozen=True, gc=False):
     """Thinking tokens. They are no part of the answer."""
 
     text: str
 
 
-class TextChunk(Event, frozen=True):
+class TextChunk(Event, frozen=True, gc=False):
     """A piece of the answer."""
 
     text: str
@@ -256,8 +256,11 @@ AnyEvent = (
 Ending = RunCompleted | RunStopped | RunFailed
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """An event at its place in a run's log: `seq` counts from 1 without gaps, `at` is in Unix seconds."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """An event at its place in a run's log: `seq` counts from 1 without gaps, `at` is in Unix seconds.
+
+    The collector passes over it: there may be 100,000 in memory, and none can be part of a cycle.
+    """
 
     seq: int
     at: float

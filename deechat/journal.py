@@ -20,6 +20,7 @@ from gevent.event import Event as Signal
 from deechat.database import Database, Job, Work
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, decode, encode
+from deechat.rows import Rows, Share, insert
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,6 @@ class Log:
         self.suspended = False
         self.lost = False
         self.uncommitted_bytes = 0
-        self.job: _Append | None = None
         self._changed = Signal()
 
     @property
@@ -71,54 +71,13 @@ class Log:
         signal.set()
 
 
-class _Append(Job[None]):
-    """Rows of one run that go into the same commit, with whatever else belongs to them."""
-
-    lasting = True
-
-    def __init__(self, log: Log, ended: Callable[[Log], None], lost: Callable[[Log], None]) -> None:
-        super().__init__(self._write)
-        self.log = log
-        self.ended = ended
-        self.lost = lost
-        self.rows: list[tuple[str, int, float, bytes]] = []
-        self.also: list[Work[None]] = []
-
-    def seal(self) -> None:
-        if self.log.job is self:
-            self.log.job = None
-
-    def _write(self, connection: sqlite3.Connection) -> None:
-        if self.log.lost:
-            raise StorageUnavailableError("Rows before these were lost.")
-        connection.executemany("INSERT INTO event (run_id, seq, at, body) VALUES (?, ?, ?, ?)", self.rows)
-        for work in self.also:
-            work(connection)
-
-    def done(self, value: None) -> None:
-        self.log.committed = self.rows[-1][1]
-        self.log.uncommitted_bytes -= sum(len(row[3]) for row in self.rows)
-        super().done(value)
-        if self.log.ended:
-            self.ended(self.log)
-        self.log.notify()
-
-    def failed(self, error: Exception) -> None:
-        # Most often the thread was deleted under the run. Nothing may follow in this log: it would leave a gap.
-        super().failed(error)
-        if not self.log.lost:
-            logger.error("rows of the run %s could not be stored", self.log.run_id, exc_info=error)
-            self.log.suspended = self.log.lost = True
-            self.lost(self.log)
-            self.log.notify()
-
-
 class Journal:
     """All logs of a database, and the rows of their runs."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._open: dict[str, Log] = {}
+        self._rows: Rows[Log] | None = None
         self._closed = False
         self.on_end: Callable[[str], None] = lambda _run_id: None
         self.on_lost: Callable[[str], None] = lambda _run_id: None
@@ -142,7 +101,7 @@ class Journal:
                 (run.id, run.thread_id, run.message_id, run.parent_id, run.continues, run.client_request_id,
                  run.model, run.language, run.started_at),
             )  # fmt: skip
-            connection.executemany("INSERT INTO event (run_id, seq, at, body) VALUES (?, ?, ?, ?)", rows)
+            insert(connection, rows)
 
         try:
             self._database.write(work)
@@ -168,16 +127,35 @@ class Journal:
             raise StorageUnavailableError("The run's log cannot be written any more.")
         entry = Entry(len(log.entries) + 1, time.time(), event)
         body = encode(event)
-        if log.job is None:
-            log.job = _Append(log, self._forget, self._lose)
-            self._database.submit(log.job)
-        log.job.rows.append((log.run_id, entry.seq, entry.at, body))
-        log.job.also += also
         if isinstance(event, Ending):
-            log.job.also.append(_closing(log.run_id, entry.at, event.reason))
+            also = (*also, _closing(log.run_id, entry.at, event.reason))
+        self._next_rows().add(log, (log.run_id, entry.seq, entry.at, body), also)
         log.entries.append(entry)
         log.uncommitted_bytes += len(body)
         return entry
+
+    def _next_rows(self) -> Rows[Log]:
+        if self._rows is None:
+            self._rows = Rows(sealed=self._seal, written=self._written, is_lost=lambda log: log.lost)
+            self._database.submit(self._rows)
+        return self._rows
+
+    def _seal(self) -> None:
+        self._rows = None
+
+    def _written(self, log: Log, share: Share, error: Exception | None) -> None:
+        """Notes on the hub that a log's rows are on disk or, with an error, that they never will be."""
+        if error is None:
+            log.committed = share.rows[-1][1]
+            log.uncommitted_bytes -= share.size
+            if log.ended:
+                self._forget(log)
+        elif not log.lost:
+            # Most often the thread was deleted under the run. Nothing may follow in this log: it would leave a gap.
+            logger.error("rows of the run %s could not be stored", log.run_id, exc_info=error)
+            log.suspended = log.lost = True
+            self._lose(log)
+        log.notify()
 
     def wait_committed(self, log: Log, seq: int) -> None:
         """Returns when the entry `seq` is on disk. Raises `StorageUnavailableError` when the log is suspended."""

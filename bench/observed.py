@@ -1,0 +1,85 @@
+"""gunicorn's settings for a measured server: deechat's own, and an observer on the worker's hub.
+
+The observer sleeps 10 ms again and again and notes how late it woke, which is how long the hub had no time for a
+greenlet that was ready. It also times commits and full garbage collections. On SIGUSR2 it writes what it has noted to
+the file that `BENCH_REPORT` names; times are seconds of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from deechat import serving
+from deechat.serving import *  # noqa: F403 - gunicorn takes each setting by its name
+
+INTERVAL = 0.01
+
+
+class Observer:
+    """Everything it noted, each as `[when it began, seconds]`.
+
+    Ticks also have the processor time that the hub used meanwhile, commits the number of their jobs.
+    """
+
+    def __init__(self, report: Path) -> None:
+        self._report = report
+        self.ticks: list[tuple[float, float, float]] = []
+        self.commits: list[tuple[float, float, int]] = []
+        self.collections: list[tuple[float, float]] = []
+        self._collecting = 0.0
+
+    def watch(self) -> None:
+        """Sleeps and notes, for ever."""
+        import gevent  # noqa: PLC0415 - gunicorn's master reads this file, and must not load it
+
+        while True:
+            began, used = time.monotonic(), time.thread_time()
+            gevent.sleep(INTERVAL)
+            self.ticks.append((began, time.monotonic() - began - INTERVAL, time.thread_time() - used))
+
+    def collect(self, phase: str, info: dict[str, int]) -> None:
+        """Is a callback of the garbage collector; only full collections count."""
+        if info["generation"] < 2:
+            return
+        if phase == "start":
+            self._collecting = time.monotonic()
+        else:
+            self.collections.append((self._collecting, time.monotonic() - self._collecting))
+
+    def time_commits(self) -> None:
+        """Puts a clock around the database's commits, as the hub sees them."""
+        from deechat.database import Database  # noqa: PLC0415 - see above
+
+        commit = Database._commit
+
+        def timed(database: Any, batch: Any) -> Any:
+            began = time.monotonic()
+            try:
+                return commit(database, batch)
+            finally:
+                self.commits.append((began, time.monotonic() - began, len(batch)))
+
+        Database._commit = timed  # type: ignore[method-assign]
+
+    def write(self) -> None:
+        draft = self._report.with_suffix(".part")
+        draft.write_text(json.dumps({"ticks": self.ticks, "commits": self.commits, "collections": self.collections}))
+        draft.replace(self._report)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Starts the application as ever, and watches."""
+    import gevent  # noqa: PLC0415 - see above
+
+    observer = Observer(Path(os.environ["BENCH_REPORT"]))
+    observer.time_commits()
+    gc.callbacks.append(observer.collect)
+    gevent.signal_handler(signal.SIGUSR2, observer.write)
+    serving.post_worker_init(worker)
+    gevent.spawn(observer.watch)
