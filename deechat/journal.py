@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 
+import gevent
 from gevent.event import Event as Signal
 
 from deechat.database import Database, Job, Work
@@ -269,6 +270,8 @@ class Journal:
                 yield entries
                 if entries[-1].event.ends:
                     return
+                if len(entries) == PAGE:
+                    gevent.sleep(0)  # a fast reader of a long log must not keep the hub from everybody else
             elif log.suspended or log.ended:
                 return
             elif not signal.wait(silence):
@@ -278,6 +281,7 @@ class Journal:
         while entries := self.entries(run_id, after, PAGE):
             after = entries[-1].seq
             yield entries
+            gevent.sleep(0)  # likewise
 
 
 class _Abandon(Job[None]):

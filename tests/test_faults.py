@@ -198,3 +198,62 @@ def test_a_stream_cut_anywhere_is_never_a_half_answer_called_complete(agent: Cli
             assert frames[-1]["code"] == "model_protocol"
         else:
             assert thread.history()[-1]["content"] == "Grüße, 世界 😀!"
+
+
+# -- what could keep everybody else waiting ----------------------------------------------------------------------------
+
+
+def flood(block: bytes) -> Callable[[Any], None]:
+    """Sends the block again and again until the client has had enough."""
+
+    def send(connection: Any) -> None:
+        while True:
+            connection.send(b"%x\r\n%b\r\n" % (len(block), block))
+
+    return send
+
+
+SAYS_NOTHING = {
+    "empty lines": b"\n" * 65_536,
+    "comments": b": keep\n" * 9_000,
+    "empty deltas": b'data: {"choices":[]}\n\n' * 3_000,
+}
+
+
+@pytest.mark.parametrize("block", SAYS_NOTHING.values(), ids=SAYS_NOTHING)
+def test_a_flood_that_says_nothing_can_be_stopped(agent: Client, model: ModelServer, block: bytes) -> None:
+    model.script(reply(flood(block)))
+    stream = agent.send("Go")
+    stream.read_until("stepStarted")
+    assert agent.call("GET", "/api/ping", timeout=10).status_code == 200
+    assert agent.stop(stream.run_id)["stopped"] is True
+    assert model.wait_closed(timeout=5)
+
+
+def test_thousands_of_calls_in_one_turn_are_refused(agent: Client, model: ModelServer) -> None:
+    model.script(reply(tool_calls(*[("calculator", "{}")] * 2_000)))
+    ending = agent.ask("Go").frames[-1]
+    assert (ending["code"], "1000" in ending["error"]) == ("model_protocol", True)
+
+
+SLOW_TO_READ = {"exceed": "exceed" * 5_000, "title": "<title" * 200_000, "long": "a" * 500_000 + " " * 500_000}
+
+
+@pytest.mark.parametrize("words", SLOW_TO_READ.values(), ids=SLOW_TO_READ)
+def test_words_made_to_be_slow_to_read_are_read(agent: Client, model: ModelServer, words: str) -> None:
+    model.script(status(400, {"error": {"message": words}}), reply({"error": {"message": words}}))
+    for _ in range(2):
+        assert agent.ask("Go").frames[-1]["code"] == "model_error"
+
+
+def test_a_name_that_a_model_made_up_does_not_fail_later_turns(agent: Client, model: ModelServer) -> None:
+    model.script(reply(tool_calls(("get weather \u540d", "{}"))), "Sorry.")
+    agent.ask("Go")
+    (call,) = model.asked[1]["messages"][2]["tool_calls"]
+    assert call["function"]["name"] == "get_weather__"
+
+
+def test_a_finish_reason_that_is_no_word_is_not_passed_on(agent: Client, model: ModelServer) -> None:
+    model.script(reply(text("Hi"), finish=SECRET))
+    stream = agent.ask("Go")
+    assert (stream.text, stream.frames[-1]["finishReason"]) == ("Hi", "other")

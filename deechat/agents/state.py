@@ -7,6 +7,7 @@ entered again at any time, by any process.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -46,6 +47,7 @@ LEGAL: dict[RunStatus, frozenset[Move]] = {
     "ended": frozenset(),
 }
 
+_WIDE = re.compile("[\u2e80-\U0010ffff]+")
 REPEATS = 3  # rounds in a row that make the same call end the rounds
 
 
@@ -355,5 +357,5 @@ def fold(entries: Iterable[Entry]) -> RunState:
 
 def estimate_tokens(text: str) -> int:
     """Guesses the tokens of a text: four letters of an alphabet make one, and so does each wide character."""
-    wide = sum(1 for character in text if ord(character) > 0x2E7F)
+    wide = 0 if text.isascii() else len(text) - len(_WIDE.sub("", text))
     return wide + (len(text) - wide + 3) // 4

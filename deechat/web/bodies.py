@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
 
 LARGEST_BODY = 8_000_000  # bytes
+SILENT_SENDER = 30.0  # seconds
 T = TypeVar("T")
 
 Message = Annotated[str, Meta(min_length=1, max_length=200_000)]
@@ -83,12 +84,18 @@ def read_body(kind: type[T]) -> T:
 
 def _read_raw() -> bytes:
     """Gives the body's bytes. Raises `TooLargeError`, and `BadRequestError` when they end too early."""
+    # gunicorn's own socket: a sender that falls silent would hold its place for ever.
+    socket = request.environ.get("gunicorn.socket")
+    if socket is not None:
+        socket.settimeout(SILENT_SENDER)
     try:
         raw = request.get_data(cache=False)
     except HTTPException:
         raise
     except Exception as exc:  # each WSGI server has errors of its own for a body that it cannot read
-        raise BadRequestError("The body could not be read: its chunks are malformed.", code="bad_body") from exc
+        raise BadRequestError(
+            "The body could not be read: it is malformed, or its sender fell silent.", code="bad_body"
+        ) from exc
     if len(raw) > LARGEST_BODY:
         raise TooLargeError("The body is larger than the 8 MB that are taken.")
     if len(raw) < (request.content_length or 0):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from deechat.agents.providers.deltas import CallPiece
 from deechat.agents.providers.faults import broken
 from deechat.agents.providers.speech import Mender, mend, mend_all
 from deechat.events import ToolCall
+
+MOST_CALLS = 1_000  # in one turn
+_STRUCTURE = re.compile(r'["{}\[\]\\]')
 
 
 class _Call:
@@ -20,6 +24,23 @@ class _Call:
         self.extra: Any = None
         self._arguments: list[str] = []
         self._mender = Mender()
+        self._depth, self._in_string, self._escaped_at, self._length, self._closed = 0, False, -1, 0, False
+
+    def _scan(self, text: str) -> None:
+        """Follows the brackets, so that whether the arguments are whole is known without reading them again."""
+        for match in _STRUCTURE.finditer(text):
+            at, sign = self._length + match.start(), match[0]
+            if at == self._escaped_at:
+                continue
+            if self._in_string:
+                self._in_string = sign != '"'
+                self._escaped_at = at + 1 if sign == "\\" else -1
+            elif sign == '"':
+                self._in_string = True
+            elif sign != "\\":
+                self._depth += 1 if sign in "{[" else -1
+                self._closed = self._depth <= 0
+        self._length += len(text)
 
     def add(self, piece: CallPiece) -> int:
         """Takes a piece; gives how many characters are new."""
@@ -43,7 +64,9 @@ class _Call:
             return 0
         if isinstance(arguments, str):
             self._arguments.append(self._mender.feed(arguments))
+            self._scan(self._arguments[-1])
         else:  # an object is whole
+            self._closed = True
             self._arguments = [json.dumps(mend_all(arguments), ensure_ascii=False)]
         return len(self._arguments[-1].encode())
 
@@ -60,11 +83,7 @@ class _Call:
         """Says whether a piece with only a name belongs here: it is the same, and the arguments are not whole."""
         if name != self.name:
             return False
-        try:
-            json.loads("".join(self._arguments))
-        except ValueError:
-            return True
-        return False
+        return not self._closed
 
     def whole(self) -> ToolCall:
         """Gives the call; no arguments at all are an empty object."""
@@ -106,6 +125,8 @@ class Calls:
         return self._new() if begins else last
 
     def _new(self) -> _Call:
+        if len(self._calls) >= MOST_CALLS:
+            raise broken(f"it called more than {MOST_CALLS} tools at once")
         call = _Call()
         self._calls.append(call)
         return call

@@ -18,9 +18,10 @@ from urllib.parse import urlsplit
 from deechat.errors import ModelError
 
 MAX_WORDS = 500
+MAX_READ = 20_000  # of what a server says is looked at
 _CONTEXT = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum (context|prompt|model|input) length"
-    r"|(exceed\w*|larger than|longer than|too (long|large)).{0,60}\b(context|maximum number of tokens)"
+    r"|(exceed\w{0,10}|larger than|longer than|too (long|large)).{0,60}\b(context|maximum number of tokens)"
     r"|context (length|size|window|limit).{0,60}(exceed|overflow)|(prompt|input|messages?) (is|are) too long"
     r"|reduce the length of (the|your) (messages|prompt|input)|too many (input |prompt )?tokens"
 )
@@ -169,7 +170,7 @@ class Faults:
             words=self.clean(words_in(body)),
             evidence=_evidence(body),
             retry_after=retry_after(response.headers),
-            location=_host(response.headers.get("location", "")),
+            location=self.clean(_host(response.headers.get("location", ""))),
         )
         return self._translated(foreign, model, waited)
 
@@ -184,8 +185,9 @@ class Faults:
 
     def clean(self, words: str) -> str:
         """Gives words fit for a message: without secrets and control characters, in one line, cut."""
+        words = words[:MAX_READ]
         for secret in self._secrets:
-            words = words.replace(secret, "***")
+            words = re.sub(re.escape(secret), "***", words, flags=re.IGNORECASE)
         words = _SECRETS.sub("***", words)
         words = " ".join("".join(char if char.isprintable() else " " for char in words[: 10 * MAX_WORDS]).split())
         return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
@@ -216,7 +218,7 @@ def words_in(body: Any) -> str:
         return "; ".join(words_in(item) for item in body[:5])
     text = str(body or "")
     if text.lstrip().startswith("<"):
-        title = re.search(r"(?is)<title[^>]*>([^<]*)", text)
+        title = re.search(r"(?is)<title[^<>]{0,200}>([^<]*)", text[:MAX_READ])
         return title[1] if title else "an HTML page"
     return text
 

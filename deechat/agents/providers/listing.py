@@ -10,6 +10,7 @@ import msgspec
 from deechat.agents.providers.speech import mend
 
 MAX_LISTING = 8_000_000
+LONGEST_NAME = 200  # as many characters as a workspace's model may have
 _NO_CHAT = re.compile(
     r"(?<![a-z])(\w*embed\w*|bge|minilm|tts|\w*whisper\w*|transcribe|audio|realtime|speech"
     r"|dall-?e|images?|imagen|sora|stable-diffusion|\w*moderation\w*|\w*rerank\w*)(?![a-z])",
@@ -31,4 +32,4 @@ def names_in(body: bytes) -> list[str]:
     if not isinstance(rows, list):
         raise ValueError("it is no list of models")  # noqa: TRY004 - the value came over the wire
     names = (row.get("id") for row in rows if isinstance(row, dict))
-    return [mend(name) for name in names if isinstance(name, str) and name]
+    return [mend(name) for name in names if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME]

@@ -26,6 +26,8 @@ from deechat.errors import Cancelled, ModelError
 
 RETRIES = 2
 MAX_RETRY_AFTER = 30.0
+SLICE = 8_192  # bytes that are read before others have their turn
+MAX_BODY = 500_000_000  # an answer of 1 MB in chunks of a letter each
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
 
@@ -142,7 +144,7 @@ class OpenAIProvider:
         patience = Patience(self._first_byte, self._stall)
         with _closed_when_cancelled(), self._translating(client, model, patience), client.ask(body) as response:
             try:
-                _check_type(response)
+                _check_type(response, self._faults.clean)
                 yield from self._turn(client, response, patience, model)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
@@ -154,8 +156,13 @@ class OpenAIProvider:
         turn = Assembler(lambda error: self._faults.said(error, model))
         with closing(reads(response, patience)) as pieces:
             try:
-                for piece in pieces:
-                    yield from turn.feed(piece)
+                for piece in _sliced(pieces):
+                    said = False
+                    for part in turn.feed(piece):
+                        said = True
+                        yield part
+                    if not said:
+                        time.sleep(0)  # a flood that says nothing must not keep the hub from everybody
                     if turn.done or patience.over():
                         break
                     if turn.finished:
@@ -197,10 +204,22 @@ def _closed_when_cancelled() -> Iterator[None]:
         raise
 
 
-def _check_type(response: Any) -> None:
+def _check_type(response: Any, clean: Callable[[str], str]) -> None:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"text/event-stream", ""}:
-        raise broken(f"it is {kind[:80]!r}, not an event stream")
+        shown = clean(kind)[:80]
+        raise broken(f"it is {shown!r}, not an event stream")
+
+
+def _sliced(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Gives the body in slices that are read in a moment: a compressed read may unpack to a thousand times its size."""
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > MAX_BODY:
+            raise broken(f"it sent more than {MAX_BODY // 1_000_000} MB")
+        for at in range(0, len(piece), SLICE):
+            yield piece[at : at + SLICE]
 
 
 def _drain(client: Client, pieces: Iterator[bytes], patience: Patience) -> None:

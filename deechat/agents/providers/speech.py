@@ -9,6 +9,7 @@ from deechat.agents.providers.base import Reasoning, Text
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _OPEN, _CLOSE = "<think>", "</think>"
+LONGEST_HEAD = 1_000  # white space that is waited through for a tag
 
 Said = tuple[type[Text] | type[Reasoning], str]
 
@@ -76,7 +77,7 @@ class ThinkSplitter:
         if begun.startswith(_OPEN):
             self._state = self._inside
             return self._inside(begun.removeprefix(_OPEN))
-        if _OPEN.startswith(begun):
+        if _OPEN.startswith(begun) and len(text) <= LONGEST_HEAD:
             self._held = text
             return []
         self._state = self._after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
@@ -18,6 +19,9 @@ from deechat.events import Usage
 MAX_ANSWER = 1_000_000
 MAX_KEPT = 4 * MAX_ANSWER  # its pieces say what the answer counts already, with their types and numbers around them
 _LEGACY_CALL = -1  # the index of a `function_call`, of which there is at most one
+
+
+_REASON = re.compile("[a-z_]{1,40}")
 
 
 class Assembler:
@@ -102,7 +106,10 @@ class Assembler:
         elif self._event == b"error":
             raise self._said(_loosely(value))
         else:
-            self._chunk(decode(value))
+            try:
+                self._chunk(decode(value))
+            except RecursionError as exc:
+                raise broken("what it sent is nested too deeply") from exc
 
     def _chunk(self, chunk: Chunk) -> None:
         if chunk.error or chunk.object == "error":
@@ -115,7 +122,9 @@ class Assembler:
     def _choice(self, choice: Choice) -> None:
         if choice.delta is not None:
             self._delta(choice.delta)
-        self._finish = choice.finish_reason or self._finish
+        if choice.finish_reason:
+            # A word for programs. What does not look like one may be anything, a secret among it.
+            self._finish = choice.finish_reason if _REASON.fullmatch(choice.finish_reason) else "other"
 
     def _delta(self, delta: Delta) -> None:
         for kind, piece in spoken(delta):

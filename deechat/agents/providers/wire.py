@@ -108,11 +108,15 @@ def _kept(extra: dict[str, Any]) -> dict[str, Any]:
     return {name: extra[name] for name in KEPT_FIELDS if name in extra}
 
 
+_NO_NAME = re.compile("[^a-zA-Z0-9_-]")
+
+
 def _calls(message: AssistantMessage) -> list[dict[str, Any]]:
     extras = [*message.extra.get("tool_calls", ()), *[None] * len(message.calls)]
     calls: list[dict[str, Any]] = []
     for call, extra in zip(message.calls, extras, strict=False):
-        function = {"name": call.name, "arguments": _object(call.arguments)}
+        # A name that a model made up may hold what servers refuse in a request: it would fail every later turn.
+        function = {"name": _NO_NAME.sub("_", call.name)[:64] or "_", "arguments": _object(call.arguments)}
         kept = {} if extra is None else {"extra_content": extra}
         calls.append({"id": call.id, "type": "function", "function": function, **kept})
     return calls
