@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
 from deechat.agents.loop import INTERRUPTED
-from deechat.errors import Cancelled, NotFoundError
+from deechat.errors import Cancelled, NotFoundError, StorageUnavailableError
 from deechat.events import RunFailed
 from deechat.journal import Journal, RunRecord
 from deechat.runner import Runner
+
+PATIENCE_AT_START = 5.0  # seconds
 
 log = logging.getLogger(__name__)
 
@@ -26,12 +29,22 @@ class Recovery:
         journal.on_lost = self._lose
 
     def at_start(self) -> None:
-        """Ends the runs that an earlier process left open; what they said is kept. Never waits for the disk."""
+        """Ends the runs that an earlier process left open; what they said is kept.
+
+        Returns when the endings are on disk, so that the first request finds their threads free, but after
+        `PATIENCE_AT_START` in any case: reading goes on without a disk that takes writes.
+        """
         for record in self._journal.unfinished():
             ending = RunFailed(
                 "interrupted", "The server was restarted while it answered; what it said is kept.", "interrupted"
             )
             self._close(record, ending)
+        waits = [gevent.spawn(self._wait_ended, runner) for runner in self._active.values()]
+        gevent.joinall(waits, timeout=PATIENCE_AT_START)
+
+    def _wait_ended(self, runner: Runner) -> None:
+        with suppress(StorageUnavailableError):  # its ending comes when writing works again
+            self._journal.wait_ended(runner.log)
 
     def _close(self, record: RunRecord, ending: RunFailed) -> None:
         """Ends a run of which only the log is left; gives it up when that cannot be read."""

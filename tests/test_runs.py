@@ -157,6 +157,7 @@ def test_a_restart_ends_what_was_open_and_keeps_what_was_said(house: Callable[..
     wait_until(lambda: len(home.journal.entries(run)) >= 8)
     later = house(Scripted([Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
     later.runs.recovery.at_start()
+    assert later.runs.chats(thread, -1, None)[1] is None, "the first request would be refused"
     events = later.events(run)
     assert isinstance(events[-1], RunFailed)
     assert (events[-1].code, events[-1].reason) == ("interrupted", "interrupted")
