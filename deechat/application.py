@@ -115,6 +115,8 @@ class Application:
                 "this host's disk is gone after each restart, and every conversation with it; "
                 "docs/deploy.md names hosts with volumes"
             )
+        if self.settings.password is None and self.settings.host not in {"127.0.0.1", "localhost", "::1"}:
+            log.warning("there is no DEECHAT_PASSWORD, so requests from other machines are refused")
         provider = self._chooser.current()
         if isinstance(provider, OpenAIProvider):
             _load_openai()

@@ -46,7 +46,7 @@ class Settings:
         """
         take = _Reader(environment)
         settings = cls(
-            api_key=take("OPENAI_API_KEY", _text, None),
+            api_key=take("OPENAI_API_KEY", _key, None),
             base_url=take("OPENAI_BASE_URL", _url, None),
             model=take("DEECHAT_MODEL", _text, None),
             provider=take("DEECHAT_PROVIDER", _one_of(PROVIDERS), "auto"),
@@ -71,6 +71,10 @@ class Settings:
         return settings
 
 
+class _SecretError(ValueError):
+    """The value does not parse, and must not be shown."""
+
+
 class _Reader:
     """Takes one variable at a time and says in words when its value does not parse."""
 
@@ -83,11 +87,19 @@ class _Reader:
             return default
         try:
             return parse(text)
+        except _SecretError as exc:
+            raise SettingError(f"{name} holds what no key can, but {exc} expected; its value is not shown.") from None
         except ValueError as exc:
             raise SettingError(f"{name} is {text!r}, but {exc} is expected.") from exc
 
 
 def _text(text: str) -> str:
+    return text
+
+
+def _key(text: str) -> str:
+    if not (text.isascii() and text.isprintable() and " " not in text):
+        raise _SecretError("letters, digits and signs of ASCII are")
     return text
 
 

@@ -69,3 +69,10 @@ def test_secrets_are_not_shown() -> None:
     settings = Settings.read({"OPENAI_API_KEY": "sk-secret", "DEECHAT_PASSWORD": "letmein"})
     assert "sk-secret" not in repr(settings)
     assert "letmein" not in repr(settings)
+
+
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
+    with pytest.raises(SettingError) as caught:
+        Settings.read({"OPENAI_API_KEY": "sk-schlüssel"})
+    assert "OPENAI_API_KEY" in str(caught.value)
+    assert "schlüssel" not in str(caught.value)

@@ -338,3 +338,8 @@ def test_reading_takes_no_long_time_whatever_was_written() -> None:
 
 def test_everything_is_said_in_both_languages() -> None:
     assert all(set(words) == {"en", "zh"} for words in WORDS.values())
+
+
+@pytest.mark.parametrize("words", ["what day is it tomorrow?", "明天几号？", "what time is it next Monday?"])
+def test_another_day_is_not_answered_with_this_one(words):
+    assert read(words).place is None

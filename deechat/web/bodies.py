@@ -120,9 +120,22 @@ def read_count(name: str, default: int, most: int) -> int:
     return int(text)
 
 
+_PLAIN_TYPES = {
+    "str": "a text",
+    "int": "a number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+}
+
+
 def _in_words(fault: str) -> str:
     """Turns "Expected `str`, got `int` - at `$.message`" into a sentence about the field."""
     what, _, where = fault.partition(" - at ")
     field = where.strip("`").removeprefix("$").removeprefix(".")
-    plain = what.replace("`", "")
+    plain = what
+    for name, word in _PLAIN_TYPES.items():
+        plain = plain.replace(f"`{name}`", word)
+    plain = re.sub(r"a text of length <= (\d+)", r"a text of \1 characters at most", plain.replace("`", ""))
     return f"The field {field!r} does not fit: {plain[0].lower()}{plain[1:]}." if field else f"{plain}."

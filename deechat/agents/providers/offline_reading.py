@@ -88,10 +88,15 @@ def _day(text: str) -> date | None:
         return None
 
 
+_OTHER_DAY = re.compile(
+    r"\b(?:tomorrow|yesterday|next|last|ago)\b|明天|明日|昨天|昨日|后天|後天|前天|下周|上周", re.IGNORECASE
+)
+
+
 def _place(text: str) -> str | None:
     """Names the place whose time is asked for: '' is here, None is no such question."""
     asked = _TIME.search(text)
-    if not asked:
+    if not asked or _OTHER_DAY.search(text):  # better no answer than today's to a question for tomorrow
         return None
     if _CHINESE.search(asked[0]):
         return _chinese_place(text)

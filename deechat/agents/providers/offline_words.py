@@ -4,7 +4,7 @@ from __future__ import annotations
 
 _CONNECT_EN = """\
 **A model on this machine.** DeeChat finds a running Ollama, llama.cpp, LM Studio or vLLM server by itself. Start one \
-of them, and half a minute later ask me again:
+of them, and 15 seconds later ask me again:
 
 ```sh
 ollama pull qwen3:4b                      # Ollama, port 11434
@@ -31,7 +31,7 @@ make run                                  # or: deechat
 
 _CONNECT_ZH = """\
 **本机上的模型。** DeeChat 会自动发现正在运行的 Ollama、llama.cpp、LM Studio 或 vLLM 服务。启动其中一个，\
-过半分钟再来问我：
+过 15 秒再来问我：
 
 ```sh
 ollama pull qwen3:4b                      # Ollama，端口 11434

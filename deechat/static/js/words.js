@@ -134,7 +134,10 @@ export const WORDS = {
   "error.internal_error": ["Something went wrong on the server", "服务器内部出错"],
   "error.storage_failed": ["The answer could not be saved", "回答无法保存"],
   "error.interrupted": ["The server was restarted during this answer", "生成回答时服务器重启"],
-  interruptedText: ["What it said before is kept; try again for the rest.", "此前的内容已保留，可以重试。"],
+  interruptedText: [
+    "What it said is kept. Ask it to go on, or try again to start this answer anew.",
+    "已生成的内容已保留。可以让它继续，或重试以重新回答。",
+  ],
 
   // Faults of the page's own requests
   networkError: ["The server cannot be reached. Is it running?", "无法连接服务器，它在运行吗？"],

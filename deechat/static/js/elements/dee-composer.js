@@ -41,6 +41,7 @@ class DeeComposer extends DeeElement {
   }
 
   set running(running) {
+    if (this.#running && !running && this.#words.textContent === t("runActive")) this.error = null;
     this.#running = running;
     const hadFocus = document.activeElement === this.#stop || document.activeElement === this.#send;
     this.#stop.hidden = !running;
@@ -79,7 +80,11 @@ class DeeComposer extends DeeElement {
   }
 
   #submit() {
-    if (this.#running || !this.text.trim()) return;
+    if (!this.text.trim()) return;
+    if (this.#running) {
+      this.error = t("runActive");
+      return;
+    }
     this.tell("dee-send", { text: this.text });
   }
 
