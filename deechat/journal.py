@@ -160,18 +160,17 @@ class Journal:
 
     def wait_committed(self, log: Log, seq: int) -> None:
         """Returns when the entry `seq` is on disk. Raises `StorageUnavailableError` when the log is suspended."""
-        while log.committed < seq:
-            signal = log.changed()
-            if log.suspended:
-                raise StorageUnavailableError("The run's log cannot be written at the moment.")
-            signal.wait()
+        self._wait(log, lambda: log.committed >= seq, "The run's log cannot be written at the moment.")
 
     def wait_ended(self, log: Log) -> None:
         """Returns when the ending is on disk. Raises `StorageUnavailableError` when it cannot get there now."""
-        while not log.ended:
+        self._wait(log, lambda: log.ended, "The ending cannot be stored at the moment.")
+
+    def _wait(self, log: Log, there: Callable[[], bool], otherwise: str) -> None:
+        while not there():
             signal = log.changed()
             if log.suspended:
-                raise StorageUnavailableError("The ending cannot be stored at the moment.", retry_after=5)
+                raise StorageUnavailableError(otherwise, retry_after=5)
             signal.wait()
 
     def wait_for_room(self, log: Log) -> None:

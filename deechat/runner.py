@@ -138,8 +138,8 @@ class Runner:
             gevent.sleep(2 * PATIENCE_WITH_CANCELLED)
             raise Cancelled
 
-    def _record(self, event: AnyEvent) -> Entry:
-        entry = self._journal.append(self.log, event)
+    def _record(self, event: AnyEvent, *also: Callable[[Any], None]) -> Entry:
+        entry = self._journal.append(self.log, event, *also)
         self.state.apply(entry)
         return entry
 
@@ -180,9 +180,7 @@ class Runner:
         if isinstance(ending, RunCompleted):
             self._record(TextClosed(ending.sources))
         message = answer(self.record, self.state, ending, time.time())
-        entry = self._journal.append(self.log, ending, inserting(message))
-        self.state.apply(entry)
-        return entry
+        return self._record(ending, inserting(message))
 
 
 def answer(record: RunRecord, state: RunState, ending: Ending, at: float) -> Message:

@@ -190,10 +190,6 @@ class Runs:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def record(self, run_id: str) -> RunRecord:
-        """Gives a run's record. Raises `NotFoundError`."""
-        return self._journal.run(run_id)
-
     def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[list[Message], str | None]:
         """Gives the thread's messages and the id of its run that has not ended, as of one moment.
 
