@@ -9,23 +9,28 @@ from __future__ import annotations
 import gc
 import logging
 import os
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from deechat.active import Active
 from deechat.agents.providers.base import Provider
 from deechat.agents.providers.chooser import Chooser
 from deechat.agents.providers.discovery import find_local_server
 from deechat.agents.providers.offline import OfflineProvider
 from deechat.agents.providers.openai import OpenAIProvider, load_sdk
-from deechat.agents.tools import builtin_tools
+from deechat.agents.tools import Tool, builtin_tools
 from deechat.config import Settings
 from deechat.database import Database
 from deechat.errors import Cancelled, ModelError
 from deechat.folder import DataFolder
+from deechat.handlers import Handlers
 from deechat.journal import Journal
+from deechat.opening import Opening
+from deechat.recovery import Recovery
 from deechat.runs import Runs
 from deechat.store import Store
 from deechat.web import make_app
@@ -34,6 +39,7 @@ from deechat.web.services import Services
 from deechat.web.streams import Streams
 
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
+PATIENCE_WITH_STEPS = 10.0  # seconds that steps in progress have when the server is asked to leave
 
 log = logging.getLogger(__name__)
 
@@ -41,38 +47,43 @@ log = logging.getLogger(__name__)
 class Application:
     """Everything that one process serves with. `app` is the WSGI application."""
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, tools: Iterable[Tool] = ()) -> None:
         self.settings = settings or Settings.read(os.environ)
         self._folder = DataFolder(self.settings.data)
         self._database = Database(self._folder.database)
         self._journal = Journal(self._database)
         self._chooser = _chooser(self.settings)
-        tools = {tool.name: tool for tool in builtin_tools()}
+        by_name = {tool.name: tool for tool in (*builtin_tools(), *tools)}
         store = Store(self._database)
-        self._runs = Runs(
+        choose = self._chooser.current
+        handlers = Handlers(store, choose=choose, tools=by_name, max_tool_rounds=self.settings.max_tool_rounds)
+        self._active = Active(self._journal, handlers.of)
+        self._recovery = Recovery(self._journal, self._active, recover=self.settings.recover)
+        self._database.on_change = self._recovery.on_storage
+        runs = Runs(
             journal=self._journal,
             store=store,
-            choose=self._chooser.current,
-            tools=tools,
+            opening=Opening(self._journal, store, choose),
+            active=self._active,
+            tools=by_name,
             max_runs=self.settings.max_runs,
-            max_tool_rounds=self.settings.max_tool_rounds,
         )
-        self._database.on_change = self._runs.recovery.on_storage
         self._started = False
+        self._leaving: gevent.Greenlet[..., None] | None = None
         self._starting = BoundedSemaphore(1)
         services = Services(
             store=store,
-            runs=self._runs,
-            streams=Streams(self._runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
+            runs=runs,
+            streams=Streams(runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
             models=self._models,
-            tool_policies={tool.name: tool.policy for tool in tools.values()},
+            tools=by_name,
         )
         self.app = make_app(services, Gate(self.settings.password, self._folder.secret))
         self.app.extensions["deechat"] = self
         self.app.before_request_funcs.setdefault(None, []).insert(0, self.start)
 
     def start(self) -> None:
-        """Takes the data folder, opens the database and ends what an earlier process left open; once.
+        """Takes the data folder, opens the database and lets go on what an earlier process left open; once.
 
         Raises `SettingError` in words when the folder or the database cannot be used.
         """
@@ -92,19 +103,27 @@ class Application:
         except BaseException:
             self._folder.release()
             raise
-        self._runs.recovery.at_start()
+        self._recovery.at_start()
         self._started = True
         gevent.spawn(self._warm_up)
 
-    def close_streams(self) -> None:
-        """Ends every stream without an ending, so that viewers come again; runs stay in the log as they are."""
-        self._journal.close()
+    def leave(self) -> None:
+        """Begins to leave, and returns at once: streams end without an ending, so that viewers come again.
+
+        No run begins anything new, and steps in progress have `PATIENCE_WITH_STEPS` to finish. After that, all stay in
+        the log as they are.
+        """
+        if self._leaving is None:
+            self._journal.close()
+            self._leaving = gevent.spawn(self._active.leave, PATIENCE_WITH_STEPS)
 
     def close(self) -> None:
-        """Commits what is left and lets go of the data folder."""
+        """Leaves, commits what is left and lets go of the data folder."""
         if self._started:
             self._started = False
-            self.close_streams()
+            self.leave()
+            if self._leaving is not None:
+                self._leaving.join()
             self._database.close()
             self._folder.release()
 

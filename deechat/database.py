@@ -15,7 +15,8 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -72,6 +73,17 @@ class Job(Generic[T]):
         self.outcome.set_exception(error)
 
 
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The process that had the database before this one: when it took it, in Unix seconds, and whether it was killed.
+
+    `started_at` is None where there was none, or none that noted it.
+    """
+
+    started_at: float | None = None
+    killed: bool = False
+
+
 class Database:
     """The file and its connections; nothing is opened before `start`."""
 
@@ -85,6 +97,7 @@ class Database:
         self._wake = Event()
         self._loop: gevent.Greenlet[[], None] | None = None
         self.available = True
+        self.before = Before()
         self.on_change: Callable[[bool], None] = lambda _available: None
 
     def start(self) -> None:
@@ -93,6 +106,7 @@ class Database:
         try:
             self._writer = self._in_thread(_open_writer, self.path)
             self._reader = _open_reader(self.path)
+            self.before = self._in_thread(_take_over, self._writer)
         except sqlite3.Error as exc:
             raise SettingError(f"The database {self.path} cannot be opened: {exc}.") from exc
         self._loop = gevent.spawn(self._write_for_ever)
@@ -104,7 +118,7 @@ class Database:
                 self.submit(Job(lambda _: None)).outcome.wait(self._patience)
             self._loop.kill()
             if self._writer is not None:
-                self._in_thread(self._writer.close)
+                self._in_thread(_let_go, self._writer)
             self._threads.kill()
         if self._reader is not None:
             self._reader.close()
@@ -145,11 +159,16 @@ class Database:
 
     def submit(self, job: Job[T]) -> Job[T]:
         """Queues a job. Raises `StorageUnavailableError` at once when writing does not work and the job cannot wait."""
-        if not self.available and not job.lasting:
-            raise _unavailable()
+        if not job.lasting:
+            self.check_available()
         self._queue.append(job)
         self._wake.set()
         return job
+
+    def check_available(self) -> None:
+        """Raises `StorageUnavailableError` while writing does not work."""
+        if not self.available:
+            raise _unavailable()
 
     def _write_for_ever(self) -> None:
         while True:
@@ -250,6 +269,19 @@ def _open_writer(path: Path) -> sqlite3.Connection:
         raise
     path.chmod(0o600)
     return connection
+
+
+def _take_over(connection: sqlite3.Connection) -> Before:
+    started_at, closed_at = connection.execute("SELECT started_at, closed_at FROM pulse").fetchone()
+    with suppress(sqlite3.Error):  # a full disk does not keep anybody from reading
+        connection.execute("UPDATE pulse SET started_at = ?, closed_at = NULL", (time.time(),))
+    return Before(started_at, killed=started_at is not None and closed_at is None)
+
+
+def _let_go(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # then the next process thinks that this one was killed, and takes more care
+        connection.execute("UPDATE pulse SET closed_at = ?", (time.time(),))
+    connection.close()
 
 
 def _open_reader(path: Path) -> sqlite3.Connection:

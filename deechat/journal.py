@@ -2,7 +2,8 @@
 
 A run's log is a list of entries that only grows. `append` puts an event at its end in memory and queues it for the next
 commit; `follow` shows the part that is committed, and nothing else, from any place on. While a run is open its log is
-served from memory, after that from disk: to a follower both are the same.
+served from memory as long as anybody works on it or looks at it, else from disk: to a follower both are the same. A run
+that waits for a person and is watched by nobody has rows, and no memory.
 
 A follower is a place in the log, no queue: it holds nobody back and misses nothing, however slow it is.
 """
@@ -14,11 +15,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
+from weakref import WeakValueDictionary
 
 import gevent
 from gevent.event import Event as Signal
 
-from deechat.database import Database, Job, Work
+from deechat.database import Before, Database, Job, Work
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, decode, encode
 from deechat.rows import Rows, Share, insert
@@ -31,7 +33,10 @@ UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wa
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """A run as its row has it; times are Unix seconds, `ended_at` and `reason` None while it has not ended."""
+    """A run as its row has it; times are Unix seconds, `ended_at` and `reason` None while it has not ended.
+
+    `retries`: how often it was entered again since its last whole step because the process had died.
+    """
 
     id: str
     thread_id: str
@@ -44,6 +49,7 @@ class RunRecord:
     started_at: float
     ended_at: float | None = None
     reason: str | None = None
+    retries: int = 0
 
 
 class Log:
@@ -77,11 +83,12 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._open: dict[str, Log] = {}
+        # Weak: the runner, the followers and the rows on their way hold a log; without them it is read anew from disk.
+        self._logs: WeakValueDictionary[str, Log] = WeakValueDictionary()
         self._rows: Rows[Log] | None = None
         self._closed = False
-        self.on_end: Callable[[str], None] = lambda _run_id: None
-        self.on_lost: Callable[[str], None] = lambda _run_id: None
+        self.on_end: Callable[[str], object] = lambda _run_id: None
+        self.on_lost: Callable[[str], object] = lambda _run_id: None
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -110,12 +117,18 @@ class Journal:
             if exc.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
                 raise NotFoundError("The thread was deleted.") from exc
             raise
-        log = self._open[run.id] = Log(run.id, entries)
+        log = self._logs[run.id] = Log(run.id, entries)
         return log
 
-    def resume(self, run_id: str) -> Log:
-        """Takes a run that an earlier process left open back into memory."""
-        log = self._open[run_id] = Log(run_id, self.entries(run_id))
+    def check_available(self) -> None:
+        """Raises `StorageUnavailableError` while nothing can be written."""
+        self._database.check_available()
+
+    def log(self, run_id: str) -> Log:
+        """Gives the log of a run that has not ended; it is kept in memory for as long as the caller holds it."""
+        log = self._logs.get(run_id)
+        if log is None:
+            log = self._logs[run_id] = Log(run_id, self.entries(run_id))
         return log
 
     def append(self, log: Log, event: AnyEvent, *also: Work[None]) -> Entry:
@@ -190,17 +203,17 @@ class Journal:
 
     def _forget(self, log: Log) -> None:
         # On the hub, right after the commit and before anyone sees the ending: whoever does sees a run that is over.
-        self._open.pop(log.run_id, None)
+        self._logs.pop(log.run_id, None)
         self.on_end(log.run_id)
 
     def _lose(self, log: Log) -> None:
-        self._open.pop(log.run_id, None)
+        self._logs.pop(log.run_id, None)
         self.on_lost(log.run_id)
 
     def close(self) -> None:
         """Ends every follower without an ending: the process is going away."""
         self._closed = True
-        for log in list(self._open.values()):
+        for log in list(self._logs.values()):
             log.notify()
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -222,19 +235,45 @@ class Journal:
         row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", thread_id)
         return row[0] if row else None
 
-    def abandon(self, run_id: str) -> None:
-        """Closes the row of a run whose log cannot be read, so that its thread goes on without it."""
-        self._open.pop(run_id, None)
-        self._database.submit(_Abandon(run_id))
+    def last_in(self, thread_id: str) -> str | None:
+        """Gives the id of the thread's run that was started last."""
+        row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? ORDER BY rowid DESC LIMIT 1", thread_id)
+        return row[0] if row else None
+
+    def abandon(self, run_id: str) -> Job[None]:
+        """Queues closing the row of a run whose log cannot be read, so that its thread goes on without it."""
+        self._logs.pop(run_id, None)
+        return self._database.submit(_Lasting(_closing(run_id, time.time(), "interrupted")))
+
+    @property
+    def before(self) -> Before:
+        """The process that had the journal before this one."""
+        return self._database.before
+
+    def note(self, run_id: str, **columns: int) -> Job[None]:
+        """Queues what `noting` writes; it is not lost while the disk is at fault."""
+        return self._database.submit(_Lasting(noting(run_id, **columns)))
+
+    def note_rest(self, run_id: str, seq: int) -> None:
+        """Queues the note that the run rests, unless something comes after the entry `seq`."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE run SET rests = 1 WHERE id = ?1"
+                " AND NOT EXISTS (SELECT 1 FROM event WHERE run_id = ?1 AND seq > ?2)",
+                (run_id, seq),
+            )
+
+        self._database.submit(_Lasting(work))
 
     def unfinished(self) -> list[RunRecord]:
-        """Gives the runs without an ending, oldest first."""
-        return self._runs("ended_at IS NULL")
+        """Gives the runs without an ending, oldest first, but for those that rest until a person answers."""
+        return self._runs("ended_at IS NULL AND rests = 0")
 
     def _runs(self, condition: str, *values: str) -> list[RunRecord]:
         columns = (
             "id, thread_id, message_id, parent_id, continues, client_request_id, model, language, started_at, "
-            "ended_at, reason"
+            "ended_at, reason, retries"
         )
         rows = self._database.read(f"SELECT {columns} FROM run WHERE {condition} ORDER BY started_at", *values)
         return [RunRecord(*row) for row in rows]
@@ -257,11 +296,11 @@ class Journal:
         An empty list says that nothing came for `silence` seconds. Ends without an ending when the log is suspended,
         the run is deleted or the journal is closed: the follower may come again.
         """
+        log = self._logs.get(run_id) or self._watched(run_id)
+        if log is None:
+            yield from self._follow_disk(run_id, after)
+            return
         while not self._closed:
-            log = self._open.get(run_id)
-            if log is None:
-                yield from self._follow_disk(run_id, after)
-                return
             signal = log.changed()
             entries = log.entries[after : min(log.committed, after + PAGE)]
             if entries:
@@ -276,18 +315,30 @@ class Journal:
             elif not signal.wait(silence):
                 yield []
 
+    def _watched(self, run_id: str) -> Log | None:
+        """Gives the log of a run that waits for somebody; None when it has ended or is gone."""
+        runs = self._runs("id = ?", run_id)
+        return self.log(run_id) if runs and runs[0].ended_at is None else None
+
     def _follow_disk(self, run_id: str, after: int) -> Generator[list[Entry], None, None]:
-        while entries := self.entries(run_id, after, PAGE):
+        while not self._closed and (entries := self.entries(run_id, after, PAGE)):
             after = entries[-1].seq
             yield entries
             gevent.sleep(0)  # likewise
 
 
-class _Abandon(Job[None]):
-    lasting = True
+def noting(run_id: str, **columns: int) -> Work[None]:
+    """Gives the work that notes in a run's row how often it was tried again (`retries`), or whether it `rests`."""
 
-    def __init__(self, run_id: str) -> None:
-        super().__init__(_closing(run_id, time.time(), "interrupted"))
+    def work(connection: sqlite3.Connection) -> None:
+        for column, value in columns.items():
+            connection.execute(f"UPDATE run SET {column} = ? WHERE id = ?", (value, run_id))
+
+    return work
+
+
+class _Lasting(Job[None]):
+    lasting = True
 
 
 def _closing(run_id: str, at: float, reason: str) -> Work[None]:

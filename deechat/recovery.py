@@ -1,13 +1,21 @@
-"""What becomes of open runs when the process, the disk or their rows went away: each gets its one ending yet."""
+"""What becomes of open runs when the process, the disk or their rows went away.
+
+After a death of the process a run goes on where its log ends, by entering the loop again. A run that may itself be the
+cause does not get to kill the process for ever: it has three lives a step, and after a process that died young the runs
+are entered one after the other, so that each life is lost to one run alone.
+"""
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 import gevent
 from gevent.lock import BoundedSemaphore
 
+from deechat.active import Active
 from deechat.agents.loop import INTERRUPTED
 from deechat.errors import Cancelled, NotFoundError, StorageUnavailableError
 from deechat.events import RunFailed
@@ -15,53 +23,124 @@ from deechat.journal import Journal, RunRecord
 from deechat.runner import Runner
 
 PATIENCE_AT_START = 5.0  # seconds
+LIVES = 3  # of a step: the first, and two after a death of the process
+YOUNG = 60.0  # seconds: a process that died younger may have been killed by a run that it took up
+ALONE = 10.0  # seconds that a run then has for itself, unless it gets through its step before
 
 log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Watches over the runs in `active`, by their id: adds those that it takes up and removes those that are lost."""
+    """Watches over the runs in `active`: adds those that it takes up and removes those that are lost.
 
-    def __init__(self, journal: Journal, active: dict[str, Runner]) -> None:
+    A run whose last event is older than `recover` seconds is not taken up again.
+    """
+
+    def __init__(self, journal: Journal, active: Active, *, recover: float) -> None:
         self._journal = journal
         self._active = active
+        self._recover = recover
         self._storage_lock = BoundedSemaphore(1)
         journal.on_lost = self._lose
 
+    # -- after a start -------------------------------------------------------------------------------------------------
+
     def at_start(self) -> None:
-        """Ends the runs that an earlier process left open; what they said is kept.
+        """Lets the runs that an earlier process left go on, and ends those that shall not; what they said is kept.
 
         Returns when the endings are on disk, so that the first request finds their threads free, but after
         `PATIENCE_AT_START` in any case: reading goes on without a disk that takes writes.
         """
-        for record in self._journal.unfinished():
-            ending = RunFailed(
-                "interrupted", "The server was restarted while it answered; what it said is kept.", "interrupted"
-            )
-            self._close(record, ending)
-        waits = [gevent.spawn(self._wait_ended, runner) for runner in self._active.values()]
+        before = self._journal.before
+        taken = [runner for record in self._journal.unfinished() if (runner := self._take(record))]
+        last_at = max((runner.state.last_at for runner in taken), default=0.0)
+        again = [runner for runner in taken if self._may_go_on(runner)]
+        if before.killed and last_at - (before.started_at or 0.0) < YOUNG:
+            self._go_on_in_turn(again)
+        else:
+            self._go_on_at_once(again, count=before.killed)
+        waits = [gevent.spawn(self._wait_ended, runner) for runner in taken if runner.state.ending]
         gevent.joinall(waits, timeout=PATIENCE_AT_START)
+
+    def _take(self, record: RunRecord) -> Runner | None:
+        """Takes a run into memory; gives it up when its log cannot be read."""
+        try:
+            return self._active.take(record)
+        except Exception:
+            log.exception("the log of the run %s cannot be read; it is given up", record.id)
+            self._give_up(record.id)
+            return None
+
+    def _may_go_on(self, runner: Runner) -> bool:
+        """Ends a run that is too old or has no life left, and lets one rest that waits for a person."""
+        if not runner.state.has_work:
+            self._active.rest(runner)
+            return False
+        if runner.record.retries >= LIVES - 1:
+            words = (
+                f"The server went down {LIVES} times in the same step, so it is not tried again; what it said is kept."
+            )
+        elif time.time() - runner.state.last_at > self._recover:
+            words = "The server was away for too long while it answered; what it said is kept."
+        else:
+            return True
+        self._end(runner, RunFailed("interrupted", words, "interrupted"))
+        return False
+
+    def _go_on_at_once(self, runners: Sequence[Runner], *, count: bool) -> None:
+        if count:
+            self._count(runners)
+        for runner in runners:
+            runner.ensure_running()
+
+    def _go_on_in_turn(self, runners: Sequence[Runner]) -> None:
+        for runner in runners:
+            runner.held = True
+        if runners:
+            log.warning("the server died soon after its last start: %d answers go on one after the other", len(runners))
+            gevent.spawn(self._one_after_the_other, sorted(runners, key=lambda each: each.record.retries))
+
+    def _one_after_the_other(self, runners: Sequence[Runner]) -> None:
+        for runner in runners:
+            if self._active.leaving:
+                return
+            self._count([runner])
+            runner.held = False
+            runner.ensure_running()
+            self._watch(runner)
+
+    def _count(self, runners: Sequence[Runner]) -> None:
+        """Takes a life of each, on disk before it is entered."""
+        jobs = [self._journal.note(each.record.id, retries=each.record.retries + 1) for each in runners]
+        deadline = time.monotonic() + PATIENCE_AT_START
+        for job in jobs:
+            job.outcome.wait(max(0.0, deadline - time.monotonic()))
+
+    def _watch(self, runner: Runner) -> None:
+        """Returns when the run got through a step, has nothing to do any more, or has lived for long enough."""
+        finished, deadline = runner.state.finished, time.monotonic() + ALONE
+        while runner.working and runner.state.finished is finished and time.monotonic() < deadline:
+            runner.log.changed().wait(deadline - time.monotonic())
 
     def _wait_ended(self, runner: Runner) -> None:
         with suppress(StorageUnavailableError):  # its ending comes when writing works again
             self._journal.wait_ended(runner.log)
 
-    def _close(self, record: RunRecord, ending: RunFailed) -> None:
-        """Ends a run of which only the log is left; gives it up when that cannot be read."""
-        try:
-            runner = Runner(record, self._journal.resume(record.id), self._journal)
-            runner.last_try = True
-            runner.claim()
-            self._active[record.id] = runner
+    # -- endings -------------------------------------------------------------------------------------------------------
+
+    def _end(self, runner: Runner, ending: RunFailed) -> None:
+        """Ends a run of which only the log is left."""
+        runner.last_try = True
+        if runner.claim():
             runner.end(ending, cut_off=INTERRUPTED)
-        except Exception:
-            log.exception("the log of the run %s cannot be read; it is given up", record.id)
-            self._active.pop(record.id, None)
-            self._journal.abandon(record.id)
+
+    def _give_up(self, run_id: str) -> None:
+        self._active.drop(run_id)
+        self._journal.abandon(run_id).outcome.wait(PATIENCE_AT_START)
 
     def _lose(self, run_id: str) -> None:
         # Called by the one writer, which must not wait.
-        runner = self._active.pop(run_id, None)
+        runner = self._active.drop(run_id)
         if runner is not None:
             gevent.spawn(self._bury, runner)
 
@@ -73,10 +152,13 @@ class Recovery:
             record = self._journal.run(runner.record.id)
         except NotFoundError:
             return  # deleted with its thread
-        if runner.last_try:
-            self._journal.abandon(record.id)
+        again = None if runner.last_try else self._take(record)
+        if again is None:
+            self._give_up(record.id)
         else:
-            self._close(record, RunFailed("internal_error", "A part of the answer could not be stored."))
+            self._end(again, RunFailed("internal_error", "A part of the answer could not be stored."))
+
+    # -- the disk ------------------------------------------------------------------------------------------------------
 
     def on_storage(self, available: bool) -> None:
         """Ends all work when nothing can be written, and says so in the logs when it can be again. Returns at once."""
@@ -84,7 +166,7 @@ class Recovery:
 
     def _on_storage(self, available: bool) -> None:
         with self._storage_lock:
-            for runner in list(self._active.values()):
+            for runner in self._active:
                 if available:
                     self._end_failed(runner)
                 else:
@@ -92,7 +174,7 @@ class Recovery:
 
     def _suspend(self, runner: Runner) -> None:
         self._journal.suspend(runner.log)
-        if runner.claim():
+        if runner.state.has_work and runner.claim():  # what waits for a person waits on
             runner.owes_ending = True
             runner.cancel(Cancelled())
 
@@ -103,3 +185,4 @@ class Recovery:
                 RunFailed("storage_failed", "Nothing could be stored for a while, so the answer was ended there.")
             )
         self._journal.unsuspend(runner.log)
+        self._active.rest(runner)

@@ -1,4 +1,8 @@
-"""One run while it works: the greenlet that drives the agent's loop into the log, its tools' greenlets, and its ending.
+"""One run in memory: the greenlet that drives the agent's loop into the log, its tools' greenlets, and its ending.
+
+The greenlet is there while the run has something to do. It leaves when the log says that a person has to answer first,
+or that the run has ended; whoever adds an entry asks `ensure_running` for a new one. Neither yields to another greenlet
+between looking at the state and acting on it, so no answer meets a run that has just gone to sleep.
 
 There is one ending. Whoever claims it first writes it: the greenlet when the loop is through or fails, a stop, or the
 storage when it gave up. From the claim on the greenlet can append nothing.
@@ -26,12 +30,15 @@ from deechat.events import (
     AnyEvent,
     Ending,
     Entry,
+    InputReceived,
     RunCompleted,
     RunFailed,
+    Steered,
+    StepFinished,
     TextClosed,
     ToolCallResult,
 )
-from deechat.journal import Journal, Log, RunRecord
+from deechat.journal import Journal, Log, RunRecord, noting
 from deechat.store import Message, inserting
 
 LONGEST_RUN = 3600.0  # seconds
@@ -65,42 +72,100 @@ class GreenletCrew:
         self.greenlets.clear()
 
 
-class Runner:
-    """A run that has not ended. `state` is the fold of everything appended, committed or not."""
+class _Leaving(BaseException):
+    """The process is going away, and the loop was about to begin something new."""
 
-    def __init__(self, record: RunRecord, run_log: Log, journal: Journal) -> None:
+
+class Runner:
+    """A run that has not ended. `state` is the fold of everything appended, committed or not.
+
+    `make` makes ready what it works with, on its greenlet; `on_rest` is called there when it has nothing more to do.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        run_log: Log,
+        journal: Journal,
+        *,
+        make: Callable[[RunRecord], AgentHandler],
+        on_rest: Callable[[Runner], None],
+    ) -> None:
         self.record = record
         self.log = run_log
         self.state: RunState = fold(run_log.entries)
         self._journal = journal
+        self._make = make
+        self._on_rest = on_rest
         self._crew = GreenletCrew()
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._claimed = False
+        self._leaving = False
+        self._retried = record.retries > 0
+        self.held = False  # it is not its turn yet
         self.owes_ending = False  # claimed by the storage, which writes the ending when it can
         self.last_try = False  # its rows were lost before, so it is given up when they are lost again
 
-    def start(self, handler: AgentHandler) -> None:
-        """Lets the loop run, on a greenlet of its own."""
-        self._greenlet = gevent.spawn(self._work, handler)
+    @property
+    def working(self) -> bool:
+        """Whether it has a greenlet."""
+        return self._greenlet is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way: no greenlet, nothing to do, all on disk. Such a run needs no memory."""
+        idle = not self.working and not self._claimed and not self.state.has_work
+        return idle and self.log.committed == self.state.last_seq
+
+    def ensure_running(self) -> None:
+        """Lets the loop run, on a greenlet of its own, if there is something to do and nobody does it."""
+        if self._greenlet is None and self.state.has_work and not (self.held or self._claimed or self._leaving):
+            self._greenlet = gevent.spawn(self._work)
+
+    def leave(self) -> None:
+        """Begins nothing new: a step or tool that is in progress may finish, then the greenlet leaves."""
+        self._leaving = True
+
+    def join(self, timeout: float) -> None:
+        """Returns when the greenlet has left, or after `timeout` seconds, cancelled then; no ending is written."""
+        if self._greenlet is not None:
+            self._greenlet.join(timeout)
+        if not self._claimed:
+            self._claimed = True
+            self.cancel(Cancelled())
 
     # -- the greenlet --------------------------------------------------------------------------------------------------
 
-    def _work(self, handler: AgentHandler) -> None:
+    def _work(self) -> None:
         too_long = ModelError("The run took more than an hour and was ended.", code="answer_too_long")
         left = LONGEST_RUN - self.state.metrics(time.time()).duration
         try:
             with gevent.Timeout(max(left, 0.001), too_long):
-                self._drive(handler)
-        except (Cancelled, StorageUnavailableError):
-            return  # who cancelled writes the ending; without a disk nobody can
+                self._drive(self._make(self.record))
+        except Cancelled:
+            return  # who cancelled writes the ending
+        except StorageUnavailableError:
+            pass  # without a disk nobody can
         except DeeChatError as exc:
             self._fail(exc.code, exc.message)
         except BaseException:  # also what is no `Exception`, such as a `gevent.Timeout` that nobody caught
             number = uuid.uuid4().hex[:12]
             log.exception("run %s met a mistake in the program (%s)", self.record.id, number)
             self._fail("internal_error", f"Something went wrong inside DeeChat; its log names it as {number}.")
+        self._greenlet = None
+        self._on_rest(self)
 
     def _drive(self, handler: AgentHandler) -> None:
+        try:
+            while self.state.has_work:
+                self._go_on(handler)
+                if self.state.ending is None:
+                    self._journal.wait_committed(self.log, self.state.last_seq)
+        except _Leaving:
+            for result in self._crew.results():
+                self._append(result)
+
+    def _go_on(self, handler: AgentHandler) -> None:
         with closing(loop.run(handler, self.state, self._crew)) as events:
             try:
                 for event in events:
@@ -114,6 +179,8 @@ class Runner:
         if isinstance(event, RunCompleted):
             self._complete(event)
             return
+        if self._leaving and event.commit_first:
+            raise _Leaving
         entry = self._append(event)
         if event.commit_first:
             self._journal.wait_committed(self.log, entry.seq)
@@ -139,6 +206,8 @@ class Runner:
             raise Cancelled
 
     def _record(self, event: AnyEvent, *also: Callable[[Any], None]) -> Entry:
+        if self._retried and isinstance(event, StepFinished):
+            self._retried, also = False, (*also, noting(self.record.id, retries=0))
         entry = self._journal.append(self.log, event, *also)
         self.state.apply(entry)
         return entry
@@ -147,6 +216,14 @@ class Runner:
         if self.claim():
             self.cancel(Cancelled())
             self.end(RunFailed(code, message))
+
+    def add(self, event: InputReceived | Steered, *also: Callable[[Any], None]) -> Entry:
+        """Appends what a person says, whose move was legal in this moment, and lets the run go on with it."""
+        if isinstance(event, InputReceived):
+            also = (*also, noting(self.record.id, rests=0))
+        entry = self._record(event, *also)
+        self.ensure_running()
+        return entry
 
     def allows(self, move: Move) -> bool:
         """Whether the move is legal now; nothing is once the ending was claimed."""

@@ -1,4 +1,4 @@
-"""The runs of a server: start, stop, follow, and what becomes of those that an earlier process left.
+"""The runs of a server: start, continue, look, follow, answer, steer, stop.
 
 Everything that a person does to an answer goes through here. What a run does by itself is in `runner`, what it knows in
 `agents.state`, what it said in `journal`.
@@ -6,87 +6,61 @@ Everything that a person does to an answer goes through here. What a run does by
 
 from __future__ import annotations
 
-import logging
-import time
-import uuid
-from collections.abc import Callable, Generator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from weakref import WeakValueDictionary
 
-import gevent
 from gevent.lock import BoundedSemaphore
 
-from deechat.agents.handler import AgentHandler
-from deechat.agents.history import LENGTH, unpack
-from deechat.agents.providers.base import Message as ModelMessage
-from deechat.agents.providers.base import Provider, UserMessage
+from deechat.active import Active
+from deechat.agents.state import fold
 from deechat.agents.tools.base import Tool
-from deechat.errors import (
-    BusyError,
-    Cancelled,
-    ConflictError,
-    ModelError,
-    UnprocessableError,
-)
-from deechat.events import AnyEvent, Entry, RunStarted, RunStopped, ThreadRenamed
+from deechat.database import Work
+from deechat.errors import BusyError, Cancelled, ConflictError, UnprocessableError
+from deechat.events import Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.journal import Journal, RunRecord
-from deechat.recovery import Recovery
+from deechat.opening import Opened, Opening, Prompt
+from deechat.replies import Reply, open_request, received
 from deechat.runner import Runner
-from deechat.store import Message, Store, Thread, Workspace, inserting, naming
+from deechat.store import Message, Store, Thread, Workspace, allowing
 
-NAME_LENGTH = 48
-MODEL_PATIENCE = 2.0  # seconds that a start waits to learn the default model's name
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a person sends. `parent_id` None follows the thread's last message, '' starts a branch at its beginning."""
-
-    message: str
-    parent_id: str | None = None
-    client_request_id: str | None = None
-    language: str = "en"
+STOP_WORDS = frozenset({"/exit", "/stop", "/halt"})  # as a message to a run that is under way, they stop it
 
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as it stands, for whoever asks."""
+    """A run as it stands on disk, for whoever asks. `pending` are the entries of requests that nobody has answered."""
 
     record: RunRecord
     workspace: Workspace
     thread: Thread
     status: str
+    pending: list[Entry]
     last_seq: int
 
 
 class Runs:
-    """The service. `choose` gives the provider that answers now."""
+    """The service."""
 
     def __init__(
         self,
         *,
         journal: Journal,
         store: Store,
-        choose: Callable[[], Provider],
-        tools: dict[str, Tool],
+        opening: Opening,
+        active: Active,
+        tools: Mapping[str, Tool],
         max_runs: int,
-        max_tool_rounds: int,
     ) -> None:
         self._journal = journal
         self._store = store
-        self._choose = choose
+        self._opening = opening
+        self._active = active
         self._tools = tools
         self._max_runs = max_runs
-        self._max_tool_rounds = max_tool_rounds
-        self._active: dict[str, Runner] = {}
         self._starting = 0
         self._locks: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
-        journal.on_end = self._forget
-        self.recovery = Recovery(journal, self._active)
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -102,13 +76,24 @@ class Runs:
             if known is not None:
                 return known
             self._check_free(thread)
-            self._starting += 1
-            try:
-                runner = self._open(workspace, thread, prompt)
-            finally:
-                self._starting -= 1
-            runner.start(self._handler(runner.record))
-        return runner.record
+            return self._begin(lambda: self._opening.answer(workspace, thread, prompt))
+
+    def go_on(self, run_id: str, language: str) -> RunRecord:
+        """Starts a new run that goes on from an ended one, and gives its record; it is on disk by then.
+
+        Raises `NotFoundError`, `ConflictError` unless it is the thread's last run and did not complete, `BusyError` and
+        `StorageUnavailableError`.
+        """
+        thread = self._store.thread_by_id(self._journal.run(run_id).thread_id)
+        workspace = self._store.workspace_by_id(thread.workspace_id)
+        with self._lock(thread.id):
+            self._check_free(thread)
+            before = self._journal.run(run_id)
+            if before.reason == "completed":
+                raise ConflictError("The answer is complete: there is nothing to continue.", code="run_completed")
+            if self._journal.last_in(thread.id) != run_id:
+                raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
+            return self._begin(lambda: self._opening.continuation(workspace, thread, before, language))
 
     def _lock(self, thread_id: str) -> BoundedSemaphore:
         return self._locks.setdefault(thread_id, BoundedSemaphore(1))
@@ -129,64 +114,20 @@ class Runs:
             raise ConflictError(
                 "An answer is still being made in this thread; wait for it or stop it.", code="run_active", runId=active
             )
+        if self._active.leaving:
+            raise BusyError("The server is being restarted; try again in a moment.", retry_after=2)
         if len(self._active) + self._starting >= self._max_runs:
             raise BusyError(f"{self._max_runs} answers are being made already; try again soon.", retry_after=5)
 
-    def _open(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> Runner:
-        model = _model(workspace, self._choose())
-        # What may have changed while the model server was asked is read here; nothing yields before it is queued.
-        thread, parent, now = self._store.thread_by_id(thread.id), self._parent(thread, prompt), time.time()
-        message = Message(str(uuid.uuid4()), thread.id, parent, "user", prompt.message, now)
-        record = RunRecord(
-            id=str(uuid.uuid4()),
-            thread_id=thread.id,
-            message_id=str(uuid.uuid4()),
-            parent_id=message.id,
-            continues=None,
-            client_request_id=prompt.client_request_id,
-            model=model,
-            language=prompt.language,
-            started_at=now,
-        )
-        events: list[AnyEvent] = [_started(record, workspace, thread)]
-        works = [inserting(message)]
-        if thread.name is None:
-            events.append(ThreadRenamed(thread.slug, name_from(prompt.message)))
-            works.append(naming(thread.id, name_from(prompt.message), only_unnamed=True))
-        runner = Runner(record, self._journal.open(record, events, *works), self._journal)
-        self._active[record.id] = runner
-        return runner
-
-    def _parent(self, thread: Thread, prompt: Prompt) -> str | None:
-        if prompt.parent_id is None:
-            return self._store.last_message_id(thread)
-        return self._store.message(thread, prompt.parent_id).id if prompt.parent_id else None
-
-    def _handler(self, record: RunRecord) -> AgentHandler:
-        """Makes ready what a run works with, from what is stored of it alone."""
-        thread = self._store.thread_by_id(record.thread_id)
-        workspace = self._store.workspace_by_id(thread.workspace_id)
-        return AgentHandler(
-            provider=self._choose(),
-            history=self._history(thread, record.parent_id),
-            system_prompt=workspace.system_prompt,
-            model=record.model,
-            temperature=workspace.temperature,
-            language=record.language,
-            tools=self._tools if workspace.mode == "agent" else {},
-            policy=partial(self._policy, workspace.id),
-            max_tool_rounds=self._max_tool_rounds,
-        )
-
-    def _history(self, thread: Thread, last_id: str) -> list[ModelMessage]:
-        turns: list[ModelMessage] = []
-        for message in self._store.branch(thread, last_id, LENGTH):
-            turns += [UserMessage(message.content)] if message.role == "user" else unpack(message.turns)
-        return turns
-
-    def _policy(self, workspace_id: str, tool: Tool) -> str:
-        # Read anew each time: a person may change it while the run goes on.
-        return self._store.workspace_by_id(workspace_id).tools.get(tool.name, tool.policy)
+    def _begin(self, open_run: Callable[[], Opened]) -> RunRecord:
+        self._starting += 1
+        try:
+            opened = open_run()
+        finally:
+            self._starting -= 1
+        if not self._active.leaving:  # or else the next process takes it up
+            self._active.take(opened.record).ensure_running()
+        return opened.record
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
@@ -205,14 +146,79 @@ class Runs:
             thread = self._store.thread_by_id(record.thread_id)
             workspace = self._store.workspace_by_id(thread.workspace_id)
             last_seq = self._journal.last_seq(run_id)
-        runner = self._active.get(run_id)
-        waiting = runner is not None and runner.state.status == "waiting"
-        status = "ended" if record.ended_at is not None else "waiting" if waiting else "running"
-        return RunView(record, workspace, thread, status, last_seq)
+        status, pending = self._stands(record)
+        return RunView(record, workspace, thread, status, pending, last_seq)
+
+    def _stands(self, record: RunRecord) -> tuple[str, list[Entry]]:
+        if record.ended_at is not None:
+            return "ended", []
+        runner = self._active.get(record.id)
+        if runner is not None and not runner.state.requests:
+            return "running", []  # it asked for nothing yet: no need to look into a long log
+        log = self._journal.log(record.id)
+        state = fold(log.entries[: log.committed])
+        pending = [log.entries[state.request_seqs[each.request_id] - 1] for each in state.pending]
+        return state.status, [] if state.ending else pending
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         """Yields the run's committed entries after the SEQ `after`; see `Journal.follow`."""
         return self._journal.follow(run_id, after, silence)
+
+    # -- what a person says meanwhile ----------------------------------------------------------------------------------
+
+    def respond(self, run_id: str, reply: Reply) -> None:
+        """Answers a request of the run, which goes on with it; returns when the answer is on disk.
+
+        The first answer wins. Raises `NotFoundError` for a request that the run never issued, `ConflictError` when it
+        was answered or the run has ended, `BadRequestError` when the reply does not fit, and `StorageUnavailableError`.
+        """
+        record = self._journal.run(run_id)
+        if record.ended_at is not None:
+            open_request(fold(self._journal.entries(run_id)), reply.request_id, may_respond=False)
+        with self._taken(record) as runner:
+            request = open_request(runner.state, reply.request_id, may_respond=runner.allows("respond"))
+            event = received(request, reply, self._tools, record.language)
+            entry = runner.add(event, *self._allowing(record, runner, event))
+            self._journal.wait_committed(runner.log, entry.seq)
+
+    def _allowing(self, record: RunRecord, runner: Runner, event: InputReceived) -> list[Work[None]]:
+        """Gives the work that notes an "always": for the tool in this workspace, or for what its arguments name."""
+        request = runner.state.requests[event.request_id]
+        tool = self._tools.get(request.name) if isinstance(request, ToolApprovalRequest) else None
+        if not event.always or tool is None or not isinstance(request, ToolApprovalRequest):
+            return []
+        arguments = request.arguments if event.arguments is None else event.arguments
+        scope = tool.scope(arguments) if tool.scope else None
+        policy = None if tool.policy == "allow" else "allow"
+        return [allowing(self._store.thread_by_id(record.thread_id).workspace_id, tool.name, policy, scope)]
+
+    def steer(self, run_id: str, message: str) -> None:
+        """Gives the run a message that the model reads before it is asked next; returns when that is on disk.
+
+        A word such as /stop stops it instead. Raises `NotFoundError`, `ConflictError` when the run has ended, and
+        `StorageUnavailableError`.
+        """
+        record = self._journal.run(run_id)
+        ended = ConflictError("The run has ended: send this as the next message.", code="run_ended")
+        if record.ended_at is not None:
+            raise ended
+        if message.strip().lower() in STOP_WORDS:
+            self.stop(run_id)
+            return
+        with self._taken(record) as runner:
+            if not runner.allows("steer"):
+                raise ended
+            entry = runner.add(Steered(message))
+            self._journal.wait_committed(runner.log, entry.seq)
+
+    @contextmanager
+    def _taken(self, record: RunRecord) -> Iterator[Runner]:
+        self._journal.check_available()
+        runner = self._active.take(record)
+        try:
+            yield runner
+        finally:
+            self._active.rest(runner)
 
     # -- stopping ------------------------------------------------------------------------------------------------------
 
@@ -221,22 +227,23 @@ class Runs:
 
         Raises `NotFoundError`, and `StorageUnavailableError` when the ending cannot be stored yet.
         """
-        runner = self._active.get(run_id)
-        if runner is None:
-            self._journal.run(run_id)
+        record = self._journal.run(run_id)
+        if record.ended_at is not None:
             return False
-        first = runner.claim()
-        if first:
-            stop = Cancelled()
-            runner.cancel(stop)
-            runner.end(RunStopped(stop.upstream_closed_ms))
-        self._journal.wait_ended(runner.log)
+        with self._taken(record) as runner:
+            first = runner.claim()
+            if first:
+                stop = Cancelled()
+                runner.cancel(stop)
+                runner.end(RunStopped(stop.upstream_closed_ms))
+            self._journal.wait_ended(runner.log)
         return first
 
     def _stop_in(self, thread_ids: list[str]) -> None:
-        wanted = set(thread_ids)
-        for run_id in [run_id for run_id, each in self._active.items() if each.record.thread_id in wanted]:
-            self.stop(run_id)
+        for thread_id in thread_ids:
+            run_id = self._journal.open_in(thread_id)
+            if run_id is not None:
+                self.stop(run_id)
 
     def delete_thread(self, thread: Thread) -> None:
         """Stops the thread's run and deletes the thread."""
@@ -253,42 +260,3 @@ class Runs:
                     locks.enter_context(self._lock(thread_id))
                 self._stop_in(threads)
             self._store.delete_workspace(workspace)
-
-    def _forget(self, run_id: str) -> None:
-        self._active.pop(run_id, None)
-
-
-def name_from(prompt: str) -> str:
-    """Gives a thread's name: the prompt's first words, up to about `NAME_LENGTH` characters."""
-    words = " ".join(prompt.split())
-    if len(words) <= NAME_LENGTH:
-        return words
-    head = words[:NAME_LENGTH]
-    cut = head.rfind(" ")
-    return (head[:cut] if cut > NAME_LENGTH // 2 else head).rstrip(" ,;:，；：") + " …"
-
-
-def _started(record: RunRecord, workspace: Workspace, thread: Thread) -> RunStarted:
-    return RunStarted(
-        run_id=record.id,
-        message_id=record.message_id,
-        workspace=workspace.slug,
-        thread=thread.slug,
-        name=thread.name,
-        model=record.model,
-        language=record.language,
-        continues=record.continues,
-    )
-
-
-def _model(workspace: Workspace, provider: Provider) -> str | None:
-    """Names the model that will answer; None when the model server does not say so in time."""
-    if workspace.model and provider.name != "offline":  # which has no other than its own
-        return workspace.model
-    # The step asks again and fails in words; here it only must not keep the first frame waiting.
-    try:
-        with gevent.Timeout(MODEL_PATIENCE, ModelError("it does not answer")):
-            return provider.default_model()
-    except ModelError as exc:
-        log.warning("the default model is not known yet: %s", exc)
-        return None

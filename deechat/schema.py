@@ -100,6 +100,19 @@ def m001_first_tables(tables: Tables) -> None:
     tables.execute("INSERT INTO pulse (id, at) VALUES (1, ?)", (now,))
 
 
+@migrations()
+def m002_going_on(tables: Tables) -> None:
+    # How often a run was entered again since its last whole step because the process had died.
+    tables.execute("ALTER TABLE run ADD COLUMN retries INTEGER NOT NULL DEFAULT 0")
+    # 1: it waits for a person and has nothing else to do, so a start need not look into its log.
+    tables.execute("ALTER TABLE run ADD COLUMN rests INTEGER NOT NULL DEFAULT 0")
+    # JSON: tool name to what a person has allowed of it for good, such as hosts.
+    tables.execute("ALTER TABLE workspace ADD COLUMN allowed TEXT NOT NULL DEFAULT '{}'")
+    # When a process took the database, and when it let go of it; NULL after that, until it has.
+    tables.execute("ALTER TABLE pulse ADD COLUMN started_at REAL")
+    tables.execute("ALTER TABLE pulse ADD COLUMN closed_at REAL")
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 

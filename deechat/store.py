@@ -23,7 +23,11 @@ DEFAULT_THREAD = "default"
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """Threads that share a prompt, a model and tool policies. `model` and `temperature` None: the server's default."""
+    """Threads that share a prompt, a model and tool policies. `model` and `temperature` None: the server's default.
+
+    `tools` are policies by a tool's name, where they differ from its own. `allowed` is what a person has said yes to
+    for good, by a tool's name: hosts, for a tool that asks for each of them.
+    """
 
     id: str
     slug: str
@@ -33,6 +37,7 @@ class Workspace:
     mode: str
     temperature: float | None
     tools: dict[str, str]
+    allowed: dict[str, list[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +70,15 @@ class Message:
     turns: str = "[]"
 
 
-_WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools"
+_WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools, allowed"
 _THREAD = "id, workspace_id, slug, name, created_at, updated_at"
-_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "tools")
+_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "tools", "allowed")
+_AS_JSON = frozenset({"tools", "allowed"})
 _MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], json.loads(row[7])))
+    return Workspace(*(*row[:7], json.loads(row[7]), json.loads(row[8])))
 
 
 def _message(row: Row) -> Message:
@@ -125,7 +131,7 @@ class Store:
     def update_workspace(self, workspace: Workspace, **changes: Any) -> Workspace:
         """Writes these fields of the workspace and leaves the others as they are by then."""
         columns = [name for name in _CHANGEABLE if name in changes]
-        values = [json.dumps(changes[name]) if name == "tools" else changes[name] for name in columns]
+        values = [json.dumps(changes[name]) if name in _AS_JSON else changes[name] for name in columns]
 
         def work(connection: sqlite3.Connection) -> None:
             for column, value in zip(columns, values, strict=True):
@@ -275,6 +281,30 @@ def naming(thread_id: str, name: str, *, only_unnamed: bool = False) -> Work[Non
 
     def work(connection: sqlite3.Connection) -> None:
         connection.execute(f"UPDATE thread SET name = ? WHERE id = ?{condition}", (name, thread_id))
+
+    return work
+
+
+def allowing(workspace_id: str, tool: str, policy: str | None, scope: str | None) -> Work[None]:
+    """Gives the work that allows a tool for good in a workspace: within the scope, or else by the policy.
+
+    `policy` None says that the tool's own policy allows it.
+    """
+
+    def work(connection: sqlite3.Connection) -> None:
+        row = connection.execute("SELECT tools, allowed FROM workspace WHERE id = ?", (workspace_id,)).fetchone()
+        if row is None:
+            return  # deleted meanwhile
+        tools, allowed = json.loads(row[0]), json.loads(row[1])
+        if scope is not None:
+            allowed[tool] = sorted({*allowed.get(tool, []), scope})
+        else:
+            tools.pop(tool, None)
+            tools |= {tool: policy} if policy else {}
+        connection.execute(
+            "UPDATE workspace SET tools = ?, allowed = ? WHERE id = ?",
+            (json.dumps(tools), json.dumps(allowed), workspace_id),
+        )
 
     return work
 

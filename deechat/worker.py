@@ -90,7 +90,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         gevent.spawn(self._let_go)  # a signal handler must not block
 
     def _let_go(self) -> None:
-        self.wsgi.extensions["deechat"].close_streams()
+        self.wsgi.extensions["deechat"].leave()
         while True:  # connections still come in until gunicorn has looked whether it shall leave, once a second
             for client in list(self._idle):
                 _end(client)

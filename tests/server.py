@@ -20,12 +20,13 @@ UNSET = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PORT", "DYNO", "WEB_CONCURRENCY")
 
 
 class Server:
-    """`gunicorn app:app` on a free port. `settings` are environment variables; what the machine has set is left out."""
+    """`gunicorn app:app` on a free port, or another application of the tests. `settings` are environment variables; what the machine has set is left out."""
 
-    def __init__(self, folder: Path, **settings: str) -> None:
+    def __init__(self, folder: Path, app: str = "app:app", **settings: str) -> None:
+        self.app = app
         self.folder = folder
         self.port = free_port()
-        self.settings = {"DEECHAT_PROVIDER": "offline", "DEECHAT_DATA": str(folder / "data"), **settings}
+        self.settings = {"PYTHONPATH": str(Path(__file__).parent), "DEECHAT_PROVIDER": "offline", "DEECHAT_DATA": str(folder / "data"), **settings}
         self.log_file = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -54,7 +55,7 @@ class Server:
         """Starts it and returns when it answers."""
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                [GUNICORN, "app:app", "--bind", f"127.0.0.1:{self.port}"],
+                [GUNICORN, self.app, "--bind", f"127.0.0.1:{self.port}"],
                 cwd=ROOT,
                 env=self.environment(),
                 stdout=log,

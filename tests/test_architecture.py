@@ -40,17 +40,24 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     ),
     "agents": (set(), set()),
     "runner": ({"agents", "journal", "store", "events", "errors"}, {"gevent"}),
-    "recovery": ({"agents", "runner", "journal", "events", "errors"}, {"gevent"}),
-    "runs": ({"agents", "recovery", "runner", "journal", "store", "events", "errors"}, {"gevent"}),
+    "active": ({"agents", "journal", "runner"}, {"gevent"}),
+    "handlers": ({"agents", "journal", "store"}, set()),
+    "opening": ({"agents.providers", "database", "journal", "store", "events", "errors"}, {"gevent"}),
+    "replies": ({"agents", "events", "errors"}, set()),
+    "recovery": ({"active", "agents", "runner", "journal", "events", "errors"}, {"gevent"}),
+    "runs": (
+        {"active", "agents", "database", "opening", "replies", "runner", "journal", "store", "events", "errors"},
+        {"gevent"},
+    ),
     "web": (
-        {"runs", "journal", "store", "agents.plugins", "config", "events", "errors"},
+        {"runs", "opening", "replies", "journal", "store", "agents.plugins", "agents.tools", "config", "events", "errors"},
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
     "serving": ({"config", "errors", "folder", "logs"}, {"gunicorn"}),
     "worker": (set(), {"gevent", "gunicorn"}),
     "cli": ({"serving"}, set()),
     "application": ({"*"}, {"gevent"}),
-    "": ({"application", "config"}, {"flask"}),
+    "": ({"agents.tools", "application", "config"}, {"flask"}),
 }
 STANDARD = set(__import__("sys").stdlib_module_names)
 

@@ -157,7 +157,7 @@ def test_a_tool_that_fails_gives_the_model_words_and_no_traceback() -> None:
 
 def test_a_tool_that_is_denied_is_neither_offered_nor_run() -> None:
     provider = Scripted([calls(call('{"number": 4}'))], [Turn("stop")])
-    events, _ = drive(handler(provider, policy=lambda _tool: "deny"))
+    events, _ = drive(handler(provider, policy=lambda _tool, _arguments: "deny"))
     assert provider.asked[0].tools == []
     assert "ToolCallInvocation" not in kinds(events)
 

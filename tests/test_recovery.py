@@ -31,7 +31,7 @@ def integrity(server: Server) -> str:
 
 def test_fifty_kills_lose_no_frame_that_anyone_saw(serve: Callable[..., Server], model: ModelServer) -> None:
     model.answer = lambda _question: reply(text("word " * 400, size=5), rate=500)
-    clients = [Client(serve(model=model)) for _ in range(SERVERS)]
+    clients = [Client(serve(model=model, DEECHAT_RECOVER="0")) for _ in range(SERVERS)]
     with ThreadPoolExecutor(SERVERS) as side_by_side:
         list(side_by_side.map(kill_again_and_again, clients, range(SERVERS)))
     for client in clients:
@@ -62,10 +62,10 @@ def kill_again_and_again(client: Client, seed: int) -> None:
         client.server.start()
 
 
-def test_a_run_that_was_cut_off_leaves_its_text_and_a_valid_next_turn(
+def test_a_run_too_old_to_go_on_leaves_its_text_and_a_valid_next_turn(
     serve: Callable[..., Server], model: ModelServer
 ) -> None:
-    server = serve(model=model)
+    server = serve(model=model, DEECHAT_RECOVER="0")
     client = Client(server).new_thread()
     gate = model.gate()
     model.script(reply(text("Half an answ"), gate), "The rest.")
@@ -85,8 +85,8 @@ def test_a_run_that_was_cut_off_leaves_its_text_and_a_valid_next_turn(
     client.check_all()
 
 
-def test_a_run_that_was_cut_off_after_its_tool_keeps_the_call(serve: Callable[..., Server], model: ModelServer) -> None:
-    server = serve(model=model)
+def test_a_run_too_old_to_go_on_after_its_tool_keeps_the_call(serve: Callable[..., Server], model: ModelServer) -> None:
+    server = serve(model=model, DEECHAT_RECOVER="0")
     client = Client(server).new_thread()
     gate = model.gate()
     model.script(reply(tool_calls(("calculator", {"expression": "2+3"}))), reply(gate), "So it is five.")
@@ -106,7 +106,7 @@ def test_a_killed_worker_is_replaced_and_viewers_come_back(serve: Callable[..., 
     server = serve(model=model)
     client = Client(server).new_thread()
     gate = model.gate()
-    model.script(reply(text("Half"), gate))
+    model.script(reply(text("Half"), gate), "Whole")
     stream = client.send("Go")
     stream.read_until("Half")
     (worker,) = server.workers
@@ -116,7 +116,8 @@ def test_a_killed_worker_is_replaced_and_viewers_come_back(serve: Callable[..., 
     while not server.answers():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    assert client.follow(stream.run_id, after=stream.last_seq).read().frames[-1]["type"] == "abort"
+    again = client.follow(stream.run_id, after=stream.last_seq).read()
+    assert (again.text, again.frames[-1]["type"]) == ("Whole", "finalizeResponseStream")
     client.check_all()
 
 
@@ -124,7 +125,7 @@ def test_asked_to_leave_it_ends_streams_cleanly_and_goes(serve: Callable[..., Se
     server = serve(model=model)
     client = Client(server).new_thread()
     gate = model.gate()
-    model.script(reply(text("Half"), gate))
+    model.script(reply(text("Half"), gate), "Whole")
     stream = client.send("Go")
     stream.read_until("Half")
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw:
@@ -138,7 +139,7 @@ def test_asked_to_leave_it_ends_streams_cleanly_and_goes(serve: Callable[..., Se
     assert "Traceback" not in server.log
     server.start()
     again = client.follow(stream.run_id, after=stream.last_seq).read()
-    assert again.frames[-1]["type"] == "abort"
+    assert (again.text, again.frames[-1]["type"]) == ("Whole", "finalizeResponseStream")
     client.check_all()
 
 

@@ -8,13 +8,17 @@ from pathlib import Path
 import gevent
 import pytest
 
+from deechat.active import Active
 from deechat.agents.providers.base import Provider, Scripted, Text, Turn
 from deechat.agents.tools.base import Tool, make_tool
 from deechat.database import Database
 from deechat.errors import BusyError, ConflictError
 from deechat.events import AnyEvent, RunCompleted, RunFailed, RunStopped, ToolCall, ToolCallInvocation, ToolCallResult
+from deechat.handlers import Handlers
 from deechat.journal import Journal
-from deechat.runs import Prompt, Runs, name_from
+from deechat.opening import Opening, Prompt, name_from
+from deechat.recovery import Recovery
+from deechat.runs import Runs
 from deechat.store import Store, Thread, Workspace
 
 SLOW = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 60}'), ToolCall("", "slow", '{"seconds": 0}')))
@@ -23,18 +27,24 @@ SLOW = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 60}'), ToolCall("",
 class House:
     """A store, a journal and runs over one file, as the application wires them."""
 
-    def __init__(self, path: Path, provider: Provider, tools: tuple[Tool, ...] = (), **options: int) -> None:
+    def __init__(
+        self, path: Path, provider: Provider, tools: tuple[Tool, ...] = (), max_runs: int = 10, recover: float = 900
+    ) -> None:
         self.database = Database(path)
         self.database.start()
         self.store = Store(self.database)
         self.journal = Journal(self.database)
-        limits = {"max_runs": 10, "max_tool_rounds": 10, **options}
+        by_name = {tool.name: tool for tool in tools}
+        handlers = Handlers(self.store, choose=lambda: provider, tools=by_name, max_tool_rounds=10)
+        self.active = Active(self.journal, handlers.of)
+        self.recovery = Recovery(self.journal, self.active, recover=recover)
         self.runs = Runs(
             journal=self.journal,
             store=self.store,
-            choose=lambda: provider,
-            tools={tool.name: tool for tool in tools},
-            **limits,
+            opening=Opening(self.journal, self.store, lambda: provider),
+            active=self.active,
+            tools=by_name,
+            max_runs=max_runs,
         )
 
     @property
@@ -55,7 +65,7 @@ class House:
 def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
     houses: list[House] = []
 
-    def build(provider: Provider, *tools: Tool, **options: int) -> House:
+    def build(provider: Provider, *tools: Tool, **options: float) -> House:
         houses.append(House(tmp_path / "test.sqlite3", provider, tools, **options))
         return houses[-1]
 
@@ -150,13 +160,13 @@ def test_a_run_is_over_before_anyone_sees_its_ending(house: Callable[..., House]
                 assert home.store.messages(thread)[-1].role == "assistant"
 
 
-def test_a_restart_ends_what_was_open_and_keeps_what_was_said(house: Callable[..., House]) -> None:
+def test_a_restart_ends_what_is_too_old_to_go_on_and_keeps_what_was_said(house: Callable[..., House]) -> None:
     home = house(Scripted([Text("Half"), SLOW]), make_tool(slow, policy="allow"))
     thread = home.thread()
     run = home.start(thread)
     wait_until(lambda: len(home.journal.entries(run)) >= 8)
-    later = house(Scripted([Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
-    later.runs.recovery.at_start()
+    later = house(Scripted([Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"), recover=0)
+    later.recovery.at_start()
     assert later.runs.chats(thread, -1, None)[1] is None, "the first request would be refused"
     events = later.events(run)
     assert isinstance(events[-1], RunFailed)
@@ -165,7 +175,7 @@ def test_a_restart_ends_what_was_open_and_keeps_what_was_said(house: Callable[..
     assert cut == ["Interrupted: the server was restarted. It may have happened."]
     assert later.store.messages(thread)[-1].content == "Half"
     assert later.journal.unfinished() == []
-    later.runs.recovery.at_start()
+    later.recovery.at_start()
     assert later.events(run) == events
 
 
@@ -267,7 +277,7 @@ def test_a_log_that_cannot_be_read_does_not_stop_the_start(house: Callable[..., 
     wait_until(lambda: len(home.journal.entries(run)) >= 4)
     home.database.write(lambda connection: connection.execute("UPDATE event SET body = CAST('{}' AS BLOB)"))
     later = house(Scripted([Text("Then."), Turn("stop")]))
-    later.runs.recovery.at_start()
+    later.recovery.at_start()
     wait_until(lambda: later.runs.view(run).status == "ended")
     assert later.events(later.start(thread))[-1].ends
 

@@ -83,9 +83,13 @@ def test_a_tool_is_asked_about_and_not_repeated_unless_it_says_otherwise() -> No
     assert (ECHO.policy, ECHO.repeatable) == ("allow", True)
 
 
-def test_the_built_in_tools_only_read() -> None:
-    assert [tool.name for tool in builtin_tools()] == ["calculator", "current_time"]
-    assert all(tool.policy == "allow" and tool.repeatable for tool in builtin_tools())
+def test_the_built_in_tools_may_run_again_and_need_a_yes_where_they_reach_the_network() -> None:
+    assert {tool.name: tool.policy for tool in builtin_tools()} == {
+        "calculator": "allow",
+        "current_time": "allow",
+        "ask_user": "allow",
+    }
+    assert all(tool.repeatable for tool in builtin_tools())
 
 
 def test_arguments_are_those_that_were_given_and_run_gives_text() -> None:

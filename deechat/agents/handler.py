@@ -7,7 +7,7 @@ import secrets
 import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from typing import Any
 
 from deechat.agents.history import well_formed
 from deechat.agents.providers.base import Message, Provider, Question, SystemMessage, ToolMessage, ToolSpec
@@ -23,13 +23,20 @@ DEFAULT_PROMPT = (
 _ID_LENGTH = 9
 _ID_LETTERS = string.ascii_letters + string.digits
 
+Policies = Callable[[Tool, dict[str, Any] | None], str]
+
+
+def own_policy(tool: Tool, _arguments: dict[str, Any] | None) -> str:
+    """Gives the policy that a tool has where nobody decided otherwise."""
+    return tool.policy
+
 
 @dataclass(slots=True)
 class AgentHandler:
     """Everything that a run's agent works with; all of it is passed in.
 
-    `history` are the turns up to the prompt, which is the last. `policy` says whether a tool may be used: allow, ask or
-    deny. `model` is None when nobody chose one and the provider uses its default.
+    `history` are the turns up to the prompt, which is the last. `policy` says whether a tool may be used with arguments
+    (None: at all): allow, ask or deny. `model` is None when nobody chose one and the provider uses its default.
     """
 
     provider: Provider
@@ -39,7 +46,7 @@ class AgentHandler:
     temperature: float | None = None
     language: str = "en"
     tools: Mapping[str, Tool] = field(default_factory=dict)
-    policy: Callable[[Tool], str] = attrgetter("policy")
+    policy: Policies = own_policy
     max_tool_rounds: int = 10
 
     def question(self, state: RunState, *, may_use_tools: bool) -> Question:
@@ -51,7 +58,7 @@ class AgentHandler:
         specs = [
             ToolSpec(tool.name, tool.description, tool.parameters)
             for tool in self.tools.values()
-            if self.policy(tool) != "deny"
+            if self.policy(tool, None) != "deny"
         ]
         return Question(
             messages=messages,

@@ -12,18 +12,20 @@ import logging
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from deechat.agents.handler import AgentHandler, new_call_id
 from deechat.agents.providers.base import Notice, Part, Provider, Question, Reasoning, Text, Turn
-from deechat.agents.state import REPEATS, Ask, CallState, Finish, Resume, RunState, UseTools, Wait
+from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
+from deechat.agents.tools.asking import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
-from deechat.agents.words import say
+from deechat.agents.words import SENTENCES, say
 from deechat.errors import Cancelled, ModelError
 from deechat.events import (
     AnyEvent,
+    ClarificationRequest,
     ReasoningChunk,
     RunCompleted,
     Status,
@@ -31,7 +33,7 @@ from deechat.events import (
     StepRestarted,
     StepStarted,
     TextChunk,
-    ToolCall,
+    ToolApprovalRequest,
     ToolCallInvocation,
     ToolCallResult,
 )
@@ -57,7 +59,7 @@ class Crew(Protocol):
 
 
 def run(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
-    """Goes on from the state until it has an ending, or waits for a person.
+    """Goes on from the state until it has an ending or waits for a person, whose answer is a later entry in the log.
 
     A `RunCompleted` is an offer: when something joined the run meanwhile its driver leaves it out and the loop goes on.
     Raises `ModelError` when the model server fails, and whatever a mistake in the program raises.
@@ -67,7 +69,7 @@ def run(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
             case Ask() as ask:
                 yield from _ask(handler, state, ask)
             case UseTools(calls):
-                yield from _use_tools(handler, calls, crew)
+                yield from _use_tools(handler, state, calls, crew)
             case Resume(calls):
                 yield from _resume(handler, calls, crew)
             case Finish(finish_reason):
@@ -147,18 +149,24 @@ def _why_no_more_tools(handler: AgentHandler, state: RunState, reason: str) -> S
 # -- tools -------------------------------------------------------------------------------------------------------------
 
 
-def _use_tools(handler: AgentHandler, calls: tuple[CallState, ...], crew: Crew) -> Events:
-    """Starts every call that may start, side by side, and yields results as they come."""
+def _use_tools(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
+    """Starts every call that may start, side by side, asks a person about the others, and yields results as they come.
+
+    A call that may not start is a result alone, with words for the model.
+    """
     for each in calls:
         call = each.call
         try:
-            tool, arguments = _prepared(handler, call)
+            ready = _ready(handler, state, each)
         except ToolError as refusal:
             yield ToolCallResult(call.id, call.name, _cut(refusal.message), is_error=True)
             continue
+        if not isinstance(ready, _Work):
+            yield ready
+            continue
         yield Status(say("tool_call", {"name": call.name}, handler.language), "tool_call", {"name": call.name})
-        yield ToolCallInvocation(call.id, call.name, arguments)
-        crew.start(_Work(call, tool, arguments))
+        yield ToolCallInvocation(call.id, call.name, ready.arguments)
+        crew.start(ready)
     yield from crew.results()
 
 
@@ -170,33 +178,59 @@ def _resume(handler: AgentHandler, calls: tuple[CallState, ...], crew: Crew) -> 
             yield ToolCallResult(call.id, call.name, INTERRUPTED, is_error=True)
             continue
         yield ToolCallInvocation(call.id, call.name, each.arguments)
-        crew.start(_Work(call, tool, each.arguments))
+        crew.start(_Work(tool, each, each.arguments))
     yield from crew.results()
 
 
-def _prepared(handler: AgentHandler, call: ToolCall) -> tuple[Tool, dict[str, object]]:
-    """Gives what a call needs to start. Raises `ToolError` with words for the model when it may not."""
+def _ready(handler: AgentHandler, state: RunState, each: CallState) -> _Work | Request:
+    """Gives a call ready to start, or what a person has to be asked first.
+
+    Raises `ToolError` with words for the model when it may not start at all.
+    """
+    call = each.call
     tool = handler.tools.get(call.name)
     if tool is None:
         known = ", ".join(sorted(handler.tools)) or "none"
         raise ToolError(f"There is no tool {call.name[:80]!r}. The tools are: {known}.")
-    policy = handler.policy(tool)
-    if policy != "allow":
-        raise ToolError(f"The tool {tool.name} may not be used in this workspace without a person's yes ({policy}).")
-    return tool, tool.arguments(call.arguments)
+    arguments = _answered(each) if each.request else tool.arguments(call.arguments)
+    policy = handler.policy(tool, arguments)
+    if policy == "deny":
+        raise ToolError(f"The tool {tool.name} is switched off in this workspace. Go on without it.")
+    if each.request or (policy == "allow" and not tool.asks):
+        return _Work(tool, each, arguments)
+    request_id = new_call_id(set(state.requests))
+    if tool.asks:
+        return ClarificationRequest(request_id, call.id, questions_of(arguments))
+    return ToolApprovalRequest(request_id, call.id, tool.name, arguments, _effect(handler, tool, arguments))
+
+
+def _answered(each: CallState) -> dict[str, Any]:
+    """Gives the arguments that a person said yes to. Raises `ToolError` when it was a no."""
+    if isinstance(each.request, ClarificationRequest):
+        return {"questions": list(each.request.questions)}
+    if each.request is None or each.reply is None or not each.reply.approved:
+        raise ToolError("The user refused this call. Do not repeat it: go on without it, or ask what to do instead.")
+    return each.request.arguments if each.reply.arguments is None else each.reply.arguments
+
+
+def _effect(handler: AgentHandler, tool: Tool, arguments: dict[str, Any]) -> str:
+    """Says to a person what will happen when the call starts."""
+    code = f"approve_{tool.name}"
+    return say(code if code in SENTENCES else "approve_tool", {**arguments, "name": tool.name}, handler.language)
 
 
 class _Work:
     """One call, ready to run on a greenlet of the crew: gives a result, whatever the tool does."""
 
-    def __init__(self, call: ToolCall, tool: Tool, arguments: dict[str, object]) -> None:
-        self._call, self._tool, self._arguments = call, tool, arguments
+    def __init__(self, tool: Tool, each: CallState, arguments: dict[str, Any]) -> None:
+        self._tool, self._call, self._reply = tool, each.call, each.reply
+        self.arguments = arguments
 
     def __call__(self) -> ToolCallResult:
         began = time.monotonic()
         is_error = False
         try:
-            content = self._tool.run(self._arguments)
+            content = self._done()
         except ToolError as exc:
             content, is_error = exc.message, True
         except Cancelled:
@@ -206,6 +240,12 @@ class _Work:
             content, is_error = f"The tool failed: {type(exc).__name__}.", True
         seconds = round(time.monotonic() - began, 4)
         return ToolCallResult(self._call.id, self._call.name, _cut(content), is_error, seconds)
+
+    def _done(self) -> str:
+        if self._tool.asks:
+            answers = self._reply.answers if self._reply else None
+            return told(self.arguments["questions"], answers or skipped(self.arguments["questions"]))
+        return self._tool.run(self.arguments)
 
 
 def _cut(content: str) -> str:

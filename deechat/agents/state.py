@@ -113,11 +113,15 @@ class Wait:
 
 @dataclass(slots=True)
 class RunState:
-    """The fold of a run's log. Times are Unix seconds; text, reasoning and calls are in the order they came."""
+    """The fold of a run's log. Times are Unix seconds; text, reasoning and calls are in the order they came.
+
+    `request_seqs` says where in the log each request stands, by its id.
+    """
 
     started: RunStarted | None = None
     started_at: float = 0.0
     last_seq: int = 0
+    last_at: float = 0.0
     step: int = 0
     step_seq: int = 0
     finished: StepFinished | None = None
@@ -126,6 +130,7 @@ class RunState:
     answer_bytes: int = 0
     calls: dict[str, CallState] = field(default_factory=dict)
     requests: dict[str, Request] = field(default_factory=dict)
+    request_seqs: dict[str, int] = field(default_factory=dict)
     replies: dict[str, InputReceived] = field(default_factory=dict)
     steered: list[str] = field(default_factory=list)
     unread: list[str] = field(default_factory=list)
@@ -149,6 +154,11 @@ class RunState:
         if self.ending is not None:
             return "ended"
         return "waiting" if self.pending and not self.open_calls else "running"
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the loop has something to do now, without anybody's answer."""
+        return self.status == "running" or (self.ending is None and any(each.untouched for each in self.calls.values()))
 
     def allows(self, move: Move) -> bool:
         """Whether the move is legal now."""
@@ -249,6 +259,7 @@ class RunState:
         step = _FOLD.get(type(entry.event))
         if step is not None:
             step(self, entry.event, entry.at)
+        self.last_at = entry.at
 
     def _on_started(self, event: RunStarted, at: float) -> None:
         self.started, self.started_at = event, at
@@ -257,7 +268,8 @@ class RunState:
         self.step, self.step_seq = event.step, self.last_seq
         self._begin_output()
 
-    def _on_step_restarted(self, _event: StepRestarted, _at: float) -> None:
+    def _on_step_restarted(self, _event: StepRestarted, at: float) -> None:
+        self._waited += max(0.0, at - self.last_at)  # nobody worked while there was no process
         void = self.text[self._text_mark :] + self.reasoning[self._reasoning_mark :]
         self.answer_bytes -= sum(len(text.encode()) for text in void)
         del self.text[self._text_mark :]
@@ -307,6 +319,7 @@ class RunState:
 
     def _on_request(self, event: Request, at: float) -> None:
         self.requests[event.request_id] = event
+        self.request_seqs[event.request_id] = self.last_seq
         if event.call_id in self.calls:
             self.calls[event.call_id].request = event
         self._waiting_since = self._waiting_since or at

@@ -1,9 +1,10 @@
-"""The words of status events, by code and language. Pages that translate use the code and its parameters instead."""
+"""What the agent says by itself, by code and language. Pages that translate use a status's code and parameters."""
 
 from __future__ import annotations
 
 from typing import Any
 
+# Of statuses.
 WORDS: dict[str, dict[str, str]] = {
     "tool_call": {"en": "🔧 {name}", "zh": "🔧 {name}"},
     "model_retry": {
@@ -24,8 +25,29 @@ WORDS: dict[str, dict[str, str]] = {
     },
 }
 
+# Of requests and what was answered, and what the model is told to do.
+SENTENCES: dict[str, dict[str, str]] = {
+    "approve_tool": {
+        "en": "{name} will be used with these arguments.",
+        "zh": "将以这些参数使用 {name}。",
+    },
+    "approve_web_fetch": {
+        "en": "The page {url} will be fetched from the internet, and the model reads its text.",
+        "zh": "将从互联网获取 {url}，模型会读取其文字。",
+    },
+    "reply_yes": {"en": "Approved", "zh": "已允许"},
+    "reply_yes_changed": {"en": "Approved with changed arguments", "zh": "已允许（参数已修改）"},
+    "reply_yes_always": {"en": "Approved, from now on always", "zh": "已允许，以后始终允许"},
+    "reply_no": {"en": "Refused", "zh": "已拒绝"},
+    "reply_skipped": {"en": "Skipped", "zh": "已跳过"},
+    "go_on": {
+        "en": "Your answer was broken off. Go on exactly where it ends, without repeating any of it.",
+        "zh": "你的回答中断了。请从中断处继续，不要重复已有内容。",
+    },
+}
+
 
 def say(code: str, params: dict[str, Any], language: str) -> str:
-    """Gives the words of a status in the language (a BCP 47 tag), in English where that one is not spoken."""
-    words = WORDS[code]
+    """Gives the words of a code in the language (a BCP 47 tag), in English where that one is not spoken."""
+    words = WORDS.get(code) or SENTENCES[code]
     return words.get(language.split("-", maxsplit=1)[0].lower(), words["en"]).format(**params)

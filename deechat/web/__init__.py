@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response
 
-from deechat.web import chats, pages, runs, workspaces
+from deechat.web import chats, pages, runs, threads, workspaces
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.gate import Gate
@@ -26,7 +26,7 @@ def make_app(services: Services, gate: Gate) -> Flask:
     app.url_map.merge_slashes = False
     answer_errors(app)
     gate.guard(app)
-    for module in (pages, workspaces, chats, runs):
+    for module in (pages, workspaces, threads, chats, runs):
         app.register_blueprint(module.make(services))
     app.after_request(_with_headers)
     return app

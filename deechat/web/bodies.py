@@ -15,8 +15,10 @@ from werkzeug.exceptions import HTTPException
 
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
 
+LANGUAGES = ("en", "zh")
 LARGEST_BODY = 8_000_000  # bytes
 SILENT_SENDER = 30.0  # seconds
+LONGEST_WAIT = 30.0  # seconds that a poll may take
 T = TypeVar("T")
 
 Message = Annotated[str, Meta(min_length=1, max_length=200_000)]
@@ -31,6 +33,21 @@ class StreamChat(Struct, rename="camel"):
     client_request_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
 
 
+class Respond(Struct, rename="camel"):
+    """A reply; whether the rest fits is said once it is known for which request it is."""
+
+    request_id: Annotated[str, Meta(min_length=1)]
+    approved: Any = None
+    arguments: Any = None
+    always: Any = None
+    skipped: Any = None
+    answers: Any = None
+
+
+class Steer(Struct):
+    message: Message
+
+
 class NewWorkspace(Struct):
     name: Name
 
@@ -42,6 +59,7 @@ class UpdateWorkspace(Struct, rename="camel"):
     mode: Literal["agent", "chat", "query"] | UnsetType = UNSET
     temperature: Annotated[float, Meta(ge=0, le=2)] | UnsetType | None = UNSET
     tools: dict[str, Literal["allow", "ask", "deny"]] | UnsetType = UNSET
+    allowed_hosts: Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=1000)] | UnsetType = UNSET
 
 
 class NewThread(Struct):
@@ -118,6 +136,21 @@ def read_count(name: str, default: int, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
         raise BadRequestError(f"{name} is {text[:40]!r}, but a whole number from 1 to {most} is expected.")
     return int(text)
+
+
+def read_language() -> str:
+    """Reads from `Accept-Language` which of `LANGUAGES` the agent shall speak; the first one where none fits."""
+    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+
+
+def read_wait() -> float | None:
+    """Reads from `?wait=` how many seconds a poll may take; None when it is not there. Raises `BadRequestError`."""
+    text = request.args.get("wait")
+    if text is None:
+        return None
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?", text) or float(text) > LONGEST_WAIT:
+        raise BadRequestError(f"wait is {text[:40]!r}, but seconds from 0 to {LONGEST_WAIT:.0f} are expected.")
+    return float(text)
 
 
 _PLAIN_TYPES = {

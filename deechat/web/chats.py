@@ -5,15 +5,14 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, request
 
 from deechat.errors import BadRequestError
-from deechat.runs import Prompt
+from deechat.opening import Prompt
 from deechat.store import DEFAULT_THREAD
-from deechat.web.bodies import StreamChat, not_blank, read_body, read_count
+from deechat.web.bodies import StreamChat, not_blank, read_body, read_count, read_language
 from deechat.web.services import Services
 from deechat.web.shapes import message_json
 from deechat.web.streams import View
 
 MOST_MESSAGES = 1000
-LANGUAGES = ("en", "zh")
 
 
 def make(services: Services) -> Blueprint:
@@ -47,5 +46,5 @@ def _prompt(body: StreamChat) -> Prompt:
         message=not_blank("message", body.message),
         parent_id=body.parent_id,
         client_request_id=body.client_request_id,
-        language=request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0],
+        language=read_language(),
     )

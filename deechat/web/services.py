@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deechat.agents.tools.base import Tool
 from deechat.runs import Runs
 from deechat.store import Store
 from deechat.web.streams import Streams
@@ -15,11 +16,11 @@ from deechat.web.streams import Streams
 class Services:
     """The services that routes work with.
 
-    `models` says which models there are, as `GET /api/models` has it. `tool_policies` are the tools' own, by name.
+    `models` says which models there are, as `GET /api/models` has it. `tools` are the agent's, by name.
     """
 
     store: Store
     runs: Runs
     streams: Streams
     models: Callable[[], dict[str, Any]]
-    tool_policies: dict[str, str]
+    tools: Mapping[str, Tool]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from deechat.agents.plugins.base import frame_of
+from deechat.agents.tools.base import Tool
 from deechat.runs import RunView
 from deechat.store import Message, Thread, Workspace
 
@@ -21,6 +23,16 @@ def workspace_json(workspace: Workspace) -> Json:
         "temperature": workspace.temperature,
         "tools": workspace.tools,
     }
+
+
+def tool_json(tool: Tool, workspace: Workspace) -> Json:
+    shape: Json = {
+        "name": tool.name,
+        "description": tool.description,
+        "default": tool.policy,
+        "policy": workspace.tools.get(tool.name, tool.policy),
+    }
+    return shape if tool.scope is None else {**shape, "allowedHosts": workspace.allowed.get(tool.name, [])}
 
 
 def thread_json(thread: Thread) -> Json:
@@ -56,6 +68,6 @@ def run_json(view: RunView) -> Json:
         "model": record.model,
         "startedAt": record.started_at,
         "endedAt": record.ended_at,
-        "pending": [],
+        "pending": [frame_of(entry, record.message_id) for entry in view.pending],
         "lastEventId": view.last_seq,
     }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
-from flask import Response, request
+from flask import Response, jsonify, request
 
-from deechat.agents.plugins.base import Plugin
+from deechat.agents.plugins.base import Frame, Plugin, frame_of
+from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
@@ -18,6 +19,8 @@ from deechat.runs import Runs
 
 SEND_TIMEOUT = 60.0  # seconds that a viewer may read nothing before its connection is given up
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
+# What a client may ask for by `Accept`; the first one is given to whoever takes anything.
+PLUGINS: dict[str, Callable[[str], Plugin]] = {"text/event-stream": SSE, "application/x-ndjson": NDJSON}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,11 @@ class View:
     record: RunRecord
     after: int
     last_seq: int
+
+    @property
+    def lost(self) -> bool:
+        """Whether the cursor is beyond the log's end, so that the viewer has to begin anew."""
+        return self.after > self.last_seq
 
 
 class Streams:
@@ -43,27 +51,39 @@ class Streams:
 
         `find` is called when there is a place for one more stream, and may raise; `BusyError` is raised before it is.
         """
+        with ExitStack() as stack:
+            stack.enter_context(self._place())
+            response = self._respond(find())
+            # Not in the generator: one that never started, as with HEAD, runs no `finally`.
+            response.call_on_close(stack.pop_all().close)
+        return response
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
         if self._open >= self._most:
             raise BusyError(f"{self._most} streams are open already; try again soon.", retry_after=5)
         self._open += 1
         try:
-            response = self._respond(find())
-        except BaseException:
-            self._give_back()
-            raise
-        # Not in the generator: one that never started, as with HEAD, runs no `finally`.
-        response.call_on_close(self._give_back)
-        return response
+            yield
+        finally:
+            self._open -= 1
 
-    def _give_back(self) -> None:
-        self._open -= 1
+    def poll(self, view: View, wait: float) -> Response:
+        """Gives as JSON what comes after the cursor: at once if there is something, else after up to `wait` seconds."""
+        with self._place():
+            return _as_json(view, self._next(view, wait))
+
+    def _next(self, view: View, wait: float) -> list[Entry]:
+        after = 0 if view.lost else view.after
+        with closing(self._runs.follow(view.record.id, after, wait)) as entries:
+            return next(entries, [])
 
     def _respond(self, view: View) -> Response:
-        lost = view.after > view.last_seq
-        after = 0 if lost else view.after
-        plugin = SSE(view.record.message_id)
+        after = 0 if view.lost else view.after
+        kind = request.accept_mimetypes.best_match(list(PLUGINS), "text/event-stream")
+        plugin = PLUGINS[kind](view.record.message_id)
         entries = self._runs.follow(view.record.id, after, self._heartbeat)
-        response = Response(_frames(entries, plugin, after, lost), content_type=plugin.content_type)
+        response = Response(_frames(entries, plugin, after, view.lost), content_type=plugin.content_type)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
         response.headers["X-Run-Id"] = view.record.id
@@ -95,6 +115,14 @@ def _frames(
                 continue
             last = batch[-1].seq
             yield b"".join(plugin.frame(entry) for entry in batch)
+
+
+def _as_json(view: View, entries: list[Entry]) -> Response:
+    frames: list[Frame] = [{"data": {"type": "resync"}}] if view.lost else []
+    frames += [{"id": entry.seq, "data": frame_of(entry, view.record.message_id)} for entry in entries]
+    last = entries[-1].seq if entries else 0 if view.lost else view.after
+    ended = entries[-1].event.ends if entries else view.record.ended_at is not None
+    return jsonify({"frames": frames, "lastEventId": last, "ended": ended})
 
 
 def _limit_sending() -> None:

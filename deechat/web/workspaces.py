@@ -1,21 +1,23 @@
-"""Routes of workspaces and their threads."""
+"""Routes of workspaces, their settings and their tools."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
 from msgspec import UNSET
 
+from deechat.agents.tools.base import Tool
 from deechat.errors import BadRequestError
-from deechat.store import Thread, Workspace
-from deechat.web.bodies import NewThread, NewWorkspace, UpdateThread, UpdateWorkspace, not_blank, read_body
+from deechat.store import Workspace
+from deechat.web.bodies import NewWorkspace, UpdateWorkspace, not_blank, read_body
 from deechat.web.services import Services
-from deechat.web.shapes import thread_json, workspace_json
+from deechat.web.shapes import tool_json, workspace_json
 
 
 def make(services: Services) -> Blueprint:
-    """Makes the routes below `/api/workspace`, those of chats apart."""
+    """Makes the routes of workspaces."""
     store, runs = services.store, services.runs
     blueprint = Blueprint("workspaces", __name__, url_prefix="/api")
 
@@ -35,32 +37,17 @@ def make(services: Services) -> Blueprint:
     @blueprint.post("/workspace/<slug>/update")
     def update_workspace(slug: str) -> Response:
         workspace = store.workspace(slug)
-        changes = _changes(read_body(UpdateWorkspace), services.tool_policies)
+        changes = _changes(read_body(UpdateWorkspace), services.tools)
         return _workspace(store.update_workspace(workspace, **changes))
+
+    @blueprint.get("/workspace/<slug>/tools")
+    def list_tools(slug: str) -> Response:
+        workspace = store.workspace(slug)
+        return jsonify({"tools": [tool_json(tool, workspace) for tool in services.tools.values()]})
 
     @blueprint.delete("/workspace/<slug>")
     def delete_workspace(slug: str) -> Response:
         runs.delete_workspace(store.workspace(slug))
-        return jsonify({"message": None})
-
-    @blueprint.get("/workspace/<slug>/threads")
-    def list_threads(slug: str) -> Response:
-        return jsonify({"threads": [thread_json(each) for each in store.threads(store.workspace(slug))]})
-
-    @blueprint.post("/workspace/<slug>/thread/new")
-    def new_thread(slug: str) -> Response:
-        workspace, name = store.workspace(slug), read_body(NewThread).name
-        return _thread(store.new_thread(workspace, None if name is None else not_blank("name", name).strip()))
-
-    @blueprint.post("/workspace/<slug>/thread/<thread_slug>/update")
-    def update_thread(slug: str, thread_slug: str) -> Response:
-        thread = store.thread(store.workspace(slug), thread_slug)
-        name = not_blank("name", read_body(UpdateThread).name)
-        return _thread(store.rename_thread(thread, name.strip()))
-
-    @blueprint.delete("/workspace/<slug>/thread/<thread_slug>")
-    def delete_thread(slug: str, thread_slug: str) -> Response:
-        runs.delete_thread(store.thread(store.workspace(slug), thread_slug))
         return jsonify({"message": None})
 
     return blueprint
@@ -70,11 +57,7 @@ def _workspace(workspace: Workspace) -> Response:
     return jsonify({"workspace": workspace_json(workspace), "message": None})
 
 
-def _thread(thread: Thread) -> Response:
-    return jsonify({"thread": thread_json(thread), "message": None})
-
-
-def _changes(body: UpdateWorkspace, policies: dict[str, str]) -> dict[str, Any]:
+def _changes(body: UpdateWorkspace, tools: Mapping[str, Tool]) -> dict[str, Any]:
     """Gives the workspace's fields that the body changes. Raises `BadRequestError` for what cannot be."""
     changes = {name: getattr(body, name) for name in body.__struct_fields__ if getattr(body, name) is not UNSET}
     if "name" in changes:
@@ -86,12 +69,15 @@ def _changes(body: UpdateWorkspace, policies: dict[str, str]) -> dict[str, Any]:
     if "system_prompt" in changes:
         changes["system_prompt"] = changes["system_prompt"] or ""
     if "tools" in changes:
-        changes["tools"] = _differing(changes["tools"], policies)
+        changes["tools"] = _differing(changes["tools"], tools)
+    if "allowed_hosts" in changes:
+        hosts = sorted(set(changes.pop("allowed_hosts")))
+        changes["allowed"] = {tool.name: hosts for tool in tools.values() if tool.scope is not None and hosts}
     return changes
 
 
-def _differing(wanted: dict[str, str], policies: dict[str, str]) -> dict[str, str]:
+def _differing(wanted: dict[str, str], tools: Mapping[str, Tool]) -> dict[str, str]:
     for name in wanted:
-        if name not in policies:
-            raise BadRequestError(f"There is no tool {name[:80]!r}; the tools are {', '.join(sorted(policies))}.")
-    return {name: policy for name, policy in wanted.items() if policy != policies[name]}
+        if name not in tools:
+            raise BadRequestError(f"There is no tool {name[:80]!r}; the tools are {', '.join(sorted(tools))}.")
+    return {name: policy for name, policy in wanted.items() if policy != tools[name].policy}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from deechat.agents.tools.asking import ask_user
 from deechat.agents.tools.base import Policy, Tool, ToolError, make_tool
 from deechat.agents.tools.calculator import calculator
 from deechat.agents.tools.clock import current_time
@@ -10,8 +11,9 @@ __all__ = ["Policy", "Tool", "ToolError", "builtin_tools", "make_tool"]
 
 
 def builtin_tools() -> tuple[Tool, ...]:
-    """Gives the tools that need nothing set up; both only read, so they need no yes and may run again."""
+    """Gives the tools that need nothing set up; those that only read need no yes, and all may run again."""
     return (
         make_tool(calculator, repeatable=True, policy="allow"),
         make_tool(current_time, repeatable=True, policy="allow"),
+        make_tool(ask_user, repeatable=True, policy="allow", asks=True),
     )

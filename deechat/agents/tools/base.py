@@ -36,6 +36,9 @@ class Tool:
 
     `parameters` is a JSON schema of type object, whole in itself (no `$ref`). `repeatable`: a second run after a crash
     does no harm. `policy` is what holds where nobody decided otherwise. `hints` are the parameters' types.
+
+    `asks`: it asks a person instead of doing anything, so it is never run. `scope` says of arguments what a person who
+    allows them for good allows, such as a host; None: the tool, whatever its arguments.
     """
 
     name: str
@@ -45,6 +48,8 @@ class Tool:
     policy: Policy
     function: Callable[..., Any]
     hints: dict[str, Any]
+    asks: bool = False
+    scope: Callable[[dict[str, Any]], str] | None = None
 
     def arguments(self, text: str) -> dict[str, Any]:
         """Reads the model's arguments and fits them to the schema; no text at all is an empty object.
@@ -97,9 +102,15 @@ class Tool:
 
 
 def make_tool(
-    function: Callable[..., Any], *, name: str | None = None, repeatable: bool = False, policy: Policy = "ask"
+    function: Callable[..., Any],
+    *,
+    name: str | None = None,
+    repeatable: bool = False,
+    policy: Policy = "ask",
+    asks: bool = False,
+    scope: Callable[[dict[str, Any]], str] | None = None,
 ) -> Tool:
-    """Makes a tool of a function with type hints and a docstring.
+    """Makes a tool of a function with type hints and a docstring; the options are `Tool`'s.
 
     The docstring's lines `parameter: what it is` describe the parameters (deeper indented lines go on), the rest of it
     the tool. Raises `TypeError` for a function that does not say enough about itself to be one.
@@ -111,7 +122,7 @@ def make_tool(
     hints = hints_of(function, name, parameters)
     description, words = words_of(function, name, parameters)
     schema = schema_of(name, parameters, hints, words)
-    return Tool(name, description, schema, repeatable, policy, function, hints)
+    return Tool(name, description, schema, repeatable, policy, function, hints, asks, scope)
 
 
 def _read(text: str) -> Any:

@@ -1,0 +1,61 @@
+"""DeeChat with tools that tests hold and watch: `tooled:app`, for gunicorn.
+
+Each run of a tool adds a line to `ran` in the folder that HOOKS names, and waits there for a file `go`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from gevent import monkey
+
+monkey.patch_all()
+
+from deechat import create_app  # noqa: E402 - after the patching
+from deechat.agents.tools import make_tool  # noqa: E402
+
+HOOKS = Path(os.environ["HOOKS"])
+
+
+def _run(name: str) -> str:
+    with (HOOKS / "ran").open("a") as ran:
+        ran.write(f"{name}\n")
+    while not (HOOKS / "go").exists():
+        time.sleep(0.01)
+    return f"{name} is done"
+
+
+def look(at: str = "") -> str:
+    """Looks at something, which may happen twice.
+
+    at: what to look at
+    """
+    return _run("look")
+
+
+def pay(amount: int = 1) -> str:
+    """Pays, which must not happen twice.
+
+    amount: how much
+    """
+    return _run("pay")
+
+
+def die() -> str:
+    """Takes the server with it before anyone hears of it."""
+    with (HOOKS / "ran").open("a") as ran:
+        ran.write("die\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return "never"
+
+
+app = create_app(
+    tools=[
+        make_tool(look, repeatable=True, policy="allow"),
+        make_tool(pay, repeatable=False, policy="allow"),
+        make_tool(die, repeatable=True, policy="allow"),
+    ]
+)
