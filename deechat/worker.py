@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from contextlib import suppress
 from http import HTTPStatus
 from types import FrameType
@@ -15,6 +16,8 @@ from gevent import monkey
 from gunicorn import util
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
+
+PATIENCE_WITH_READERS = 8.0  # seconds after which a stream that nobody reads does not hold the worker any longer
 
 _SystemSocket = monkey.get_original("socket", "socket")
 
@@ -52,6 +55,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
 
     def init_process(self) -> None:
         self._idle: set[Any] = set()
+        self._busy: set[Any] = set()
         super().init_process()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -63,9 +67,11 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
 
     def handle_request(self, listener_name: Any, req: Any, sock: Any, addr: Any) -> Any:
         self._idle.discard(sock)
+        self._busy.add(sock)
         try:
             return super().handle_request(listener_name, req, sock, addr)
         finally:
+            self._busy.discard(sock)
             self._idle.add(sock)
             if not self.alive:
                 _end(sock)
@@ -91,9 +97,13 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
 
     def _let_go(self) -> None:
         self.wsgi.extensions["deechat"].leave()
+        last_call = time.monotonic() + PATIENCE_WITH_READERS
         while True:  # connections still come in until gunicorn has looked whether it shall leave, once a second
             for client in list(self._idle):
                 _end(client)
+            if time.monotonic() > last_call:
+                for client in list(self._busy):
+                    _end(client, how=socket.SHUT_RDWR)
             gevent.sleep(0.2)
 
 
@@ -110,8 +120,8 @@ def _as_http(refusal: _Refusal) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def _end(client: Any) -> None:
-    """Lets whoever reads from the connection see its end, as if the client had left."""
+def _end(client: Any, how: int = socket.SHUT_RD) -> None:
+    """Lets whoever reads from the connection, or writes to it, see its end, as if the client had left."""
     # On the system's own socket: gevent's would raise an error in whoever reads, and gunicorn logs it with a traceback.
     with suppress(OSError), _SystemSocket(fileno=os.dup(client.fileno())) as plain:  # OSError: it has
-        plain.shutdown(socket.SHUT_RD)
+        plain.shutdown(how)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -85,6 +86,26 @@ def test_a_tool_that_finishes_in_time_is_not_run_again_and_nothing_new_begins(
     assert (result["content"], result["isError"]) == ("pay is done", False)
     assert frames[-1]["type"] == "finalizeResponseStream"
     assert (tmp_path / "ran").read_text().split() == ["pay"]
+    client.check_all()
+
+
+def test_a_viewer_that_reads_nothing_does_not_hold_the_server(serve: Callable[..., Server], model: ModelServer) -> None:
+    server = serve(model=model)
+    client = Client(server).new_thread()
+    model.script(reply(text("word " * 30_000, size=5)))
+    run = client.ask("Go").run_id
+    with socket.socket() as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.connect(("127.0.0.1", server.port))
+        path = f"/api/runs/{run}/events"
+        for _ in range(20):  # more than the buffers between take
+            raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        time.sleep(1)
+        began = time.monotonic()
+        assert server.terminate(timeout=30) == 0
+        assert time.monotonic() - began < 18
+    assert server.rows("SELECT closed_at IS NULL FROM pulse") == [(0,)], "the process did not get to let go of its data"
+    server.start()
     client.check_all()
 
 

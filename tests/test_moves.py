@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from client import ENDINGS, Client, Stream
+from conftest import _run, model_settings
 from model_server import ModelServer, reply, text, tool_calls
 from server import Server
 
@@ -42,10 +43,10 @@ class Scene:
         return self.client.follow(self.stream.run_id).read().frames
 
 
-def wait_for(path: Path) -> None:
-    deadline = time.monotonic() + 10
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path.name} never came"
+def wait_until(claim: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not claim():
+        assert time.monotonic() < deadline, "it never came to that"
         time.sleep(0.01)
 
 
@@ -69,7 +70,7 @@ def in_a_tool(client: Client, model: ModelServer, hooks: Path, tool: str = "look
     model.script(reply(tool_calls((tool, {}))), "Again.", "More.")
     stream = client.send("Go")
     stream.read_until("toolCallInvocation")
-    wait_for(hooks / "ran")
+    wait_until((hooks / "ran").exists)
     return Scene(client, model, stream, (hooks / "go").touch)
 
 
@@ -127,21 +128,34 @@ ENDED = [completed, failed, answered_and_completed]
 State = Callable[[Client, ModelServer, Path], Scene]
 
 
-@pytest.fixture
-def hooks(tmp_path: Path) -> Path:
-    (tmp_path / "hooks").mkdir()
-    return tmp_path / "hooks"
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hooks")
+
+
+@pytest.fixture(scope="module")
+def tooled(shared_model: ModelServer, hooks: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that each test of the module may kill, and leaves running."""
+    settings = model_settings(shared_model) | {"HOOKS": str(hooks), "DEECHAT_HEARTBEAT": "0.3"}
+    yield from _run(tmp_path_factory.mktemp("tooled"), app="tooled:app", **settings)
 
 
 @pytest.fixture
-def at(serve: Callable[..., Server], model: ModelServer, hooks: Path) -> Callable[[State], Scene]:
-    """Brings a run into a state, on a server of its own."""
+def at(tooled: Server, model: ModelServer, hooks: Path) -> Iterator[Callable[[State], Scene]]:
+    """Brings a run into a state."""
+    for file in hooks.iterdir():
+        file.unlink()
+    scenes: list[Scene] = []
 
     def bring(state: State) -> Scene:
-        server = serve(model=model, app="tooled:app", HOOKS=str(hooks), DEECHAT_HEARTBEAT="0.3")
-        return state(Client(server).new_thread(), model, hooks)
+        client = Client(tooled)
+        client.post("/api/workspace/default/update", {"tools": {}})
+        scenes.append(state(client.new_thread(), model, hooks))
+        return scenes[-1]
 
-    return bring
+    yield bring
+    for scene in scenes:
+        scene.client.check_all()
 
 
 # -- stop --------------------------------------------------------------------------------------------------------------
@@ -163,14 +177,12 @@ def test_stop_ends_it_once_and_leaves_a_valid_next_turn(at: Callable[[State], Sc
     roles = [each["role"] for each in scene.model.asked[-1]["messages"]]
     calls = sum(len(each.get("tool_calls") or ()) for each in scene.model.asked[-1]["messages"])
     assert roles.count("tool") == calls, "a call without a result"
-    scene.client.check_all()
 
 
 @pytest.mark.parametrize("state", ENDED)
 def test_stop_of_an_ended_run_is_no_stop(at: Callable[[State], Scene], state: State) -> None:
     scene = at(state)
     assert scene.client.stop(scene.stream.run_id)["stopped"] is False
-    scene.client.check_all()
 
 
 # -- respond -----------------------------------------------------------------------------------------------------------
@@ -182,7 +194,6 @@ def test_a_request_that_was_never_issued_is_404_always(at: Callable[[State], Sce
     for body in ({"approved": True}, {"approved": "what?"}, {"skipped": True}, {"answers": [1, 2]}, {}):
         assert scene.post("respond", {"requestId": "never-issued", **body}) == 404
     scene.client.stop(scene.stream.run_id)
-    scene.client.check_all()
 
 
 @pytest.mark.parametrize("state", WAITING)
@@ -203,7 +214,6 @@ def test_the_first_answer_lets_it_go_on_and_the_second_is_409(at: Callable[[Stat
     assert result["content"] == ("look is done" if state is waiting_for_approval else "Which city?: Paris")
     assert frames[-1]["type"] == "finalizeResponseStream"
     assert scene.post("respond", body) == 409
-    scene.client.check_all()
 
 
 def test_a_request_of_an_ended_run_is_409(at: Callable[[State], Scene]) -> None:
@@ -211,7 +221,6 @@ def test_a_request_of_an_ended_run_is_409(at: Callable[[State], Scene]) -> None:
     request = scene.request
     scene.client.stop(scene.stream.run_id)
     assert scene.post("respond", {"requestId": request, "approved": True}) == 409
-    scene.client.check_all()
 
 
 # -- steer -------------------------------------------------------------------------------------------------------------
@@ -231,7 +240,6 @@ def test_a_message_that_was_taken_is_read(at: Callable[[State], Scene], state: S
     assert frames[-1]["type"] == "finalizeResponseStream"
     assert {"role": "user", "content": "In euros."} in scene.model.asked[-1]["messages"]
     assert scene.client.history()[-1]["steered"] == ["In euros."]
-    scene.client.check_all()
 
 
 @pytest.mark.parametrize("state", ENDED)
@@ -239,7 +247,6 @@ def test_steering_an_ended_run_is_409(at: Callable[[State], Scene], state: State
     scene = at(state)
     assert scene.post("steer", {"message": "In euros."}) == 409
     assert scene.post("steer", {"message": "/stop"}) == 409
-    scene.client.check_all()
 
 
 @pytest.mark.parametrize("word", ["/exit", "/stop", "/halt"])
@@ -247,7 +254,6 @@ def test_a_word_stops_it(at: Callable[[State], Scene], word: str) -> None:
     scene = at(streaming)
     assert scene.post("steer", {"message": word}) == 202
     assert scene.stream.read().frames[-1]["type"] == "stopGeneration"
-    scene.client.check_all()
 
 
 def test_unread_messages_stand_in_the_history_after_a_stop(at: Callable[[State], Scene]) -> None:
@@ -259,7 +265,6 @@ def test_unread_messages_stand_in_the_history_after_a_stop(at: Callable[[State],
     scene.client.ask("Now?")
     said = [each["content"] for each in scene.model.asked[-1]["messages"][1:]]
     assert said == ["Go", "Half", "In euros.", "Now?"]
-    scene.client.check_all()
 
 
 # -- restart -----------------------------------------------------------------------------------------------------------
@@ -292,7 +297,6 @@ def test_a_running_run_goes_on_after_a_kill(at: Callable[[State], Scene], state:
             assert ran == ["pay"]
             assert results[0]["isError"]
             assert "may have happened" in results[0]["content"]
-    scene.client.check_all()
 
 
 @pytest.mark.parametrize("state", WAITING)
@@ -310,7 +314,6 @@ def test_a_waiting_run_waits_on_after_a_kill_and_is_answered(at: Callable[[State
     assert scene.post("respond", {"requestId": request, **body}) == 200
     assert viewer.read().frames[-1]["type"] == "finalizeResponseStream"
     assert scene.client.history()[-1]["content"].endswith("Again.")
-    scene.client.check_all()
 
 
 @pytest.mark.parametrize("state", ENDED)
@@ -321,11 +324,30 @@ def test_an_ended_run_stays_as_it_was_after_a_kill(at: Callable[[State], Scene],
     scene.client.server.start()
     after = scene.client.follow(scene.stream.run_id).read()
     assert [block.raw for block in after.blocks] == [block.raw for block in before.blocks]
-    scene.client.check_all()
 
 
+@pytest.mark.parametrize("tool", ["look", "pay"])
+def test_a_death_after_the_work_and_before_its_result_repeats_only_what_may_happen_twice(
+    tooled: Server, model: ModelServer, at: Callable[[State], Scene], hooks: Path, tool: str
+) -> None:
+    client = Client(tooled).new_thread()
+    model.script(reply(tool_calls((f"{tool}_and_die", {}))), "Again.")
+    stream = client.send("Go").read()  # to the death of the worker, whose place gunicorn fills
+    wait_until(tooled.answers)
+    client.wait_ended(stream.run_id)
+    frames = client.follow(stream.run_id).read().frames
+    (result,) = [each for each in frames if each.get("type") == "toolCallResult"]
+    expected = (["look", "look"], "look is done", False)
+    if tool == "pay":
+        expected = (["pay"], "Interrupted: the server was restarted. It may have happened.", True)
+    assert ((hooks / "ran").read_text().split(), result["content"], result["isError"]) == expected
+    assert client.history()[-1]["content"] == "Again."
+    client.check_all()
+
+
+@pytest.mark.parametrize("milliseconds", [1, 3, 5])
 def test_a_kill_in_the_middle_of_answering_loses_no_answer_that_was_taken(
-    at: Callable[[State], Scene], hooks: Path
+    at: Callable[[State], Scene], milliseconds: int
 ) -> None:
     scene = at(waiting_for_approval)
     request, codes = scene.request, []
@@ -338,7 +360,7 @@ def test_a_kill_in_the_middle_of_answering_loses_no_answer_that_was_taken(
 
     thread = threading.Thread(target=respond)
     thread.start()
-    time.sleep(0.004)
+    time.sleep(milliseconds / 1000)
     scene.client.server.kill()
     thread.join(20)
     scene.client.server.start()
@@ -351,13 +373,12 @@ def test_a_kill_in_the_middle_of_answering_loses_no_answer_that_was_taken(
     assert types.count("inputReceived") == 1
     assert types.count("toolCallResult") == 1
     assert types[-1] == "finalizeResponseStream"
-    scene.client.check_all()
 
 
 def test_a_step_that_kills_the_process_is_given_up_and_the_others_go_on(
-    serve: Callable[..., Server], model: ModelServer, hooks: Path
+    serve: Callable[..., Server], model: ModelServer, tmp_path: Path
 ) -> None:
-    server = serve(model=model, app="tooled:app", HOOKS=str(hooks))
+    server = serve(model=model, app="tooled:app", HOOKS=str(tmp_path))
     client = Client(server)
     gates = [model.gate() for _ in range(3)]
     model.script(*[reply(text("Half"), gate) for gate in gates])
@@ -378,7 +399,7 @@ def test_a_step_that_kills_the_process_is_given_up_and_the_others_go_on(
             server.start()
         time.sleep(0.05)
     assert client.run(killer.run_id)["reason"] == "interrupted"
-    assert (hooks / "ran").read_text().split() == ["die"] * 3
+    assert (tmp_path / "ran").read_text().split() == ["die"] * 3
     for stream in others:
         assert client.wait_ended(stream.run_id)["reason"] == "completed"
         assert client.follow(stream.run_id).read().text == "Well."

@@ -52,10 +52,32 @@ def die() -> str:
     return "never"
 
 
+def _die_once(name: str) -> str:
+    """Does its work, and takes the server with it before its result is anywhere; the second time it lives."""
+    again = (HOOKS / "ran").exists()
+    with (HOOKS / "ran").open("a") as ran:
+        ran.write(f"{name}\n")
+    if not again:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return f"{name} is done"
+
+
+def look_and_die() -> str:
+    """Looks, and takes the server with it."""
+    return _die_once("look")
+
+
+def pay_and_die() -> str:
+    """Pays, and takes the server with it."""
+    return _die_once("pay")
+
+
 app = create_app(
     tools=[
         make_tool(look, repeatable=True, policy="allow"),
         make_tool(pay, repeatable=False, policy="allow"),
         make_tool(die, repeatable=True, policy="allow"),
+        make_tool(look_and_die, repeatable=True, policy="allow"),
+        make_tool(pay_and_die, repeatable=False, policy="allow"),
     ]
 )
