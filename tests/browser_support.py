@@ -17,6 +17,14 @@ from server import Server
 
 PATIENCE = 15_000  # milliseconds
 
+# Chromium without a window never hides a tab, so the page is told so.
+HIDING = """
+    let hidden = false;
+    Object.defineProperty(document, "visibilityState", { get: () => (hidden ? "hidden" : "visible") });
+    Object.defineProperty(document, "hidden", { get: () => hidden });
+    window.hide = (value) => { hidden = value; document.dispatchEvent(new Event("visibilitychange")); };
+"""
+
 
 class Tab:
     """One tab on a server's page, with the words of a person for what can be done there."""
@@ -82,6 +90,25 @@ class Tab:
         self.page.wait_for_timeout(1100)  # looks for news are at least a second apart
         self.page.evaluate("dispatchEvent(new Event('focus'))")
 
+    def beside(self, other: Tab) -> Tab:
+        """Goes to where another tab is."""
+        self.page.goto(other.page.url)
+        return self
+
+    def with_clock(self) -> Tab:
+        """Makes `hide` and `later` work in what is opened from now on."""
+        self.page.add_init_script(HIDING)
+        self.page.clock.install()
+        return self
+
+    def hide(self, hidden: bool = True) -> None:
+        """A person looks elsewhere, or comes back."""
+        self.page.evaluate("value => hide(value)", hidden)
+
+    def later(self, seconds: float) -> None:
+        """Lets so much time pass in the page at once."""
+        self.page.clock.fast_forward(round(seconds * 1000))
+
     # -- what a person sees --------------------------------------------------------------------------------------------
 
     @property
@@ -99,6 +126,20 @@ class Tab:
     @property
     def answer(self) -> Locator:
         return self.answers.last
+
+    @property
+    def card(self) -> Locator:
+        """The request that waits for an answer."""
+        return self.page.locator(".request:not(.done)")
+
+    @property
+    def done_card(self) -> Locator:
+        """The requests that are over."""
+        return self.page.locator(".request.done")
+
+    @property
+    def queued(self) -> Locator:
+        return self.page.get_by_role("list", name="Queued messages").get_by_role("listitem")
 
     @property
     def threads(self) -> Locator:

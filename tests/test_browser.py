@@ -195,21 +195,15 @@ def test_the_title_tells_that_an_answer_is_done_while_nobody_looks(
     open_tab: OpenTab, agent_server: Server, model: ModelServer
 ) -> None:
     tab = open_tab(agent_server)
-    # Chromium without a window never hides a tab, so the page is told so.
-    tab.page.add_init_script("""
-        let hidden = false;
-        Object.defineProperty(document, "visibilityState", { get: () => (hidden ? "hidden" : "visible") });
-        window.hide = (value) => { hidden = value; document.dispatchEvent(new Event("visibilitychange")); };
-    """)
-    tab.open()
+    tab.with_clock().open()
     gate = model.gate()
     model.script(reply(gate, text("Done.")))
     tab.send("A long one")
     expect(tab.page).to_have_title("… A long one · DeeChat")
-    tab.page.evaluate("hide(true)")
+    tab.hide()
     gate.release()
     expect(tab.page).to_have_title("✓ A long one · DeeChat")
-    tab.page.evaluate("hide(false)")
+    tab.hide(False)
     expect(tab.page).to_have_title("A long one · DeeChat")
 
 

@@ -23,6 +23,7 @@ pytest_plugins = ["browser_fixtures"]
 DEECHAT = Path(__file__).parents[1] / "deechat"
 JS = DEECHAT / "static" / "js"
 SOURCES = {path.relative_to(JS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(JS.rglob("*.js"))}
+STATUSES = [code for code in WORDS if not code.startswith(("approve_", "reply_", "go_on"))]  # the rest is no status
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
@@ -38,18 +39,19 @@ def test_every_string_stands_in_both_languages_with_the_same_parameters(module_t
 
 def test_every_string_that_is_used_exists_and_every_one_that_exists_is_used(module_tab: Tab) -> None:
     keys = set(run(module_tab, "words", "return Object.keys(m.WORDS)"))
-    code = "\n".join(source for name, source in SOURCES.items() if name != "words.js")
+    code = "\n".join(source for name, source in SOURCES.items() if name not in {"words.js", "strings.js"})
     called = set(re.findall(r'\bt\("([^"]+)"', code))
     assert called <= keys
-    quoted = set(re.findall(r'"([\w.]+)"', code + SOURCES["words.js"].split("function choose")[1]))
+    quoted = set(re.findall(r'"([\w.]+)"', code + SOURCES["words.js"]))
     assert {key for key in keys if "." not in key} <= quoted
 
 
 def test_the_page_translates_every_code_of_the_server(module_tab: Tab) -> None:
     keys = set(run(module_tab, "words", "return Object.keys(m.WORDS)"))
-    assert {f"status.{code}" for code in WORDS} <= keys
+    assert {f"status.{code}" for code in STATUSES} <= keys
     assert {f"error.{code}" for code in {*MODEL_CODES, "internal_error", "storage_failed", "interrupted"}} <= keys
-    for code, words in WORDS.items():
+    for code in STATUSES:
+        words = WORDS[code]
         ours = set(re.findall(r"\{(\w+)\}", run(module_tab, "words", "return m.WORDS[a][0]", f"status.{code}")))
         assert ours <= set(re.findall(r"\{(\w+)\}", words["en"])), code
 
@@ -159,8 +161,25 @@ def test_requests_and_answers_of_the_next_protocol_step_fold_to_cards(module_tab
         return words;
     """
     words = run(module_tab, "transcript", FOLD + drawn, frames)
-    for shown in ("fetch was allowed", "No longer open", "Who?", "faster", "You stopped this answer."):
+    for shown in ("fetch\nyes", "No longer open", "Who?", "faster", "You stopped this answer."):
         assert shown in words
+
+
+def test_a_question_and_a_refused_tool_have_one_card_each(module_tab: Tab) -> None:
+    question = {"type": "clarificationRequest", "requestId": "b", "toolCallId": "d", "questions": [{"question": "?"}]}
+    frames = numbered(
+        {"type": "toolApprovalRequest", "requestId": "a", "toolCallId": "c", "skillName": "fetch", "payload": {}},
+        question,
+        {"type": "inputReceived", "requestId": "a", "approved": False, "summary": "no"},
+        {"type": "inputReceived", "requestId": "b", "answers": [{"skipped": True, "answer": None}], "summary": ""},
+        {"type": "toolCallResult", "toolCallId": "c", "name": "fetch", "content": "refused", "isError": True},
+        {"type": "toolCallInvocation", "toolCallId": "d", "name": "ask_user", "arguments": {}},
+        {"type": "toolCallResult", "toolCallId": "d", "name": "ask_user", "content": "", "isError": False},
+    )
+    message = run(module_tab, "transcript", FOLD + "return fold(a)", frames)
+    assert [part["kind"] for part in message["parts"]] == ["approval", "questions"]
+    waits = FOLD + "return a.map((_, end) => m.isWaiting(fold(a.slice(0, end))))"
+    assert run(module_tab, "transcript", waits, frames) == [False, True, True, True, False, False, False]
 
 
 def test_the_branch_that_ends_in_the_last_message_is_shown(module_tab: Tab) -> None:
@@ -170,6 +189,21 @@ def test_the_branch_that_ends_in_the_last_message_is_shown(module_tab: Tab) -> N
     assert run(module_tab, "branch", show, history) == ["1", "2", "5", "6"]
     assert run(module_tab, "branch", show, history[3:]) == ["5", "6"]
     assert run(module_tab, "branch", show, []) == []
+
+
+def test_branches_go_through_continued_answers_and_can_be_chosen(module_tab: Tab) -> None:
+    tree = {"p": None, "stopped": "p", "continued": "stopped", "p2": None, "a2": "p2", "q": "continued"}
+    history = [
+        {"chatId": chat, "parentId": parent, "role": "user" if chat in {"p", "p2", "q"} else "assistant"}
+        for chat, parent in tree.items()
+    ]
+    show = "return m.lastBranch(a).map(message => message.chatId)"
+    assert run(module_tab, "branch", show, history) == ["p", "stopped", "continued", "q"]
+    assert run(module_tab, "branch", show, history[:-1]) == ["p2", "a2"]
+    assert run(module_tab, "branch", "return m.leafBelow(a, 'p')", history[:-1]) == "continued"
+    siblings = "return m.siblingsOf(a, a[3]).map(message => message.chatId)"
+    assert run(module_tab, "branch", siblings, history) == ["p", "p2"]
+    assert run(module_tab, "branch", "return m.lastBranch(a, 'a2').map(each => each.chatId)", history) == ["p2", "a2"]
 
 
 # -- the files ---------------------------------------------------------------------------------------------------------

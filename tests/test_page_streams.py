@@ -53,6 +53,7 @@ FETCH = """
         },
     });
     window.fetch = async (path, options) => {
+        if (path === '/api/runs/run') return Response.json({ run: { lastEventId: 0 } }); // nothing is held back
         if (!path.startsWith('/api/runs/run/')) return real(path, options); // the page's own
         const { headers, signal } = options;
         asked.push([headers['Last-Event-ID'] ?? null, Math.round(performance.now())]);
@@ -130,6 +131,61 @@ def test_a_person_who_comes_back_does_not_wait_for_the_next_attempt(module_tab: 
     answers = [[200, [QUICK]], [503, ["full"], {"Retry-After": "30"}], [204, None]]
     asked = run(module_tab, "stream", FETCH + wake, answers)["asked"]
     assert asked[2][1] - asked[1][1] < 5000
+
+
+POLL = """
+    const { network } = await import('/static/js/network.js');
+    const asked = [], heard = [], real = window.fetch;
+    window.fetch = async (path, options) => {
+        if (!path.startsWith('/api/runs/run/')) return real(path, options); // the page's own
+        asked.push(path.split('?')[1]);
+        const [status, body] = a[asked.length - 1] ?? [204, null];
+        if (status === 0) throw new TypeError('no network');
+        return body ? Response.json(body, { status }) : new Response(null, { status });
+    };
+    network.held = true;
+    const stream = new m.RunStream('run');
+    for (const name of ['frame', 'reset', 'end', 'gone'])
+        stream.addEventListener(name, ({ detail }) => heard.push([name, detail.seq ?? null]));
+    await new Promise((resolve) => {
+        for (const name of ['end', 'gone']) stream.addEventListener(name, resolve);
+        stream.follow();
+    });
+    network.held = false;
+    window.fetch = real;
+    return { asked, heard };
+"""
+
+
+def pieces(*frames: tuple[int, str], ended: bool = False) -> dict[str, Any]:
+    return {"frames": [{"id": seq, "data": {"type": kind}} for seq, kind in frames], "ended": ended}
+
+
+@pytest.mark.parametrize(
+    ("answers", "asked", "heard"),
+    [
+        pytest.param(
+            [[200, pieces((1, "stepStarted"))], [0, None], [200, pieces((1, "x"), (2, "abort"), ended=True)]],
+            ["wait=25&after=0", "wait=25&after=1", "wait=1&after=1"],
+            [["frame", 1], ["frame", 2], ["end", None]],
+            id="from the cursor, and soon after a trouble",
+        ),
+        pytest.param(
+            [
+                [200, pieces((1, "stepStarted"))],
+                [200, {"frames": [{"data": {"type": "resync"}}, {"id": 1, "data": {"type": "x"}}], "ended": True}],
+            ],
+            ["wait=25&after=0", "wait=25&after=1"],
+            [["frame", 1], ["reset", None], ["frame", 1], ["end", None]],
+            id="a resync forgets everything, and an end without its frame is one",
+        ),
+        pytest.param([[404, {}]], ["wait=25&after=0"], [["gone", None]], id="a deleted run"),
+    ],
+)
+def test_where_streams_are_held_back_pieces_are_asked_for(
+    module_tab: Tab, answers: Any, asked: Any, heard: Any
+) -> None:
+    assert run(module_tab, "stream", POLL, answers) == {"asked": asked, "heard": heard}
 
 
 def test_a_connection_that_fell_silent_is_opened_again(browser: Browser, server: Server) -> None:

@@ -71,12 +71,15 @@ const runPath = (run) => `/api/runs/${encodeURIComponent(run)}`;
 
 export const streamChatPath = (workspace, thread) => `${threadPath(workspace, thread)}/stream-chat`;
 export const eventsPath = (run) => `${runPath(run)}/events`;
+export const continuePath = (run) => `${runPath(run)}/continue`;
 
 export const api = {
   models: () => get("/api/models"),
   workspaces: async () => (await get("/api/workspaces")).workspaces,
   newWorkspace: async (name) => (await post("/api/workspace/new", { name })).workspace,
   updateWorkspace: async (workspace, fields) => (await post(`${workspacePath(workspace)}/update`, fields)).workspace,
+  deleteWorkspace: (workspace) => remove(workspacePath(workspace)),
+  tools: async (workspace) => (await get(`${workspacePath(workspace)}/tools`)).tools,
   threads: async (workspace) => (await get(`${workspacePath(workspace)}/threads`)).threads,
   newThread: async (workspace) => (await post(`${workspacePath(workspace)}/thread/new`)).thread,
   renameThread: async (workspace, thread, name) => (await post(`${threadPath(workspace, thread)}/update`, { name })).thread,
@@ -87,7 +90,10 @@ export const api = {
     if (before) query.set("before", before);
     return get(`${threadPath(workspace, thread)}/chats${query.size ? `?${query}` : ""}`);
   },
+  run: async (run, signal) => (await get(runPath(run), signal)).run,
   stop: (run) => post(`${runPath(run)}/stop`),
+  respond: (run, body) => post(`${runPath(run)}/respond`, body),
+  steer: (run, message) => post(`${runPath(run)}/steer`, { message }),
 };
 
 // Log-in is the one route that a 401 does not send to the log-in form.

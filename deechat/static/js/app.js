@@ -4,9 +4,12 @@ import { api, onLoginNeeded } from "./api.js";
 import { Conversation } from "./conversation.js";
 import { announce } from "./dom.js";
 import { readDraft, writeDraft } from "./memory.js";
+import { network } from "./network.js";
+import { presence } from "./presence.js";
 import { hashOf, readHash } from "./route.js";
 import { Shell } from "./shell.js";
-import { titleDone, titleName, titleRunning } from "./title.js";
+import { Talk } from "./talk.js";
+import { titleDoing, titleDone, titleName } from "./title.js";
 import { language, t } from "./words.js";
 import { Workspaces } from "./workspaces.js";
 
@@ -18,6 +21,7 @@ class App {
   threads = [];
   workspace = null; // its slug
   conversation = null;
+  talk = null; // with the conversation
   #beginning = false;
   #asked = 0; // how often the list of threads was asked for
   #listed = false; // whether it came yet
@@ -66,8 +70,10 @@ class App {
 
   #open(thread) {
     this.conversation?.close();
+    this.talk?.close();
     const conversation = new Conversation(this.workspace, thread);
     this.conversation = conversation;
+    this.talk = new Talk(this.shell, conversation, { focus: () => this.#focus(), changed: () => this.#show() });
     this.#follow(conversation);
     this.shell.composer.error = null;
     this.shell.composer.text = readDraft(this.workspace, thread);
@@ -97,6 +103,10 @@ class App {
     });
     on("renamed", (thread) => this.#named(thread));
     on("started", () => this.#changed());
+    on("asked", () => {
+      announce(t("agentWaits"));
+      setTimeout(() => this.shell.messages.showRequest(), 100); // when it is drawn
+    });
     on("ended", ({ item }) => {
       titleDone({ told: item.message.ending?.reason === "stopped" });
       announce(t("answerDone"));
@@ -115,7 +125,7 @@ class App {
   // -- showing it ------------------------------------------------------------------------------------------------------
 
   #show() {
-    const { items, running, thread, hasOlder } = this.conversation;
+    const { items, running, waiting, thread, hasOlder } = this.conversation;
     const { shell } = this;
     const current = this.threads.find(({ slug }) => slug === thread);
     shell.empty = !thread && items.length === 0;
@@ -123,12 +133,15 @@ class App {
     shell.messages.hasOlder = hasOlder;
     shell.composer.running = running !== null;
     shell.composer.stopping = running?.stopping ?? false;
+    shell.composer.waiting = waiting;
+    shell.composer.queue = this.talk.queue;
     shell.sidebar.threads = this.threads;
     shell.sidebar.current = thread;
     shell.sidebar.busy = running ? thread : null;
+    shell.sidebar.waiting = waiting;
     shell.title = thread ? (current?.name ?? (this.#listed ? t("unnamed") : "")) : t("newChat");
     titleName(thread ? (current?.name ?? null) : null);
-    titleRunning(running !== null);
+    titleDoing(waiting ? "waiting" : running && "running");
   }
 
   #named({ slug, name }) {
@@ -174,10 +187,21 @@ class App {
   #listen() {
     const { shell } = this;
     const on = (name, listener) => document.addEventListener(name, ({ detail }) => listener(detail));
-    on("dee-send", ({ text }) => this.#send(text));
+    on("dee-send", ({ text }) => this.talk.send(text));
+    on("dee-steer", ({ text }) => this.talk.steer(text));
+    on("dee-queue", ({ text }) => this.talk.queueUp(text));
+    on("dee-queue-edit", (change) => this.talk.edit(change));
+    on("dee-queue-remove", (which) => this.talk.remove(which));
+    on("dee-queue-editing", (state) => this.talk.editing(state));
+    on("dee-queue-send", () => this.talk.release());
     on("dee-stop", () => this.conversation.stop());
-    on("dee-retry", ({ item }) => this.#attempt(() => this.conversation.tryAgain(item)));
-    on("dee-unfold", ({ item }) => this.conversation.unfold(item));
+    on("dee-retry", ({ item }) => this.talk.retry(item));
+    on("dee-continue", ({ item }) => this.talk.goOn(item));
+    on("dee-respond", ({ requestId, body }) => this.conversation.inputs.respond(requestId, body));
+    on("dee-card-done", () => this.#focus());
+    on("dee-to-request", () => shell.messages.toRequest());
+    on("dee-turn", ({ item, step }) => this.conversation.turn(item, step));
+    on("dee-unfold", ({ item }) => this.conversation.unfolding.unfold(item));
     on("dee-older", () => this.conversation.loadOlder());
     on("dee-draft", ({ text }) => writeDraft(this.workspace, this.conversation.thread, text));
     on("dee-new", () => this.#newChat());
@@ -190,8 +214,9 @@ class App {
       target.addEventListener(name, () => this.#look());
     }
     setInterval(() => this.#look(), LOOK_EVERY);
+    network.addEventListener("held", () => shell.showHeldBack());
     this.#others.addEventListener("message", ({ data }) => {
-      if (data.workspace !== this.workspace) return;
+      if (data.workspace !== this.workspace || presence.away) return; // coming back looks for news anyway
       this.#loadThreads();
       if (data.thread === this.conversation?.thread) this.conversation.refresh();
     });
@@ -202,35 +227,6 @@ class App {
     if (this.conversation?.thread) location.hash = hashOf(this.workspace);
     this.shell.foldIfNarrow();
     this.#focus();
-  }
-
-  async #send(text) {
-    const { composer } = this.shell;
-    const { conversation } = this;
-    if (conversation.running) return;
-    composer.text = "";
-    this.#focus();
-    const sent = await this.#attempt(() => conversation.send(text));
-    const here = conversation === this.conversation;
-    const typed = here ? composer.text : ""; // meanwhile
-    const draft = sent ? typed : [text, typed].filter(Boolean).join("\n");
-    writeDraft(conversation.workspace, conversation.thread, draft);
-    if (here && !sent) composer.text = draft;
-  }
-
-  // Runs something that sends a prompt. Gives whether the server took it; says above the composer when not.
-  async #attempt(send) {
-    const { composer, messages } = this.shell;
-    composer.error = null;
-    messages.toBottom();
-    try {
-      await send();
-      return true;
-    } catch (error) {
-      const words = error.code === "run_active" ? t("runActive") : `${t("sendFailed")} ${error.message}`;
-      composer.error = words;
-      return false;
-    }
   }
 
   async #rename({ slug, name }) {
@@ -247,9 +243,12 @@ class App {
     const name = thread.name || t("unnamed");
     const sure = { title: t("deleteTitle"), body: t("deleteBody", { name }), yes: t("delete") };
     if (!(await this.shell.confirm.ask(sure))) return;
+    const open = this.conversation.thread === thread.slug;
+    if (open) this.conversation.close(); // what the deleting does to its run is no news
     try {
       await api.deleteThread(this.workspace, thread.slug);
     } catch (error) {
+      if (open && error.status !== 404) this.#open(thread.slug);
       if (error.status !== 404) return this.shell.toast(error.message);
     }
     writeDraft(this.workspace, thread.slug, "");

@@ -1,30 +1,27 @@
 // One open thread: its messages, the run that is being followed, and what a person may do with them. No DOM nodes.
+// `items` is what is shown, oldest first; record.js says what an item is.
 //
-// `items` is what is shown, oldest first:
-//   { key, role: "user", id, parentId, text }
-//   { key, role: "assistant", id, parentId, message, live, link, since, sent, fault }
-// An item's object stays the same for as long as its message is shown, so a view keeps its node.
-//
-// Events: "change" (items or `running`), "frame" {item}, "created" {thread}, "renamed" {slug, name}, "started", "ended"
-// {item}, "gone" (the thread was deleted), "trouble" {error} (loading failed).
+// Events: "change" (items, `running` or `waiting`), "frame" {item}, "created" {thread}, "renamed" {slug, name}, "started",
+// "asked" (the agent began to wait for a person), "ended" {item}, "idle" (the thread was read and no run is active),
+// "gone" (the thread was deleted), "trouble" {error} (loading failed).
 
-import { api, streamChatPath } from "./api.js";
-import { joinPages, lastBranch } from "./branch.js";
+import { api, continuePath, streamChatPath } from "./api.js";
 import { uid } from "./dom.js";
+import { Inputs } from "./inputs.js";
+import { liveItem, PAGE, Record } from "./record.js";
 import { RunStream } from "./stream.js";
-import { fold, fromHistory, newMessage } from "./transcript.js";
-
-const PAGE = 60;
+import { fold, isWaiting, newMessage } from "./transcript.js";
+import { Unfolding } from "./unfolding.js";
 
 export class Conversation extends EventTarget {
   items = [];
-  running = null; // { stream, item, stopping } while an answer is being made
-  hasOlder = false;
-  #history = [];
-  #known = new Map(); // chatId → item
+  running = null; // { stream, item, stopping, sending } while an answer is being made
+  waiting = false; // for the person
+  inputs = new Inputs(this, (item) => this.#emit("frame", { item }));
+  unfolding = new Unfolding((item) => this.#emit("frame", { item }));
+  #record = new Record();
   #lost = null; // a prompt whose POST had no answer: { text, parentId, id }; sent again under the same id it joins its run
   #closed = false;
-  #replays = new Set(); // streams of ended runs
   #turn = 0; // grows when something begins that makes a history on its way out of date
 
   constructor(workspace, thread) {
@@ -32,36 +29,42 @@ export class Conversation extends EventTarget {
     Object.assign(this, { workspace, thread });
   }
 
+  get hasOlder() {
+    return this.#record.hasOlder;
+  }
+
+  // Whether the last answer came to its own end.
+  get completed() {
+    const last = this.items.at(-1);
+    return last?.role === "assistant" && !last.fault && last.message.ending?.reason === "completed";
+  }
+
   // Nobody looks any more. A prompt that is on its way is still brought to the server.
   close() {
     this.#turn += 1;
     this.#closed = true;
-    for (const stream of this.#replays) stream.close();
+    this.unfolding.close();
     if (!this.running?.sending) this.running?.stream.close();
   }
 
   // Reads the history and joins the run that is active.
   async load() {
-    if (!this.thread) return;
+    if (!this.thread || this.#closed) return;
     const turn = (this.#turn += 1);
     const page = await this.#ask(() => api.chats(this.workspace, this.thread, { limit: PAGE }));
     if (!page || turn !== this.#turn) return;
-    const held = new Set(this.#history.map((message) => message.chatId));
-    const goesOn = page.history.some((message) => held.has(message.chatId));
-    if (!goesOn) this.hasOlder = page.history.length === PAGE;
-    this.#history = goesOn ? joinPages(this.#history, page.history) : page.history;
+    this.#record.take(page.history);
     if (page.activeRun && this.running?.stream.runId !== page.activeRun) this.#follow(page.activeRun);
     else if (!page.activeRun && this.running) this.#leaveRun();
     this.#show();
+    if (!this.running) this.#emit("idle");
   }
 
   async loadOlder() {
-    const before = this.#history[0]?.chatId;
     const turn = this.#turn;
-    const page = await this.#ask(() => api.chats(this.workspace, this.thread, { limit: PAGE, before }));
+    const page = await this.#ask(() => api.chats(this.workspace, this.thread, { limit: PAGE, before: this.#record.oldest }));
     if (!page || turn !== this.#turn) return;
-    this.#history = joinPages(page.history, this.#history);
-    this.hasOlder = page.history.length === PAGE;
+    this.#record.takeOlder(page.history);
     this.#show();
   }
 
@@ -72,75 +75,81 @@ export class Conversation extends EventTarget {
     try {
       const { history, activeRun } = await api.chats(this.workspace, this.thread, { limit: 1 });
       if (turn !== this.#turn) return;
-      if (activeRun || history.at(-1)?.chatId !== this.#history.at(-1)?.chatId) await this.load();
+      if (activeRun || history.at(-1)?.chatId !== this.#record.last) await this.load();
     } catch (error) {
       if (error.status === 404) this.#emit("gone");
     }
   }
 
   // Sends a prompt. Resolves when the server has taken it; rejects with `ApiError`, and then nothing was stored.
-  // `parentId` given, null too (the thread's beginning), starts a branch there; left out, the prompt follows the thread's
-  // last message.
-  async send(text, { parentId } = {}) {
-    this.#turn += 1;
-    const shown = this.items;
+  // `parentId` given, null too (the thread's beginning), starts a branch there; left out, the prompt follows the last
+  // message of the branch that is looked at. The same `id` twice gives one run.
+  async send(text, { parentId = this.#record.follows, id = this.#requestId(text, parentId) } = {}) {
+    const shown = parentId === undefined ? this.items : upTo(this.items, parentId);
     const user = { key: uid(), role: "user", id: null, parentId, text };
-    const item = Object.assign(this.#liveItem(), { sent: true });
-    const stream = this.#stream(new RunStream(), item);
-    this.running = { stream, item, stopping: false, sending: true };
-    this.items = [...(parentId === undefined ? shown : upTo(shown, parentId)), user, item];
-    this.#emit("change");
-    const body = { message: text, clientRequestId: this.#requestId(text, parentId) };
+    const body = { message: text, clientRequestId: id };
     if (parentId !== undefined) body.parentId = parentId ?? ""; // null on the wire would mean "after the last message"
-    try {
-      await this.#ensureThread();
-      await stream.send(streamChatPath(this.workspace, this.thread), body);
-    } catch (error) {
-      this.#lost = error.status === 0 ? { text, parentId, id: body.clientRequestId } : null;
-      this.running = null;
-      this.items = shown;
-      this.#emit("change");
-      if (error.code === "run_active") this.load();
-      throw error;
-    }
-    this.#lost = null;
-    if (this.#closed) return stream.close();
-    if (this.running?.stream === stream) this.running.sending = false;
-    this.#emit("started");
-    if (this.running?.stopping) this.#stopRun();
+    const began = (last, run) => last?.role === "user" && last.content === text && run;
+    await this.#begin([...shown, user], () => streamChatPath(this.workspace, this.thread), body, began);
+  }
+
+  // Goes on with an answer that did not come to its end, in an answer of its own.
+  async continueFrom({ message: { runId } }) {
+    if (this.running || !runId) return;
+    await this.#begin(this.items, () => continuePath(runId), {}, (_last, run) => run !== runId && run);
   }
 
   // Asks the prompt of an answer again, on a branch of its own.
   tryAgain(item) {
-    const prompt = this.items[this.items.indexOf(item) - 1];
-    if (this.running || prompt?.role !== "user") return Promise.resolve();
+    const prompt = this.items.slice(0, this.items.indexOf(item)).findLast(({ role }) => role === "user");
+    if (this.running || !prompt) return Promise.resolve();
     return this.send(prompt.text, { parentId: prompt.parentId });
+  }
+
+  turn(item, step) {
+    if (this.running) return;
+    this.#record.turn(item, step);
+    this.#show();
   }
 
   async stop() {
     if (!this.running || this.running.stopping) return;
     this.running.stopping = true;
     this.#emit("change");
-    await this.#stopRun(); // before the server has named the run, `send` does it
+    await this.#stopRun(); // before the server has named the run, `#begin` does it
   }
 
-  // Learns in which order text and tools of a stored answer came, by folding its run's frames.
-  unfold(item) {
-    const { message } = item;
-    if (item.live || item.unfolded || !message.runId) return;
-    item.unfolded = true;
-    if (!message.parts.some((part) => part.kind === "tool") || message.parts.at(-1).kind !== "text") return;
-    const whole = newMessage();
-    const stream = new RunStream(message.runId);
-    stream.addEventListener("frame", ({ detail }) => fold(whole, detail.seq, detail.frame));
-    this.#replays.add(stream);
-    stream.addEventListener("end", () => {
-      if (!whole.ending) return;
-      whole.metrics ??= message.metrics;
-      item.message = whole;
-      this.#emit("frame", { item });
-    });
-    stream.follow();
+  // Begins a run and shows it below `before`. `began(last message, active run)` gives the run's id when it is seen there.
+  async #begin(before, path, body, began) {
+    this.#turn += 1;
+    const shown = this.items;
+    const item = liveItem({ sent: true });
+    const stream = this.#stream(new RunStream(), item);
+    this.running = { stream, item, stopping: false, sending: true };
+    this.items = [...before, item];
+    this.#emit("change");
+    const find = async () => {
+      const { history, activeRun } = await api.chats(this.workspace, this.thread, { limit: 1 });
+      return began(history.at(-1), activeRun) || null;
+    };
+    try {
+      await this.#ensureThread();
+      await stream.send(path(), body, find);
+    } catch (error) {
+      this.#lost = error.status === 0 ? { text: body.message, parentId: body.parentId, id: body.clientRequestId } : null;
+      this.running = null;
+      this.items = shown;
+      stream.dispatchEvent(new Event("unsent"));
+      this.#emit("change");
+      if (error.status === 409) this.load();
+      throw error;
+    }
+    this.#lost = null;
+    this.#record.lookAtLast();
+    if (this.#closed) return stream.close();
+    if (this.running?.stream === stream) this.running.sending = false;
+    this.#emit("started");
+    if (this.running?.stopping) this.#stopRun();
   }
 
   async #stopRun() {
@@ -164,12 +173,13 @@ export class Conversation extends EventTarget {
 
   #requestId(text, parentId) {
     const lost = this.#lost;
-    return lost?.text === text && lost.parentId === parentId ? lost.id : uid();
+    return lost?.text === text && lost.parentId === (parentId === null ? "" : parentId) ? lost.id : uid();
   }
 
   #follow(runId) {
     this.#leaveRun();
-    const item = this.#liveItem();
+    this.#record.lookAtLast();
+    const item = liveItem();
     this.running = { stream: this.#stream(new RunStream(runId), item), item, stopping: false };
     this.running.stream.follow();
   }
@@ -177,10 +187,7 @@ export class Conversation extends EventTarget {
   #leaveRun() {
     this.running?.stream.close();
     this.running = null;
-  }
-
-  #liveItem() {
-    return { key: uid(), role: "assistant", id: null, message: newMessage(), live: true, link: "opening", since: null };
+    this.waiting = false;
   }
 
   #stream(stream, item) {
@@ -209,39 +216,37 @@ export class Conversation extends EventTarget {
     if (!fold(item.message, seq, frame)) return;
     if (item.id === null && item.message.id) {
       item.id = item.message.id;
-      this.#known.set(item.id, item);
+      this.#record.know(item);
     }
+    if (frame.type === "steered") this.inputs.heard(item, frame.message);
     if (item.message.rename !== rename) this.#emit("renamed", item.message.rename);
     this.#emit("frame", { item });
+    this.#noteWaiting();
+  }
+
+  #noteWaiting() {
+    const waiting = this.running !== null && isWaiting(this.running.item.message);
+    if (waiting === this.waiting) return;
+    this.waiting = waiting;
+    this.#emit("change");
+    if (waiting) this.#emit("asked");
   }
 
   async #ended(item) {
     item.live = false;
+    item.steers = [];
     if (this.running?.item === item) this.running = null;
+    this.waiting = false;
     this.#emit("ended", { item });
     this.#emit("change");
     await this.load();
   }
 
   #show() {
-    const shown = lastBranch(this.#history).map((stored) => this.#item(stored));
+    const shown = this.#record.items();
     if (this.running && !shown.includes(this.running.item)) shown.push(this.running.item);
     this.items = shown;
     this.#emit("change");
-  }
-
-  #item(stored) {
-    const known = this.#known.get(stored.chatId);
-    if (known?.message && !known.message.ending) known.message = fromHistory(stored); // its ending was never seen
-    if (known) {
-      if (known.message) known.message.metrics ??= stored.metrics ?? null; // only a completed run's ending carries them
-      return Object.assign(known, { parentId: stored.parentId });
-    }
-    const item = { key: stored.chatId, role: stored.role, id: stored.chatId, parentId: stored.parentId };
-    if (stored.role === "user") item.text = stored.content;
-    else Object.assign(item, { message: fromHistory(stored), live: false, link: "open", since: null });
-    this.#known.set(item.id, item);
-    return item;
   }
 
   async #ask(request) {

@@ -1,7 +1,7 @@
 // The page's frame: sidebar, head, messages, composer, dialogs. Builds the nodes and knows where they are; what they do is
 // the business of app.js.
 
-import { h, icon, iconButton } from "./dom.js";
+import { announce, h, icon, iconButton } from "./dom.js";
 import { readFolded, writeFolded } from "./memory.js";
 import { t } from "./words.js";
 import "./elements/dee-composer.js";
@@ -24,6 +24,7 @@ export class Shell {
   settings = document.createElement("dee-settings");
   #title = h("h1", {});
   #chip = h("button", { type: "button", class: "chip", hidden: true });
+  #pieces = h("span", { class: "pieces", tabIndex: 0, role: "note", hidden: true });
   #menu = iconButton("sidebar", t("openSidebar"), () => this.fold(false), { class: "open-sidebar" });
   #compose = iconButton("plus", t("newChat"), () => this.sidebar.tell("dee-new"), { class: "compose" });
   #notice = h("div", { class: "notice", role: "alert", hidden: true });
@@ -39,11 +40,11 @@ export class Shell {
     });
     const backdrop = h("div", { class: "backdrop", on: { click: () => this.fold(true) } });
     this.#chip.addEventListener("click", () => this.sidebar.tell("dee-settings"));
-    const head = h("header", { class: "head" }, this.#menu, this.#compose, this.#title, this.#chip);
-    const stage = h("main", { class: "stage" }, head, this.#notice, this.welcome, this.messages, this.composer);
+    const head = h("header", { class: "head" }, this.#menu, this.#compose, this.#title, this.#pieces, this.#chip);
+    const stage = h("main", { class: "stage" }, head, this.#notice, this.welcome, this.messages, this.composer, this.#toast);
     const announcer = h("div", { id: "announcer", class: "visually-hidden", role: "status", "aria-live": "polite" });
     this.#root.append(skip, this.sidebar, backdrop, stage);
-    document.body.append(this.#root, this.confirm, this.login, this.settings, announcer, this.#toast);
+    document.body.append(this.#root, this.confirm, this.login, this.settings, announcer);
     this.sidebar.addEventListener("dee-close", () => this.fold(true));
     addEventListener("keydown", (event) => event.key === "Escape" && NARROW.matches && this.fold(true));
     NARROW.addEventListener("change", () => this.#fit());
@@ -83,6 +84,15 @@ export class Shell {
     this.#chip.dataset.provider = provider ?? "";
     this.#chip.title = t("settings");
     this.#chip.replaceChildren(h("span", { class: "dot" }), h("span", { text: label ?? "" }), icon("chevron"));
+  }
+
+  // Says that streams do not come through, so that answers come in pieces.
+  showHeldBack() {
+    const words = t("heldBack");
+    Object.assign(this.#pieces, { hidden: false, title: words });
+    this.#pieces.setAttribute("aria-label", words);
+    this.#pieces.replaceChildren(icon("pieces"), h("span", { text: t("heldBackShort") }));
+    announce(words);
   }
 
   // Either the greeting or the messages.

@@ -1,28 +1,38 @@
 // The supervisor of one run's stream: opens it, reads it, and opens it again, for as long as the run has not ended.
 //
 // A native EventSource gives up for good on a 503 and says nothing of a dead connection, so this is a fetch with its own
-// reader. A connection is a mere view: whatever happens to it, the cursor tells where to read on.
+// reader. A connection is a mere view: whatever happens to it, the cursor tells where to read on. So a tab that nobody
+// looks at has none, and a network that holds streams back is asked for pieces instead.
 
 import { ApiError, ask, errorOf, eventsPath, retryAfterOf } from "./api.js";
-import { ENDINGS } from "./transcript.js";
+import { isHeldBack } from "./guard.js";
+import { network } from "./network.js";
+import { firstOf } from "./posting.js";
+import { presence } from "./presence.js";
+import { sleep } from "./sleep.js";
 import { SseParser } from "./sse.js";
+import { ENDINGS } from "./transcript.js";
 
 const SILENCE = 40_000; // heartbeats come every 15 s: after this long without a byte the connection is dead
 const STALE = 20_000; // on waking up, a connection that has been silent for this long is not trusted
 const LONGEST = 30_000; // between two attempts
 const SEND_ATTEMPTS = 3;
+const POLL = 25; // seconds that the server may hold a request for pieces
+const POLL_LATE = 15_000; // so much later than that, it will not come any more
 
-// Events: "frame" {seq, frame}, "reset" (forget all frames, they come again), "link" {state: "open" | "lost"},
-// "end" {seen: whether the ending was among the frames}, "gone" (the run was deleted), "fault" {error}.
+// Events: "frame" {seq, frame}, "reset" (forget all frames, they come again), "link" {state: "open" | "lost"}, "named"
+// (`runId` is known), "end" {seen: whether the ending was among the frames}, "gone" (the run was deleted), "fault" {error}.
 // After "end", "gone" or "fault" nothing follows.
 export class RunStream extends EventTarget {
-  #cursor = 0;
+  cursor = 0; // the last SEQ that came
+  lastByte = 0; // when the last piece came, of whatever kind
   #retry = 1500;
   #failures = 0;
   #over = false;
-  #lastByte = 0;
-  #connection = null; // the AbortController of the open fetch
+  #connection = null; // the AbortController of what is open
+  #posting = null; // of a POST whose answer has not begun: that one is not ours to cut off
   #wakeUp = null; // ends the pause between two attempts
+  #asked = null; // seconds that the server asked us to stay away
   #leaving = new AbortController();
 
   constructor(runId = null) {
@@ -32,14 +42,20 @@ export class RunStream extends EventTarget {
 
   // Posts a prompt. Resolves when the server took it, and reads on by itself; rejects with `ApiError` when it did not.
   // The body's `clientRequestId` makes a second POST join the first run, so a lost answer may be asked for again.
-  async send(path, body) {
+  // `find()` resolves to the id of the run that the POST began, or null: for networks where its answer does not come.
+  async send(path, body, find = async () => null) {
     for (let attempt = 1; ; attempt += 1) {
+      const post = new AbortController();
+      this.#posting = post;
       try {
-        const connection = this.#connect();
-        const response = await ask(path, { method: "POST", body, ...connection });
-        if (!response.ok) throw await errorOf(response);
-        this.runId = response.headers.get("X-Run-Id");
-        this.#run(response);
+        const answer = ask(path, { method: "POST", body, signal: post.signal, headers: { Accept: "text/event-stream" } });
+        const taken = await firstOf(answer, find);
+        this.#posting = null;
+        if (typeof taken === "string") return this.#joinFound(taken, post);
+        if (!taken.ok) throw await errorOf(taken);
+        this.#connection = post;
+        this.#name(taken.headers.get("X-Run-Id"));
+        this.#run(taken);
         return;
       } catch (error) {
         if (!(error instanceof ApiError) || error.status !== 0 || attempt === SEND_ATTEMPTS || this.#over) throw error;
@@ -58,35 +74,74 @@ export class RunStream extends EventTarget {
     this.#over = true;
     this.#leaving.abort();
     this.#connection?.abort();
+    this.#posting?.abort();
     this.#wakeUp?.();
+  }
+
+  #joinFound(runId, post) {
+    post.abort();
+    network.hold();
+    this.#name(runId);
+    this.#run(null);
+  }
+
+  #name(runId) {
+    this.runId = runId;
+    this.#emit("named");
   }
 
   async #run(response) {
     this.#watchForWaking();
     while (!this.#over) {
+      if (presence.away || network.held) response = this.#drop(response);
+      await presence.back();
+      if (this.#over) break;
+      let well = false;
       try {
-        const current = response ?? (await this.#open());
-        response = null;
-        if (current) await this.#read(current);
+        well = network.held ? await this.#poll() : await this.#view(response);
       } catch (error) {
         if (error instanceof ApiError && error.status !== 0) this.#finish("fault", { error });
       }
-      if (this.#over) break;
+      response = null;
+      if (this.#over || well || presence.away) continue;
       this.#emit("link", { state: "lost" });
       await this.#pause(this.#delay());
     }
   }
 
+  #drop(response) {
+    if (response) this.#connection?.abort();
+    return null;
+  }
+
   #connect() {
     this.#connection = new AbortController();
-    return { signal: this.#connection.signal, headers: { Accept: "text/event-stream" } };
+    return this.#connection;
+  }
+
+  // Reads what is open, or what can be opened, until it ends. Gives whether another way is to be taken at once.
+  async #view(response) {
+    const connection = response ? this.#connection : this.#connect();
+    const guarding = isHeldBack(this, connection);
+    try {
+      const current = response ?? (await this.#open(connection.signal));
+      if (current) await this.#read(current, connection);
+    } catch (error) {
+      if (!connection.signal.aborted || !(await guarding)) throw error;
+    } finally {
+      connection.abort(); // whatever ended the reading, the socket must not stay open
+    }
+    return guarding;
   }
 
   // One attempt. Gives the open response, or null when the loop should look at `#over` or try again.
-  async #open() {
-    const { signal, headers } = this.#connect();
-    if (this.#cursor) headers["Last-Event-ID"] = String(this.#cursor);
-    const response = await ask(eventsPath(this.runId), { signal, headers });
+  async #open(signal) {
+    const headers = { Accept: "text/event-stream" };
+    if (this.cursor) headers["Last-Event-ID"] = String(this.cursor);
+    return this.#checked(await ask(eventsPath(this.runId), { signal, headers }));
+  }
+
+  async #checked(response) {
     if (response.status === 200) return response;
     if (response.status === 204) return this.#finish("end", { seen: false });
     if (response.status === 404) return this.#finish("gone");
@@ -96,38 +151,59 @@ export class RunStream extends EventTarget {
     return null;
   }
 
-  #asked = null; // seconds that the server asked us to stay away
-
-  async #read(response) {
+  async #read(response, connection) {
     const parser = new SseParser((event) => this.#take(event), (wait) => (this.#retry = wait));
-    const connection = this.#connection;
-    this.#lastByte = Date.now();
+    this.lastByte = Date.now();
     this.#emit("link", { state: "open" });
-    const watch = setInterval(() => Date.now() - this.#lastByte > SILENCE && connection.abort(), 5000);
+    const watch = setInterval(() => Date.now() - this.lastByte > SILENCE && connection.abort(), 5000);
     const reader = response.body.getReader();
     try {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return;
-        this.#lastByte = Date.now();
+        this.lastByte = Date.now();
         this.#failures = 0;
         parser.feed(value);
         if (this.#over) return;
       }
     } finally {
       clearInterval(watch);
-      connection.abort(); // whatever ended the reading, the socket must not stay open
+    }
+  }
+
+  // Asks for what came after the cursor and takes it. Gives whether the server answered.
+  async #poll() {
+    const connection = this.#connect();
+    const wait = this.#failures ? 1 : POLL; // after a trouble, an early word that it is over
+    const late = setTimeout(() => connection.abort(), wait * 1000 + POLL_LATE);
+    this.lastByte = 0;
+    const began = performance.now();
+    try {
+      const path = `${eventsPath(this.runId)}?wait=${wait}&after=${this.cursor}`;
+      const response = await this.#checked(await ask(path, { signal: connection.signal }));
+      if (!response) return false;
+      const { frames, ended } = await response.json();
+      this.#failures = 0;
+      this.#emit("link", { state: "open" });
+      for (const { id = null, data } of frames) if (!this.#over) this.#takeFrame(id, data);
+      if (ended) this.#finish("end", { seen: false });
+      if (!frames.length && performance.now() - began < 500) await this.#pause(1000);
+      return true;
+    } finally {
+      clearTimeout(late);
     }
   }
 
   #take({ event, data, id }) {
-    if (this.#over || event === "heartbeat") return;
-    const frame = JSON.parse(data);
+    if (!this.#over && event !== "heartbeat") this.#takeFrame(id, JSON.parse(data));
+  }
+
+  #takeFrame(id, frame) {
     if (frame.type === "resync") {
-      this.#cursor = 0;
+      this.cursor = 0;
       this.#emit("reset");
-    } else if (id !== null && id > this.#cursor) {
-      this.#cursor = id;
+    } else if (id !== null && id > this.cursor) {
+      this.cursor = id;
       this.#emit("frame", { seq: id, frame });
       if (ENDINGS.has(frame.type)) this.#finish("end", { seen: true });
     }
@@ -153,14 +229,10 @@ export class RunStream extends EventTarget {
     return asked === null ? grown : asked * 1000 + Math.random() * this.#retry;
   }
 
-  #pause(milliseconds) {
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, milliseconds);
-      this.#wakeUp = () => {
-        clearTimeout(timer);
-        resolve();
-      };
-    });
+  async #pause(milliseconds) {
+    const pause = new AbortController();
+    this.#wakeUp = () => pause.abort();
+    if (!this.#over) await sleep(milliseconds, pause.signal);
   }
 
   // A person who comes back, or a network that does, should not wait for the next attempt.
@@ -168,11 +240,12 @@ export class RunStream extends EventTarget {
     const wake = () => {
       if (document.visibilityState !== "visible") return;
       this.#wakeUp?.();
-      if (this.#lastByte && Date.now() - this.#lastByte > STALE) this.#connection?.abort();
+      if (this.lastByte && Date.now() - this.lastByte > STALE) this.#connection?.abort();
     };
     const { signal } = this.#leaving;
     document.addEventListener("visibilitychange", wake, { signal });
     addEventListener("pageshow", wake, { signal });
     addEventListener("online", wake, { signal });
+    presence.addEventListener("away", () => this.#connection?.abort(), { signal });
   }
 }

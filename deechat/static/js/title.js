@@ -2,6 +2,9 @@
 
 import { t } from "./words.js";
 
+const RUNNING = "… ";
+const DONE = "✓ ";
+
 let name = null;
 let mark = "";
 
@@ -14,20 +17,21 @@ export function titleName(threadName) {
   show();
 }
 
-export function titleRunning(running) {
-  if (running) mark = "… ";
-  else if (mark === "… ") mark = "";
+// What the answer does: null, "running", or "waiting" for the person.
+export function titleDoing(doing) {
+  if (doing) mark = doing === "waiting" ? `${t("titleWaiting")} · ` : RUNNING;
+  else if (mark !== DONE) mark = "";
   show();
 }
 
 // `told`: the person saw it happen, or it did not happen at all, so there is nothing to tell.
 export function titleDone({ told }) {
-  mark = told || document.visibilityState === "visible" ? "" : "✓ ";
+  mark = told || document.visibilityState === "visible" ? "" : DONE;
   show();
 }
 
 document.addEventListener("visibilitychange", () => {
-  if (document.visibilityState !== "visible" || mark !== "✓ ") return;
+  if (document.visibilityState !== "visible" || mark !== DONE) return;
   mark = "";
   show();
 });

@@ -62,12 +62,14 @@ export const FRAMES = {
   stepFinished: (message) => settle(message),
   toolCallInvocation(message, frame) {
     settle(message);
+    if (isTold(message, frame.toolCallId)) return;
     const call = tool(message, frame);
     call.arguments = frame.arguments ?? {};
     call.rev += 1;
   },
   toolCallResult(message, frame) {
     settle(message);
+    if (isTold(message, frame.toolCallId)) return;
     const call = tool(message, frame);
     Object.assign(call, { content: frame.content ?? "", seconds: frame.seconds ?? null });
     call.state = frame.isError ? "error" : "done";
@@ -77,12 +79,13 @@ export const FRAMES = {
     ask(message, frame, { kind: "approval", name: frame.skillName, arguments: frame.payload, text: frame.description });
   },
   clarificationRequest(message, frame) {
-    ask(message, frame, { kind: "questions", questions: frame.questions ?? [] });
+    ask(message, frame, { kind: "questions", questions: frame.questions ?? [], allowSkip: frame.allowSkip ?? false });
   },
   inputReceived(message, frame) {
     const request = message.parts.find((part) => part.requestId === frame.requestId);
     if (!request) return;
-    Object.assign(request, { state: "answered", approved: frame.approved ?? null, summary: frame.summary ?? "" });
+    const { approved = null, answers = null, summary = "" } = frame;
+    Object.assign(request, { state: "answered", approved, answers, summary: summary ?? "" });
     request.rev += 1;
   },
   steered(message, frame, seq) {
@@ -102,6 +105,18 @@ export const FRAMES = {
   stopGeneration: (message, frame) => end(message, frame, "stopped"),
   abort: (message, frame) => end(message, frame, "failed"),
 };
+
+// Whether the run does nothing but wait for a person.
+export function isWaiting({ parts, ending }) {
+  const open = parts.some((part) => part.requestId && part.state === "open");
+  return !ending && open && !parts.some((part) => part.kind === "tool" && part.state === "running");
+}
+
+// A question, and a tool that was refused, need no card of a tool beside their own.
+function isTold(message, toolCallId) {
+  const request = message.parts.find((part) => part.requestId && part.toolCallId === toolCallId);
+  return Boolean(request) && (request.kind === "questions" || request.approved === false);
+}
 
 // Text and reasoning grow at the end: a chunk joins the part before it when that is of the same kind.
 // `marks` holds [SEQ, length before it] of each chunk, so that a restarted step can take back what it said.
@@ -145,8 +160,8 @@ function tool(message, frame) {
 
 function ask(message, frame, fields) {
   settle(message);
-  const request = { key: `q${frame.requestId}`, rev: 1, requestId: frame.requestId, state: "open", summary: "", ...fields };
-  message.parts.push(request);
+  const { requestId, toolCallId = null } = frame;
+  message.parts.push({ key: `q${requestId}`, rev: 1, requestId, toolCallId, state: "open", summary: "", ...fields });
 }
 
 function end(message, frame, reason) {
@@ -184,8 +199,27 @@ export function fromHistory(stored) {
   return message;
 }
 
+const ASKING = "ask_user";
+
 function storedCall(call) {
+  const values = objectOf(call.arguments);
+  if (call.name === ASKING && Array.isArray(values?.questions)) return storedQuestions(call, values.questions);
   const state = call.content == null ? "void" : call.isError ? "error" : "done";
   const { toolCallId, name, content = null, seconds = null } = call;
-  return { kind: "tool", key: `c${toolCallId}`, rev: 1, name, arguments: call.arguments, content, seconds, state };
+  return { kind: "tool", key: `c${toolCallId}`, rev: 1, name, arguments: values, content, seconds, state };
+}
+
+// A call that never started has its arguments as the model wrote them.
+function objectOf(values) {
+  if (typeof values !== "string") return values;
+  try {
+    return Object(JSON.parse(values));
+  } catch {
+    return { "": values };
+  }
+}
+
+function storedQuestions({ toolCallId, content }, questions) {
+  const state = content == null ? "void" : "answered";
+  return { kind: "questions", key: `q${toolCallId}`, rev: 1, toolCallId, state, questions, answers: null, summary: content ?? "" };
 }

@@ -4,16 +4,20 @@ import { api } from "./api.js";
 import { hashOf } from "./route.js";
 import { t } from "./words.js";
 
+const OLD = 120_000;
+
 export class Workspaces {
   #shell;
   #list = [];
   #models = { models: [], provider: null, current: null };
   #current = null; // a slug
+  #asked = 0; // when the models were asked for
 
   constructor(shell) {
     this.#shell = shell;
     shell.settings.addEventListener("dee-save", ({ detail }) => this.#save(detail.fields));
     shell.settings.addEventListener("dee-new-workspace", () => this.#make());
+    shell.settings.addEventListener("dee-delete-workspace", () => this.#delete());
   }
 
   get loaded() {
@@ -25,12 +29,13 @@ export class Workspaces {
     this.#list = await api.workspaces();
   }
 
-  // While no model is connected, one may be at any time: the server looks for one by itself.
+  // While no model is connected, one may be at any time: the server looks for one by itself. Else they seldom change.
   lookForModel() {
-    if (this.#models.provider === "offline") this.loadModels();
+    if (this.#models.provider === "offline" || Date.now() - this.#asked > OLD) this.loadModels();
   }
 
   async loadModels() {
+    this.#asked = Date.now();
     try {
       this.#models = await api.models();
     } catch {
@@ -51,7 +56,17 @@ export class Workspaces {
     const workspace = this.#workspace();
     if (!workspace) return;
     this.#shell.foldIfNarrow();
-    this.#shell.settings.open({ workspace, ...this.#models });
+    this.#shell.settings.open({ workspace, ...this.#models, only: this.#list.length < 2 });
+    this.#loadTools(workspace.slug);
+  }
+
+  async #loadTools(slug) {
+    try {
+      const tools = await api.tools(slug);
+      if (slug === this.#current) this.#shell.settings.tools = tools;
+    } catch (error) {
+      this.#shell.settings.fail(error.message); // the other settings can still be changed
+    }
   }
 
   #workspace() {
@@ -84,6 +99,20 @@ export class Workspaces {
       this.#list = [...this.#list, made];
       this.#shell.settings.close();
       location.hash = hashOf(made.slug);
+    } catch (error) {
+      this.#shell.settings.fail(error.message);
+    }
+  }
+
+  async #delete() {
+    const { slug, name } = this.#workspace();
+    const sure = { title: t("deleteWorkspaceTitle"), body: t("deleteWorkspaceBody", { name }), yes: t("delete") };
+    if (!(await this.#shell.confirm.ask(sure))) return;
+    try {
+      await api.deleteWorkspace(slug);
+      this.#list = this.#list.filter((workspace) => workspace.slug !== slug);
+      this.#shell.settings.close();
+      location.hash = hashOf(this.#list[0].slug);
     } catch (error) {
       this.#shell.settings.fail(error.message);
     }

@@ -1,11 +1,12 @@
 // One answer: its parts in order, what the agent is doing, how it ended. Data down: `item`, then `refresh()` when it has
-// changed. Events up: "dee-retry" {item}, "dee-unfold" {item} when the answer comes into view.
+// changed. Events up: "dee-retry" {item}, "dee-continue" {item}, "dee-unfold" {item} when the answer comes into view.
 
 import { announce, copyFrom, DeeElement, h, icon, iconButton } from "../dom.js";
-import { textOf } from "../transcript.js";
+import { isWaiting, textOf } from "../transcript.js";
 import { duration, errorText, errorTitle, statusWords, t } from "../words.js";
+import "./dee-approval.js";
+import "./dee-questions.js";
 import "./dee-reasoning.js";
-import "./dee-request.js";
 import "./dee-text.js";
 import "./dee-tool.js";
 
@@ -14,13 +15,20 @@ const PARTS = {
   text: () => document.createElement("dee-text"),
   reasoning: () => document.createElement("dee-reasoning"),
   tool: () => document.createElement("dee-tool"),
-  approval: () => document.createElement("dee-request"),
-  questions: () => document.createElement("dee-request"),
+  approval: () => document.createElement("dee-approval"),
+  questions: () => document.createElement("dee-questions"),
   steered: () => Object.assign(h("div", { class: "steered" }), { show: showSteered }),
 };
 
-function showSteered(part) {
-  this.replaceChildren(h("small", { text: t("steeredLabel") }), h("p", { text: part.text }));
+function showSteered(part, { waiting }) {
+  const label = part.pending ? (waiting ? "steerKept" : "steerPending") : "steeredLabel";
+  this.classList.toggle("pending", part.pending === true);
+  this.replaceChildren(h("small", { text: t(label) }), h("p", { text: part.text }));
+}
+
+// What was said beside the run and does not stand in its frames yet, as parts.
+function pendingParts(steers = []) {
+  return steers.map(({ key, text }) => ({ kind: "steered", key, rev: 1, text, pending: true }));
 }
 
 class DeeAnswer extends DeeElement {
@@ -84,7 +92,7 @@ class DeeAnswer extends DeeElement {
     const { message, live } = this.#item;
     this.toggleAttribute("live", live);
     this.setAttribute("aria-busy", String(live));
-    this.#drawParts(message.parts);
+    this.#drawParts([...message.parts, ...pendingParts(this.#item.steers)]);
     this.#drawStatus();
     this.#drawEnd();
     this.#drawFoot();
@@ -96,7 +104,7 @@ class DeeAnswer extends DeeElement {
     const { live, since, sent } = this.#item;
     // What comes right after joining a run is what was said before.
     const heard = live && (sent === true || (since !== null && performance.now() - since > 400));
-    const context = { live, heard };
+    const waiting = isWaiting(this.#item.message);
     const keys = new Set(parts.map((part) => part.key));
     for (const [key, { node }] of this.#nodes) {
       if (keys.has(key)) continue;
@@ -107,10 +115,11 @@ class DeeAnswer extends DeeElement {
       const drawn = this.#nodes.get(part.key) ?? { node: PARTS[part.kind](), rev: -1 };
       this.#nodes.set(part.key, drawn);
       if (this.#parts.children[index] !== drawn.node) this.#parts.insertBefore(drawn.node, this.#parts.children[index] ?? null);
-      const state = `${part.rev} ${live}`;
+      const reply = this.#item.replies?.[part.requestId];
+      const state = `${part.rev} ${live} ${reply?.rev} ${part.pending && waiting}`;
       if (drawn.rev === state) continue;
       drawn.rev = state;
-      drawn.node.show(part, context);
+      drawn.node.show(part, { live, heard, waiting, reply });
     }
   }
 
@@ -118,6 +127,7 @@ class DeeAnswer extends DeeElement {
     const { live, link, message } = this.#item;
     if (!live) return null;
     if (link === "lost") return t("reconnecting");
+    if (isWaiting(message)) return t("waitingForYou");
     const part = message.parts.at(-1);
     if (part?.kind === "text" && part.open) return t("writing");
     if (part?.kind === "reasoning" && part.open) return t("thinkingNow");
@@ -133,6 +143,7 @@ class DeeAnswer extends DeeElement {
     }
     this.#status.hidden = words === null;
     this.#status.classList.toggle("lost", this.#item.link === "lost");
+    this.#status.classList.toggle("waiting", isWaiting(this.#item.message));
     const part = this.#item.message.parts.at(-1);
     this.#status.classList.toggle("quiet", part?.open === true && this.#item.link !== "lost");
   }
@@ -160,7 +171,8 @@ class DeeAnswer extends DeeElement {
     const { message, live, fault } = this.#item;
     const over = !live && (message.ending || fault);
     const again = over && this.#last && message.ending?.reason !== "completed";
-    const key = `${over ? 1 : 0}${again ? 1 : 0}${message.model}${message.metrics?.duration}${textOf(message) ? 1 : 0}`;
+    const goOn = again && message.runId;
+    const key = `${over ? 1 : 0}${again ? 1 : 0}${goOn ? 1 : 0}${message.model}${message.metrics?.duration}${textOf(message) ? 1 : 0}`;
     if (key === this.#footKey) return;
     this.#footKey = key;
     const buttons = [];
@@ -168,13 +180,14 @@ class DeeAnswer extends DeeElement {
       const copy = iconButton("copy", t("copyAnswer"), () => copyFrom(copy, textOf(this.#item.message)));
       buttons.push(copy);
     }
-    if (again) buttons.push(this.#againButton());
+    if (goOn) buttons.push(this.#button("goon", "continueAnswer", "dee-continue"));
+    if (again) buttons.push(this.#button("again", "tryAgain", "dee-retry"));
     this.#foot.replaceChildren(...buttons, this.#facts(message));
   }
 
-  #againButton() {
-    const button = h("button", { type: "button", class: "quiet-button" }, icon("again"), h("span", { text: t("tryAgain") }));
-    button.addEventListener("click", () => this.tell("dee-retry", { item: this.#item }));
+  #button(picture, words, event) {
+    const button = h("button", { type: "button", class: "quiet-button" }, icon(picture), h("span", { text: t(words) }));
+    button.addEventListener("click", () => this.tell(event, { item: this.#item }));
     return button;
   }
 

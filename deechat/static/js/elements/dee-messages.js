@@ -1,4 +1,4 @@
-// The list of messages and its scrolling. Data down: `items`, `hasOlder`, `refresh(item)`, `toBottom()`. Events up:
+// The list of messages and its scrolling. Data down: `items`, `hasOlder`, `refresh(item)`, `toBottom()`, `toRequest()`. Events up:
 // "dee-older".
 //
 // While a person is at the bottom the list stays there as it grows; the first step up leaves it alone, and a button leads
@@ -7,8 +7,10 @@
 import { DeeElement, h, icon } from "../dom.js";
 import { t } from "../words.js";
 import "./dee-answer.js";
+import "./dee-prompt.js";
 
 const NEAR = 32; // pixels from the bottom that still count as the bottom
+const OPEN_REQUEST = ".request:not(.done)";
 const FAR = 160; // from here on the button shows
 
 class DeeMessages extends DeeElement {
@@ -46,6 +48,7 @@ class DeeMessages extends DeeElement {
     nodes.forEach((node, index) => {
       if (this.#list.children[index] !== node) this.#list.insertBefore(node, this.#list.children[index] ?? null);
       if (node.localName === "dee-answer") node.last = index === nodes.length - 1;
+      else node.refresh();
     });
     const prepended = first?.isConnected && first !== nodes[0] && !this.#pinned;
     if (prepended) this.#scroller.scrollTop += this.#list.scrollHeight - before;
@@ -61,9 +64,26 @@ class DeeMessages extends DeeElement {
   }
 
   #make(item) {
-    if (item.role === "assistant") return Object.assign(document.createElement("dee-answer"), { item });
-    const heading = h("h3", { class: "visually-hidden", text: t("you") });
-    return h("div", { class: "prompt" }, heading, h("div", { class: "bubble", text: item.text }));
+    const name = item.role === "assistant" ? "dee-answer" : "dee-prompt";
+    return Object.assign(document.createElement(name), { item });
+  }
+
+  // Leads to the request that waits for an answer.
+  toRequest() {
+    const card = this.#list.querySelector(OPEN_REQUEST);
+    if (!card) return;
+    this.#pinned = false;
+    card.scrollIntoView({ block: "nearest" });
+    const control = card.querySelector("input, textarea:not([hidden])") ?? card.querySelector(".primary");
+    control?.focus({ preventScroll: true });
+  }
+
+  // Shows a new request from its beginning, where it is larger than the window.
+  showRequest() {
+    const card = this.#list.querySelector(OPEN_REQUEST);
+    if (!card || !this.#pinned || card.offsetHeight < this.#scroller.clientHeight - NEAR) return;
+    this.#pinned = false;
+    card.scrollIntoView({ block: "start" });
   }
 
   #distance() {

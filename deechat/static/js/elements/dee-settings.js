@@ -1,8 +1,10 @@
-// The settings of a workspace. Data down: `open({ workspace, models, current })`. Events up: "dee-save" {fields},
-// "dee-new-workspace". `fail(words)` and `close()` answer a save.
+// The settings of a workspace. Data down: `open({ workspace, models, current, only })`, then `tools` when they are known;
+// `only`: there is no other workspace. Events up: "dee-save" {fields}, "dee-new-workspace", "dee-delete-workspace".
+// `fail(words)` and `close()` answer a save.
 
 import { DeeElement, h, iconButton } from "../dom.js";
 import { t } from "../words.js";
+import "./dee-tools.js";
 
 const MODES = { agent: "modeAgent", chat: "modeChat" };
 
@@ -21,7 +23,9 @@ class DeeSettings extends DeeElement {
   #model = h("select", { id: "set-model" });
   #mode = h("select", { id: "set-mode" });
   #temperature = h("input", { id: "set-temperature", type: "number", min: 0, max: 2, step: "any" });
+  #tools = document.createElement("dee-tools");
   #error = h("p", { class: "field-error", role: "alert" });
+  #delete = h("button", { type: "button", class: "button quiet-danger", text: t("deleteWorkspace") });
   #save = h("button", { class: "button primary", text: t("save") });
   #dialog = h("dialog", { class: "dialog settings", "aria-labelledby": "settings-title" });
 
@@ -35,6 +39,7 @@ class DeeSettings extends DeeElement {
     const close = iconButton("close", t("cancel"), () => this.close());
     const more = h("button", { type: "button", class: "button", text: t("newWorkspace") });
     more.addEventListener("click", () => this.tell("dee-new-workspace"));
+    this.#delete.addEventListener("click", () => this.tell("dee-delete-workspace"));
     const form = h(
       "form",
       {},
@@ -43,14 +48,21 @@ class DeeSettings extends DeeElement {
       field("systemPrompt", this.#prompt, "systemPromptHint"),
       field("model", this.#model),
       h("div", { class: "field-row" }, field("mode", this.#mode), field("temperature", this.#temperature)),
+      this.#tools,
       this.#error,
-      h("div", { class: "dialog-foot" }, more, this.#save),
+      h("div", { class: "dialog-foot" }, more, this.#delete, this.#save),
     );
     this.#dialog.append(form);
     this.append(this.#dialog);
   }
 
-  open({ workspace, models, current }) {
+  set tools(tools) {
+    this.#tools.tools = tools;
+  }
+
+  open({ workspace, models, current, only }) {
+    this.tools = null;
+    this.#delete.hidden = only;
     const byDefault = current ? t("modelDefault", { model: current }) : t("modelNone");
     const ids = [...new Set([...models.map(({ id }) => id), workspace.model].filter(Boolean))];
     this.#model.replaceChildren(h("option", { value: "", text: byDefault }), ...ids.map((id) => h("option", { value: id, text: id })));
@@ -80,7 +92,7 @@ class DeeSettings extends DeeElement {
     const temperature = this.#temperature.value === "" ? null : Number(this.#temperature.value);
     const model = this.#model.value || null;
     const fields = { name: this.#name.value.trim(), systemPrompt: this.#prompt.value, model, mode: this.#mode.value, temperature };
-    this.tell("dee-save", { fields });
+    this.tell("dee-save", { fields: { ...fields, ...this.#tools.fields } });
   }
 }
 

@@ -1,6 +1,6 @@
 // The list of chats. Data down: `threads`, `current` (a slug or null), `workspaces`, `workspace` (a slug), `busy` (the slug
-// of a thread whose answer is being made). Events up: "dee-new", "dee-rename" {slug, name}, "dee-delete" {thread},
-// "dee-workspace" {slug}, "dee-settings", "dee-close".
+// of a thread whose answer is being made), `waiting` (whether that one waits for the person). Events up: "dee-new",
+// "dee-rename" {slug, name}, "dee-delete" {thread}, "dee-workspace" {slug}, "dee-settings", "dee-close".
 
 import { DeeElement, h, icon, iconButton } from "../dom.js";
 import { hashOf } from "../route.js";
@@ -21,6 +21,7 @@ class DeeSidebar extends DeeElement {
   #current = null;
   #workspace = null;
   #busy = null;
+  #waiting = false;
   #renaming = null;
   #drawn = "";
   #name = h("span", { class: "workspace-name" });
@@ -64,6 +65,12 @@ class DeeSidebar extends DeeElement {
     this.#draw();
   }
 
+  set waiting(waiting) {
+    if (waiting === this.#waiting) return;
+    this.#waiting = waiting;
+    this.#draw();
+  }
+
   set workspace(slug) {
     this.#workspace = slug;
   }
@@ -80,7 +87,7 @@ class DeeSidebar extends DeeElement {
   #draw() {
     if (this.#renaming) return; // an edit in progress is not pulled away by news from the server
     const rows = this.#threads.map(({ slug, name, updatedAt }) => [slug, name, groupOf(updatedAt)]);
-    const drawn = JSON.stringify([rows, this.#workspace, this.#current, this.#busy]);
+    const drawn = JSON.stringify([rows, this.#workspace, this.#current, this.#busy, this.#waiting]);
     if (drawn === this.#drawn) return; // a row that is exchanged between press and release would lose the click
     this.#drawn = drawn;
     const focused = this.#list.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
@@ -107,7 +114,7 @@ class DeeSidebar extends DeeElement {
     return h(
       "li",
       { "data-slug": slug },
-      slug === this.#busy ? icon("spinner") : null,
+      slug === this.#busy ? this.#busyIcon() : null,
       link,
       h(
         "span",
@@ -116,6 +123,12 @@ class DeeSidebar extends DeeElement {
         iconButton("trash", t("deleteChat", { name }), null, remove),
       ),
     );
+  }
+
+  #busyIcon() {
+    if (!this.#waiting) return icon("spinner");
+    const words = t("waitingForYou");
+    return h("span", { class: "row-waits", role: "img", title: words, "aria-label": words }, icon("hand"));
   }
 
   #threadOf(node) {

@@ -1,0 +1,66 @@
+// What the cards of requests have in common.
+
+import { h, icon } from "./dom.js";
+import { t } from "./words.js";
+
+export const BUSY = ["sending", "sent", "late"]; // states of a reply in which nothing can be said any more
+
+export function cardHead(name, words) {
+  return h("p", { class: "request-head" }, icon(name), h("strong", { text: words }));
+}
+
+// A value as a person reads it: a text as it is, everything else as JSON.
+export function readable(value) {
+  return typeof value === "string" ? value : JSON.stringify(value, null, 2);
+}
+
+// Names and values, one below the other.
+export function pairs(entries, extra = "") {
+  const rows = entries.map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value })));
+  return h("dl", { class: `pairs ${extra}` }, ...rows);
+}
+
+export function button(words, kind, onClick) {
+  return h("button", { type: "button", class: `button ${kind}`, text: words, on: { click: onClick } });
+}
+
+// What is said below the buttons while a reply is on its way, or was late.
+export function replyWords(state) {
+  if (state === "sending") return t("replySending");
+  if (state === "sent") return t("replySent");
+  return state === "late" ? t("replyLate") : "";
+}
+
+// The fieldset of a card, which takes nothing while a reply is on its way. The focus that this takes away comes back.
+export class Fields {
+  #focused = null;
+
+  constructor(node) {
+    this.node = node;
+  }
+
+  get busy() {
+    return this.node.disabled;
+  }
+
+  set busy(busy) {
+    if (busy && !this.busy) this.#focused = this.#inside ? document.activeElement : null;
+    this.node.disabled = busy;
+    if (busy) return;
+    if (document.activeElement === document.body) this.#focused?.focus();
+    this.#focused = null;
+  }
+
+  get hadFocus() {
+    return this.#inside || (this.#focused !== null && document.activeElement === document.body);
+  }
+
+  get #inside() {
+    return this.node.contains(document.activeElement);
+  }
+}
+
+// Ctrl + Enter, or Command + Enter: what a card is there for.
+export function isDone(event) {
+  return event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing;
+}

@@ -1,0 +1,92 @@
+// What the server has of one thread, as items for a view. Knows which branch is looked at; no network, no DOM.
+//
+//   { key, role: "user", id, parentId, text, turns: { at, of } | null }   `turns`: which of several branches this is
+//   { key, role: "assistant", id, parentId, message, live, link, since, sent, fault, replies, steers }
+// An item's object stays the same for as long as its message is known, so a view keeps its node.
+
+import { joinPages, lastBranch, leafBelow, siblingsOf } from "./branch.js";
+import { uid } from "./dom.js";
+import { fromHistory, newMessage } from "./transcript.js";
+
+export const PAGE = 60;
+
+// An answer that is being made. `replies`: what the person said to its requests, by request; `steers`: what was said
+// beside it and is not in its frames yet.
+export function liveItem(fields = {}) {
+  const message = newMessage();
+  const item = { key: uid(), role: "assistant", id: null, message, live: true, link: "opening", since: null };
+  return Object.assign(item, { replies: {}, steers: [] }, fields);
+}
+
+export class Record {
+  hasOlder = false;
+  #history = [];
+  #known = new Map(); // chatId → item
+  #leaf = null; // the chatId at whose branch a person looks; null: the last message's
+
+  get oldest() {
+    return this.#history[0]?.chatId;
+  }
+
+  get last() {
+    return this.#history.at(-1)?.chatId;
+  }
+
+  // The message that a prompt written now has to follow; undefined: the thread's last.
+  get follows() {
+    return this.#leaf === null || this.#leaf === this.last ? undefined : this.#leaf;
+  }
+
+  // Takes the newest page.
+  take(page) {
+    const held = new Set(this.#history.map((message) => message.chatId));
+    const goesOn = page.some((message) => held.has(message.chatId));
+    if (!goesOn) this.hasOlder = page.length === PAGE;
+    if (page.at(-1)?.chatId !== this.last) this.#leaf = null; // what is new is looked at
+    this.#history = goesOn ? joinPages(this.#history, page) : page;
+  }
+
+  takeOlder(page) {
+    this.#history = joinPages(page, this.#history);
+    this.hasOlder = page.length === PAGE;
+  }
+
+  // An item whose frames said which message it is.
+  know(item) {
+    this.#known.set(item.id, item);
+  }
+
+  lookAtLast() {
+    this.#leaf = null;
+  }
+
+  // Looks at the branch that is `step` further on at this prompt.
+  turn({ id }, step) {
+    const prompt = this.#history.find((message) => message.chatId === id);
+    const row = prompt ? siblingsOf(this.#history, prompt) : [];
+    const wanted = row[row.indexOf(prompt) + step];
+    if (wanted) this.#leaf = leafBelow(this.#history, wanted.chatId);
+  }
+
+  items() {
+    return lastBranch(this.#history, this.#leaf).map((stored) => this.#item(stored));
+  }
+
+  #item(stored) {
+    const known = this.#known.get(stored.chatId);
+    const { chatId: id, parentId, role } = stored;
+    const item = known ?? { key: id, role, id };
+    Object.assign(item, { parentId });
+    this.#known.set(id, item);
+    if (role === "user") return Object.assign(item, { text: stored.content, turns: this.#turns(stored) });
+    if (!item.message) return Object.assign(item, { message: fromHistory(stored), live: false, link: "open", since: null });
+    if (!item.message.ending) item.message = fromHistory(stored); // its ending was never seen
+    item.message.metrics ??= stored.metrics ?? null; // only a completed run's ending carries them
+    return item;
+  }
+
+  #turns(stored) {
+    const row = siblingsOf(this.#history, stored);
+    return row.length > 1 ? { at: row.indexOf(stored) + 1, of: row.length } : null;
+  }
+}
