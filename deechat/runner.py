@@ -10,7 +10,6 @@ storage when it gave up. From the claim on the greenlet can append nothing.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 import uuid
@@ -291,16 +290,8 @@ def _tool_call(call: CallState) -> dict[str, Any]:
     return {
         "toolCallId": call.call.id,
         "name": call.call.name,
-        "arguments": _as_written(call.call.arguments) if call.arguments is None else call.arguments,
+        "arguments": call.call.arguments if call.arguments is None else call.arguments,
         "content": result.content if result else None,
         "isError": result.is_error if result else True,
         "seconds": result.seconds if result else 0.0,
     }
-
-
-def _as_written(arguments: str) -> object:
-    """Gives a model's arguments as the value that they are, or as their text where that is no JSON."""
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        return arguments

@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "rows": ({"database", "errors"}, set()),
     "journal": ({"database", "rows", "events", "errors"}, {"gevent"}),
     "agents.providers": ({"events", "errors"}, {"openai", "msgspec"}),
-    "agents.tools": ({"events", "errors"}, {"msgspec"}),
+    "agents.tools": ({"events", "errors"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
     "agents.words": (set(), set()),
     "agents.state": ({"agents.providers", "agents.tools", "events", "errors"}, set()),

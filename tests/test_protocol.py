@@ -360,7 +360,7 @@ def test_a_workspace_decides_about_prompt_model_temperature_and_tools(agent: Cli
     assert "tools" not in asked
     agent.post(f"/api/workspace/{slug}/update", {"mode": "agent", "tools": {"calculator": "deny"}})
     client.ask("hi")
-    assert [tool["function"]["name"] for tool in model.asked[-1]["tools"]] == ["current_time", "ask_user"]
+    assert [tool["function"]["name"] for tool in model.asked[-1]["tools"]] == ["current_time", "web_fetch", "ask_user"]
 
 
 def test_a_policy_that_is_the_default_is_not_kept(client: Client) -> None:

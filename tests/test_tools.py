@@ -87,6 +87,7 @@ def test_the_built_in_tools_may_run_again_and_need_a_yes_where_they_reach_the_ne
     assert {tool.name: tool.policy for tool in builtin_tools()} == {
         "calculator": "allow",
         "current_time": "allow",
+        "web_fetch": "ask",
         "ask_user": "allow",
     }
     assert all(tool.repeatable for tool in builtin_tools())

@@ -6,6 +6,8 @@ from deechat.agents.tools.asking import ask_user
 from deechat.agents.tools.base import Policy, Tool, ToolError, make_tool
 from deechat.agents.tools.calculator import calculator
 from deechat.agents.tools.clock import current_time
+from deechat.agents.tools.fetching.urls import host_of
+from deechat.agents.tools.fetching.web_fetch import web_fetch
 
 __all__ = ["Policy", "Tool", "ToolError", "builtin_tools", "make_tool"]
 
@@ -15,5 +17,6 @@ def builtin_tools() -> tuple[Tool, ...]:
     return (
         make_tool(calculator, repeatable=True, policy="allow"),
         make_tool(current_time, repeatable=True, policy="allow"),
+        make_tool(web_fetch, repeatable=True, policy="ask", scope=host_of),  # GET is safe: RFC 9110, section 9.2.1
         make_tool(ask_user, repeatable=True, policy="allow", asks=True),
     )
