@@ -44,6 +44,7 @@ from deechat.store import Message, inserting
 LONGEST_RUN = 3600.0  # seconds
 PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
 NEVER_STARTED = "It was not started: the run ended first."
+UNANSWERED = "The user had not answered when the run ended, so it was not done."
 
 log = logging.getLogger(__name__)
 
@@ -252,7 +253,7 @@ class Runner:
         """
         for each in self.state.calls.values():
             if each.result is None:
-                words = NEVER_STARTED if each.arguments is None else cut_off
+                words = cut_off if each.arguments is not None else UNANSWERED if each.request else NEVER_STARTED
                 self._record(ToolCallResult(each.call.id, each.call.name, words, is_error=True))
         if isinstance(ending, RunCompleted):
             self._record(TextClosed(ending.sources))

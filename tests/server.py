@@ -20,13 +20,21 @@ UNSET = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PORT", "DYNO", "WEB_CONCURRENCY")
 
 
 class Server:
-    """`gunicorn app:app` on a free port, or another application of the tests. `settings` are environment variables; what the machine has set is left out."""
+    """`gunicorn app:app` on a free port, or another application of the tests.
+
+    `settings` are environment variables; what the machine has set is left out.
+    """
 
     def __init__(self, folder: Path, app: str = "app:app", **settings: str) -> None:
         self.app = app
         self.folder = folder
         self.port = free_port()
-        self.settings = {"PYTHONPATH": str(Path(__file__).parent), "DEECHAT_PROVIDER": "offline", "DEECHAT_DATA": str(folder / "data"), **settings}
+        self.settings = {
+            "PYTHONPATH": str(Path(__file__).parent),
+            "DEECHAT_PROVIDER": "offline",
+            "DEECHAT_DATA": str(folder / "data"),
+            **settings,
+        }
         self.log_file = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
 

@@ -50,12 +50,24 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"gevent"},
     ),
     "web": (
-        {"runs", "opening", "replies", "journal", "store", "agents.plugins", "agents.tools", "config", "events", "errors"},
+        {
+            "runs",
+            "opening",
+            "replies",
+            "journal",
+            "store",
+            "agents.plugins",
+            "agents.tools",
+            "config",
+            "events",
+            "errors",
+        },
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
     "serving": ({"config", "errors", "folder", "logs"}, {"gunicorn"}),
     "worker": (set(), {"gevent", "gunicorn"}),
-    "cli": ({"serving"}, set()),
+    "terminal": ({"agents.plugins", "config"}, {"requests"}),
+    "cli": ({"config", "errors", "serving", "terminal"}, set()),
     "application": ({"*"}, {"gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),
 }
@@ -127,9 +139,9 @@ def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     assert holders == {"schema", "database", "store", "rows", "journal"}
 
 
-def test_the_environment_is_read_at_two_places_and_parsed_at_one() -> None:
+def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
     readers = {name_of(path) for path in modules() if "os.environ" in path.read_text() or "getenv" in path.read_text()}
-    assert readers == {"application", "serving"}
+    assert readers == {"application", "cli", "serving"}
 
 
 def test_only_the_journal_waits_for_events_and_only_the_database_has_threads() -> None:

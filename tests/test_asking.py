@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,6 +94,11 @@ def test_edited_arguments_are_those_that_are_used(asking: Client, model: ModelSe
     used = next(frame for frame in stream.read().frames if frame.get("type") == "toolCallInvocation")
     assert used["arguments"] == {"at": "that"}
     assert asking.history()[-1]["toolCalls"][0]["arguments"] == {"at": "that"}
+    for asked_then in range(2):  # in this run, and in later turns
+        (call,) = [call for each in model.asked[-1]["messages"] for call in each.get("tool_calls") or ()]
+        assert json.loads(call["function"]["arguments"]) == {"at": "that"}, "the result is not of what is shown"
+        if not asked_then:
+            asking.ask("And?")
 
 
 def test_a_refused_call_is_a_result_that_the_model_can_work_with(asking: Client, model: ModelServer) -> None:

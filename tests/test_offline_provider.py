@@ -26,6 +26,7 @@ from deechat.agents.providers.offline_reading import read
 from deechat.agents.providers.offline_sums import sums
 from deechat.agents.providers.offline_words import WORDS
 from deechat.agents.tools import ToolError, builtin_tools
+from deechat.agents.tools.asking import questions_of
 from deechat.events import ToolCall
 
 TOOLS = {tool.name: tool for tool in builtin_tools()}
@@ -254,7 +255,10 @@ def test_else_it_explains_how_to_connect_a_model_with_commands_to_copy(message: 
         assert any(words in block for block in blocks), words
 
 
-@pytest.mark.parametrize(("tools", "choice"), [((), "auto"), (SPECS, "none"), (SPECS[1:], "auto")])
+OTHERS = [spec for spec in SPECS if spec.name != "calculator"]
+
+
+@pytest.mark.parametrize(("tools", "choice"), [((), "auto"), (SPECS, "none"), (OTHERS, "auto")])
 def test_without_its_tools_it_says_so_instead_of_calculating(tools: Sequence[ToolSpec], choice: str) -> None:
     said, last = turn([UserMessage("2+2")], tools=tools, choice=choice)
     assert not last.calls
@@ -298,8 +302,8 @@ def test_a_message_that_joins_while_tools_run_leaves_the_first_question_its_answ
 
 
 def test_results_of_calls_that_nobody_remembers_are_still_told() -> None:
-    messages: list[Message] = [UserMessage("go on"), ToolMessage("lost", "web_fetch", "a page")]
-    assert turn(messages)[0] == "web_fetch: a page"
+    messages: list[Message] = [UserMessage("go on"), ToolMessage("lost", "weather", "rain")]
+    assert turn(messages)[0] == "weather: rain"
     assert "2" in turn([UserMessage("1+1"), ToolMessage("lost", "calculator", "2")])[0]
 
 
@@ -343,3 +347,99 @@ def test_everything_is_said_in_both_languages() -> None:
 @pytest.mark.parametrize("words", ["what day is it tomorrow?", "明天几号？", "what time is it next Monday?"])
 def test_another_day_is_not_answered_with_this_one(words):
     assert read(words).place is None
+
+
+# -- asking and reading ------------------------------------------------------------------------------------------------
+
+WEB = ToolSpec("web_fetch", "Reads a page.", {"type": "object", "properties": {"url": {"type": "string"}}})
+ASK = ToolSpec("ask_user", "Asks.", {"type": "object", "properties": {"questions": {"type": "array"}}})
+
+
+@pytest.mark.parametrize(
+    ("message", "page"),
+    [
+        ("read https://example.org", "https://example.org"),
+        ("Please summarize https://example.org/a?b=1+2.", "https://example.org/a?b=1+2"),
+        ("can you open (https://example.org/x_(y))?", "https://example.org/x_(y)"),
+        ("fetch http://127.0.0.1:8000/1+2, please", "http://127.0.0.1:8000/1+2"),
+        ("打开https://example.org，谢谢", "https://example.org"),
+        ("把 https://example.org/页 总结一下", "https://example.org/"),
+        ("读取 https://example.org。", "https://example.org"),
+        ("https://example.org", None),
+        ("is https://example.org down?", None),
+        ("read the manual", None),
+        ("open the window", None),
+    ],
+)
+def test_a_page_is_read_for_whoever_says_so(message: str, page: str | None) -> None:
+    assert read(message).page == page
+    _, last = turn([UserMessage(message)], tools=[WEB])
+    arguments = [msgspec.json.decode(call.arguments) for call in last.calls if call.name == "web_fetch"]
+    assert arguments == ([{"url": page}] if page else [])
+
+
+def told(message: str, name: str, content: str) -> str:
+    """Gives what it says when the tool gave the content."""
+    _, last = turn([UserMessage(message)], tools=[WEB, ASK])
+    (call,) = (msgspec.structs.replace(call, id="c1") for call in last.calls)
+    assert call.name == name
+    asked: list[Message] = [UserMessage(message), AssistantMessage("", (call,)), ToolMessage("c1", name, content)]
+    return turn(asked, tools=[WEB, ASK])[0]
+
+
+def test_a_page_is_told_by_its_beginning_and_a_refusal_by_its_words() -> None:
+    said = told("read https://example.org", "web_fetch", "Example Domain\n\n" + "word " * 1000)
+    assert said.startswith("This came from https://example.org:\n\n> Example Domain\n>\n> word word")
+    assert said.endswith(" word …")
+    assert len(said) < 700
+    assert told("打开 https://example.org", "web_fetch", "Refused.") == "读取 https://example.org 得到：\n\n> Refused."
+
+
+def test_a_page_and_a_sum_are_two_wishes() -> None:
+    _, last = turn([UserMessage("read https://example.org/3*4 and tell me what is 2+3")], tools=[WEB, *SPECS])
+    assert [call.name for call in last.calls] == ["calculator", "web_fetch"]
+    assert last.calls[0].arguments == '{"expression":"2+3"}'
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "ask me something",
+        "Ask me a question!",
+        "please ask me some questions",
+        "ask me anything, please",
+        "问我一个问题",
+        "请问我几个问题吧",
+        "考考我",
+        "向我提问",
+    ],
+)
+def test_whoever_wants_to_be_asked_is_asked_a_question_of_each_kind(message: str) -> None:
+    _, last = turn([UserMessage(message)], tools=[ASK])
+    (call,) = last.calls
+    tool = TOOLS["ask_user"]
+    questions = questions_of(tool.arguments(call.arguments))
+    kinds = [(each["kind"], each.get("multiSelect", False), each.get("allowOther", False)) for each in questions]
+    assert kinds == [("input", False, False), ("choice", False, False), ("choice", True, True)]
+
+
+@pytest.mark.parametrize(
+    "message", ["ask me tomorrow", "may I ask you something?", "请问几点了", "don't ask me anything"]
+)
+def test_other_talk_of_asking_is_no_such_wish(message: str) -> None:
+    assert not read(message).asked
+
+
+def test_answers_are_told_in_the_language_of_the_wish() -> None:
+    content = "Which city do you live in?: Paris\nTea or coffee?: (skipped)"
+    said = told("ask me something", "ask_user", content)
+    assert said.endswith("\n\n- Which city do you live in?: Paris\n- Tea or coffee?: (skipped)")
+    assert told("问我一个问题", "ask_user", "喝茶还是咖啡？: (skipped)").endswith("\n\n- 喝茶还是咖啡？: （跳过）")
+
+
+def test_its_help_names_what_else_can_be_tried_without_a_model() -> None:
+    assert "ask me something" in talk("help")
+    assert "read https://example.org" in talk("help")
+    assert "问我一个问题" in talk("帮助")
+    assert "打开 https://example.org" in talk("帮助")
+    assert "`web_fetch`" in turn([UserMessage("read https://example.org")], tools=[])[0]

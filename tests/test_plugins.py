@@ -7,7 +7,8 @@ from typing import get_args
 
 import pytest
 
-from deechat.agents.plugins.base import frame_of
+from deechat.agents.plugins.base import Plugin, frame_of
+from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.events import (
     AnyEvent,
@@ -184,6 +185,7 @@ def test_an_event_lies_on_disk_and_goes_over_the_wire_as_it_always_did(event: An
     assert decode(kept.encode()) == event
     frame = SSE("i").frame(Entry(7, 1.5, event)).decode()
     assert frame == f'id: 7\ndata: {{"id":"i",{fields}}}\n\n'
+    assert NDJSON("i").frame(Entry(7, 1.5, event)).decode() == f'{{"id":"i",{fields},"seq":7}}\n'
 
 
 def test_every_event_has_its_golden_bytes() -> None:
@@ -197,12 +199,18 @@ def test_a_block_is_one_line_of_data_whatever_the_text_holds() -> None:
         assert (head, rest) == (b"id: 1", [b"", b""])
         assert json.loads(data.removeprefix(b"data: "))["textResponse"] == text
         assert b"\r" not in block
+        line = NDJSON("i").frame(Entry(1, 0.0, TextChunk(text)))
+        assert (line.count(b"\n"), line[-1:]) == (1, b"\n")
+        assert json.loads(line)["textResponse"] == text
+        assert b"\r" not in line
 
 
-def test_introspection_off_leaves_status_out_and_keeps_the_numbers() -> None:
-    plugin = SSE("i", introspection=False)
+@pytest.mark.parametrize(
+    ("plugin", "mark"), [(SSE("i", introspection=False), b"id: 4\n"), (NDJSON("i", introspection=False), b'"seq":4')]
+)
+def test_introspection_off_leaves_status_out_and_keeps_the_numbers(plugin: Plugin, mark: bytes) -> None:
     assert plugin.frame(Entry(3, 0.0, Status("x", "tool_call"))) == b""
-    assert plugin.frame(Entry(4, 0.0, StepStarted(1))).startswith(b"id: 4\n")
+    assert mark in plugin.frame(Entry(4, 0.0, StepStarted(1)))
 
 
 def test_estimates_are_marked_and_counts_are_not() -> None:
@@ -215,3 +223,11 @@ def test_what_is_no_event_has_no_number() -> None:
     assert plugin.opening() == b"retry: 1500\n\n"
     assert plugin.heartbeat(9) == b'event: heartbeat\ndata: {"type":"heartbeat","lastEventId":9}\n\n'
     assert plugin.resync() == b'data: {"type":"resync"}\n\n'
+
+
+def test_a_line_of_json_that_is_no_event_has_no_number_either() -> None:
+    plugin = NDJSON("i")
+    assert plugin.content_type == "application/x-ndjson"
+    assert plugin.opening() == b""
+    assert plugin.heartbeat(9) == b'{"type":"heartbeat","lastEventId":9}\n'
+    assert plugin.resync() == b'{"type":"resync"}\n'

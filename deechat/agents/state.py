@@ -7,6 +7,7 @@ entered again at any time, by any process.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -308,7 +309,17 @@ class RunState:
             self.turns.append(AssistantMessage(text, event.calls, event.extra))
 
     def _on_invocation(self, event: ToolCallInvocation, _at: float) -> None:
-        self.calls[event.call_id].arguments = event.arguments
+        each = self.calls[event.call_id]
+        each.arguments = event.arguments
+        if each.reply is not None and each.reply.arguments is not None:
+            self._rewrite(ToolCall(each.call.id, each.call.name, json.dumps(event.arguments, ensure_ascii=False)))
+
+    def _rewrite(self, call: ToolCall) -> None:
+        """Lets the model see the arguments that a person gave its call, which are those that the result is of."""
+        for at, turn in enumerate(self.turns):
+            if isinstance(turn, AssistantMessage):
+                calls = tuple(call if call.id == each.id else each for each in turn.calls)
+                self.turns[at] = AssistantMessage(turn.text, calls, turn.extra)
 
     def _on_result(self, event: ToolCallResult, _at: float) -> None:
         self.calls[event.call_id].result = event

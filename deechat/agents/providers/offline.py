@@ -1,4 +1,5 @@
-"""Answers without a model server: arithmetic and dates by calling the tools, else how to connect a model.
+"""Answers without a model server: arithmetic, dates, pages and questions by calling the tools, else how to connect a
+model.
 
 It goes through the same loop as a model does: it asks for tool calls and phrases their results. It imitates nothing and
 guesses nothing.
@@ -10,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import date, datetime
+from typing import Any
 
 import msgspec
 
@@ -24,10 +26,11 @@ from deechat.agents.providers.base import (
     UserMessage,
 )
 from deechat.agents.providers.offline_reading import Wish, read
-from deechat.agents.providers.offline_words import say, weekday
+from deechat.agents.providers.offline_words import QUESTIONS, SKIPPED, say, weekday
 from deechat.events import ToolCall
 
-CALCULATOR, CLOCK = "calculator", "current_time"
+CALCULATOR, CLOCK, WEB, ASK = "calculator", "current_time", "web_fetch", "ask_user"
+LONGEST_EXCERPT = 600  # characters of a page
 LONGEST_STREAM = 1.2  # seconds for a whole answer, however long
 PAUSE = 0.02  # seconds between two pieces, at most
 
@@ -97,10 +100,14 @@ def _calls(wish: Wish) -> tuple[ToolCall, ...]:
     calls = [_call(CALCULATOR, {"expression": expression}) for expression in wish.sums]
     if wish.place is not None or wish.day:
         calls.append(_call(CLOCK, {"timezone": wish.place} if wish.place else {}))
+    if wish.page:
+        calls.append(_call(WEB, {"url": wish.page}))
+    if wish.asked:
+        calls.append(_call(ASK, {"questions": QUESTIONS[wish.language]}))
     return tuple(calls)
 
 
-def _call(name: str, arguments: dict[str, str]) -> ToolCall:
+def _call(name: str, arguments: dict[str, Any]) -> ToolCall:
     return ToolCall("", name, msgspec.json.encode(arguments).decode())
 
 
@@ -116,7 +123,7 @@ def _results(messages: Sequence[Message]) -> list[tuple[ToolCall, str]]:
 
 def _phrased(results: list[tuple[ToolCall, str]], wish: Wish) -> str:
     """Says what the calls gave, each in a paragraph of its own."""
-    phrases = {CALCULATOR: _value, CLOCK: _time}
+    phrases = {CALCULATOR: _value, CLOCK: _time, WEB: _page, ASK: _answers}
     return "\n\n".join(phrases.get(call.name, _other)(call, content, wish) for call, content in results)
 
 
@@ -153,6 +160,20 @@ def _day(day: date, today: date, language: str) -> str:
     return say(key, language, day=day, today=today, days=abs(days), unit=unit, weekday=named)
 
 
+def _page(call: ToolCall, content: str, wish: Wish) -> str:
+    """Tells how a page begins, or why there is none; to sum it up takes a model."""
+    text = content.strip()
+    if len(text) > LONGEST_EXCERPT:
+        text = text[:LONGEST_EXCERPT].rsplit(maxsplit=1)[0] + " …"
+    quoted = "\n".join(f"> {line}".rstrip() for line in text.splitlines())
+    return say("page", wish.language, asked=_argument(call, "url") or call.name, result=quoted)
+
+
+def _answers(_call: ToolCall, content: str, wish: Wish) -> str:
+    lines = [line.replace("(skipped)", SKIPPED[wish.language]) for line in content.splitlines() if line.strip()]
+    return say("answers", wish.language, result="\n".join(f"- {line}" for line in lines))
+
+
 def _other(call: ToolCall, content: str, wish: Wish) -> str:
     return say("other_result", wish.language, asked=call.name, result=content)
 
@@ -160,6 +181,6 @@ def _other(call: ToolCall, content: str, wish: Wish) -> str:
 def _argument(call: ToolCall, name: str) -> str:
     """Gives an argument of a call that this provider wrote, '' if it is not there."""
     try:
-        return str(msgspec.json.decode(call.arguments, type=dict[str, str]).get(name, ""))
+        return str(msgspec.json.decode(call.arguments, type=dict[str, Any]).get(name, ""))
     except msgspec.DecodeError:
         return ""

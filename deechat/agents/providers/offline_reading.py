@@ -1,4 +1,6 @@
-"""What the offline provider understands of a message: small talk, arithmetic, and questions for the time or a date."""
+"""What the offline provider understands of a message: small talk, arithmetic, times and dates, pages to read, and the
+wish to be asked something.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from deechat.agents.providers.offline_sums import LONGEST, sums
 class Wish:
     """What somebody wants. `topic` is a key of `offline_words`, None for what is not understood.
 
-    `place` is a place's name as it was written, '' for here, None when nobody asked for a time.
+    `place` is a place's name as it was written, '' for here, None when nobody asked for a time. `page` is the address
+    of a page to read; `asked` says that somebody wants to be asked something.
     """
 
     language: str
@@ -21,6 +24,8 @@ class Wish:
     sums: tuple[str, ...] = ()
     place: str | None = None
     day: date | None = None
+    page: str | None = None
+    asked: bool = False
 
 
 _CHINESE = re.compile(r"[\u3400-\u9fff]")
@@ -64,6 +69,20 @@ _ABOUT_A_DAY = re.compile(
     r"\b(?:days?|weekday|how long|until|till|since)\b|几天|多少天|多久|星期几|周几|礼拜几|哪天|倒计时", re.IGNORECASE
 )
 
+# An address alone is no wish: somebody has to say that it is to be read.
+_READ = re.compile(
+    r"\b(?:read|fetch|open|load|visit|summari[sz]e)\b|打开|打開|读取|读一?下|抓取|访问|看一?下|看看|总结|概括",
+    re.IGNORECASE,
+)
+_ADDRESS = re.compile(r"https?://[^\s\u3000-\u9fff\uff00-\uffef<>\"'`]+", re.IGNORECASE)
+_ASK_ME = re.compile(
+    r"(?:(?:can|could) you )?(?:please )?ask me (?:something|anything|(?:a|some|a few|two|three)(?: \w+)? questions?)"
+    r"(?:,? please)?"
+    r"|请?你?来?(?:问|考)(?:一下|考)?我(?:[一几两三]?个|一些|些|点)?(?:问题|什么|东西)?吧?"
+    r"|请?向我提(?:个|一个|几个)?问题?吧?",
+    re.IGNORECASE,
+)
+
 
 def read(message: str) -> Wish:
     """Says what a message wants, as far as can be told without a model."""
@@ -74,7 +93,26 @@ def read(message: str) -> Wish:
     topic = next((name for name, pattern in _TOPIC.items() if pattern.fullmatch(text)), None)
     if topic:
         return Wish(language, topic)
-    return Wish(language, None, tuple(sums(text)), _place(text), _day(text))
+    if _ASK_ME.fullmatch(text.strip("!！.。?？~～ ")):
+        return Wish(language, asked=True)
+    page, text = _page(text)
+    return Wish(language, None, tuple(sums(text)), _place(text), _day(text), page)
+
+
+def _page(text: str) -> tuple[str | None, str]:
+    """Gives the address of the page that is to be read, and the text without it."""
+    address = _ADDRESS.search(text)
+    if not address:
+        return None, text
+    rest = f"{text[: address.start()]} {text[address.end() :]}"
+    if not _READ.search(rest):
+        return None, text
+    return _without_the_sentences_end(address[0]), rest
+
+
+def _without_the_sentences_end(address: str) -> str:
+    bare = address.rstrip(".,;:!?")
+    return bare.removesuffix(")") if bare.count(")") > bare.count("(") else bare
 
 
 def _day(text: str) -> date | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 _CONNECT_EN = """\
 **A model on this machine.** DeeChat finds a running Ollama, llama.cpp, LM Studio or vLLM server by itself. Start one \
 of them, and 15 seconds later ask me again:
@@ -58,9 +60,9 @@ make run                                  # 或者：deechat
 
 WORDS: dict[str, dict[str, str]] = {
     "greeting": {
-        "en": "Hello! No language model is connected yet, so I am DeeChat's offline helper: I calculate and tell the "
-        "time and date. Try *what is 17% of 2,340?*, or say *help* to see how to connect a model.",
-        "zh": "你好！现在还没有连接语言模型，我是 DeeChat 的离线助手：会计算，也能告诉你时间和日期。"
+        "en": "Hello! No language model is connected yet, so I am DeeChat's offline helper: I calculate, tell the "
+        "time and date and read web pages. Try *what is 17% of 2,340?*, or say *help* to see how to connect a model.",
+        "zh": "你好！现在还没有连接语言模型，我是 DeeChat 的离线助手：会计算、报时间和日期，也能打开网页。"
         "试试“2340 的 17% 是多少”，或者输入“帮助”看看如何连接模型。",
     },
     "thanks": {"en": "You are welcome!", "zh": "不客气！"},
@@ -72,17 +74,19 @@ WORDS: dict[str, dict[str, str]] = {
         "只用 DeeChat 的工具做计算、报时间和日期。输入“帮助”可以看到如何连接真正的模型。",
     },
     "help": {
-        "en": "Without a language model I can calculate (*what is 17% of 2,340?*, `sqrt(2) * 10`) and tell the time "
-        "and date (*what time is it in Tokyo?*, *how many days until 2030-01-01?*). With one, DeeChat answers "
+        "en": "Without a language model I can calculate (*what is 17% of 2,340?*, `sqrt(2) * 10`), tell the time "
+        "and date (*what time is it in Tokyo?*, *how many days until 2030-01-01?*), fetch a page once you allow it "
+        "(*read https://example.org*) and show how questions look (*ask me something*). With one, DeeChat answers "
         f"questions, writes, and uses its tools on its own. This is how to connect one:\n\n{_CONNECT_EN}",
         "zh": "没有语言模型时，我会计算（“2340 的 17% 是多少”`sqrt(2) * 10`），"
-        f"也能报时间和日期（“东京现在几点”“距离 2030-01-01 还有几天”）。"
+        "报时间和日期（“东京现在几点”“距离 2030-01-01 还有几天”），"
+        "在你同意后读取网页（“打开 https://example.org”），也能演示提问（“问我一个问题”）。"
         f"连接模型之后，DeeChat 就能回答问题、写作，并自己使用工具。连接的方法如下：\n\n{_CONNECT_ZH}",
     },
     "no_model": {
-        "en": "I cannot answer that: no language model is connected, and without one I only calculate and tell the "
-        f"time and date. This is how to connect one:\n\n{_CONNECT_EN}",
-        "zh": "这个问题我回答不了：现在没有连接语言模型，我只会计算、报时间和日期。连接模型的方法如下：\n\n"
+        "en": "I cannot answer that: no language model is connected, and without one I only calculate, tell the time "
+        f"and date and show how a page begins. This is how to connect one:\n\n{_CONNECT_EN}",
+        "zh": "这个问题我回答不了：现在没有连接语言模型，我只会计算、报时间和日期、打开网页。连接模型的方法如下：\n\n"
         + _CONNECT_ZH,
     },
     "no_tools": {
@@ -117,12 +121,50 @@ WORDS: dict[str, dict[str, str]] = {
         "zh": "{day} 是{weekday}，距离今天（{today}）已经过去 **{days}** 天。",
     },
     "day_today": {"en": "{day} is today, a {weekday}.", "zh": "{day} 就是今天，{weekday}。"},
+    "page": {
+        "en": "This came from {asked}:\n\n{result}",
+        "zh": "读取 {asked} 得到：\n\n{result}",
+    },
+    "answers": {
+        "en": "Thank you. This is what I was told; with a model, it would go on from here:\n\n{result}",
+        "zh": "谢谢。这是收到的回答；连接模型后，它会据此继续：\n\n{result}",
+    },
     "other_result": {"en": "{asked}: {result}", "zh": "{asked}：{result}"},
 }
 
 _WEEKDAYS = {
     "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     "zh": ("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日"),
+}
+
+SKIPPED = {"en": "(skipped)", "zh": "（跳过）"}
+
+# What is asked of somebody who wants to be asked: a question of each kind.
+QUESTIONS: dict[str, list[dict[str, Any]]] = {
+    "en": [
+        {"kind": "input", "question": "Which city do you live in?", "inputType": "text", "placeholder": "Paris"},
+        {"kind": "choice", "question": "Tea or coffee?", "options": ["Tea", "Coffee", "Neither"]},
+        {
+            "kind": "choice",
+            "question": "What do you want to use DeeChat for?",
+            "options": ["Writing", "Programming", "Looking things up"],
+            "optionDescriptions": ["letters, texts, translations", "code and its tests", "answers with their sources"],
+            "multiSelect": True,
+            "allowOther": True,
+        },
+    ],
+    "zh": [
+        {"kind": "input", "question": "你住在哪座城市？", "inputType": "text", "placeholder": "北京"},
+        {"kind": "choice", "question": "喝茶还是咖啡？", "options": ["茶", "咖啡", "都不喝"]},
+        {
+            "kind": "choice",
+            "question": "你想用 DeeChat 做什么？",
+            "options": ["写作", "编程", "查资料"],
+            "optionDescriptions": ["信件、文章、翻译", "代码和测试", "有来源的回答"],
+            "multiSelect": True,
+            "allowOther": True,
+        },
+    ],
 }
 
 

@@ -1,0 +1,85 @@
+"""Where the chat writes: a person's terminal, or a pipe that gets the answers alone.
+
+On a terminal everything appears as it comes. Where standard output is no terminal it carries the text of answers and
+nothing else, each step's text once it is whole, since what a restart of the server makes void cannot be taken back from
+a pipe; all other words go to standard error.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TextIO
+
+from deechat.agents.plugins.terminal import Flow, Terminal
+
+Frame = dict[str, Any]
+_WHOLE = {"stepFinished", "finalizeResponseStream", "stopGeneration", "abort"}
+
+
+class Sink:
+    """One output, and where its cursor stands."""
+
+    def __init__(self, stream: TextIO, *, language: str, colour: bool) -> None:
+        self._stream = stream
+        self.terminal = Terminal(language=language, colour=colour)
+        self.flow = Flow()
+
+    def put(self, kind: str, piece: str) -> None:
+        words = self.flow.join(kind, piece)
+        if words:
+            self._stream.write(words)
+            self._stream.flush()
+
+    def end_line(self) -> None:
+        if self.flow.open:
+            self._stream.write("\n")
+            self._stream.flush()
+        self.flow.broken()
+
+
+class Screen:
+    """Shows frames and words; `out` and `err` are the standard streams, `colour` is what the person allows."""
+
+    def __init__(self, out: TextIO, err: TextIO, *, language: str, colour: bool) -> None:
+        self._out = Sink(out, language=language, colour=colour and out.isatty())
+        self._rest = self._out if out.isatty() else Sink(err, language=language, colour=colour and err.isatty())
+        self._held: list[str] = []
+
+    def show(self, frame: Frame) -> bool:
+        """Shows the frame; says whether anything of it can be seen."""
+        kind = frame.get("type", "")
+        if kind == "textResponseChunk" and self._rest is not self._out:
+            self._held.append(frame["textResponse"])
+            return False
+        if kind in _WHOLE:
+            self._release()
+        if kind in {"stepRestarted", "resync"}:
+            self._held.clear()
+        piece = self._rest.terminal.show(frame)
+        self._rest.put(kind, piece)
+        return bool(piece)
+
+    def note(self, words: str, style: str = "dim") -> None:
+        """Shows words of the chat's own as lines."""
+        self._rest.put("note", self._rest.terminal.paint(style, words + "\n"))
+
+    def hint(self, words: str) -> None:
+        """Shows what is expected of the person, and leaves the cursor behind it."""
+        self._rest.put("hint", self._rest.terminal.paint("bold", words))
+
+    def entered(self) -> None:
+        """Notes that the person has pressed Enter, which the terminal itself shows."""
+        self._rest.flow.broken()
+
+    def echoed(self) -> None:
+        """Notes that the terminal shows `^C` and leaves the cursor behind it."""
+        self._rest.flow.open = True
+
+    def end(self) -> None:
+        """Ends what an answer left open, a line without its end for instance."""
+        self._release()
+        self._out.end_line()
+        self._rest.end_line()
+
+    def _release(self) -> None:
+        text, self._held = "".join(self._held), []
+        self._out.put("textResponseChunk", self._out.terminal.paint("plain", text))
