@@ -12,7 +12,7 @@ run: install
 
 test: install
 	@sh scripts/chromium.sh
-	@$(VENV)/bin/python -m pytest
+	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: install
 	@$(VENV)/bin/ruff check .

@@ -34,13 +34,15 @@ class Active:
     def take(self, record: RunRecord) -> Runner:
         """Gives the runner of a run that has not ended; one that waits is read from its log. Never yields.
 
-        Whoever takes a run hands it to `rest` afterwards.
+        Whoever takes a run hands it to `rest` afterwards. Raises `BrokenLogError`.
         """
         runner = self._runners.get(record.id)
         if runner is None:
             log = self._journal.log(record.id)
             runner = Runner(record, log, self._journal, make=self._make, on_rest=self.rest)
             self._runners[record.id] = runner
+            if self.leaving:
+                runner.leave()
         return runner
 
     def rest(self, runner: Runner) -> None:

@@ -67,6 +67,15 @@ class ConflictError(DeeChatError):
     code = "conflict"
 
 
+class RunEndedError(ConflictError):
+    """The run has ended, so it takes no answer and no message."""
+
+    code = "run_ended"
+
+    def __init__(self) -> None:
+        super().__init__("The run has ended: what you have to say is the next message.")
+
+
 class TooLargeError(DeeChatError):
     """The body is over the limit."""
 
@@ -100,6 +109,12 @@ class StorageUnavailableError(DeeChatError):
 
     status = 503
     code = "storage_unavailable"
+
+
+class BrokenLogError(DeeChatError):
+    """The log of a run cannot be read: a newer version wrote it, or the file was damaged."""
+
+    code = "log_unreadable"
 
 
 class ModelError(DeeChatError):

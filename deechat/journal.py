@@ -21,7 +21,7 @@ import gevent
 from gevent.event import Event as Signal
 
 from deechat.database import Before, Database, Job, Work
-from deechat.errors import NotFoundError, StorageUnavailableError
+from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, decode, encode
 from deechat.rows import Rows, Share, insert
 
@@ -125,10 +125,17 @@ class Journal:
         self._database.check_available()
 
     def log(self, run_id: str) -> Log:
-        """Gives the log of a run that has not ended; it is kept in memory for as long as the caller holds it."""
+        """Gives the log of a run that has not ended; it is kept in memory for as long as the caller holds it.
+
+        One that cannot be read is abandoned. Raises `BrokenLogError` then.
+        """
         log = self._logs.get(run_id)
         if log is None:
-            log = self._logs[run_id] = Log(run_id, self.entries(run_id))
+            try:
+                log = self._logs[run_id] = Log(run_id, self.entries(run_id))
+            except BrokenLogError:
+                self.abandon(run_id)  # or else its thread could not even be deleted
+                raise
         return log
 
     def append(self, log: Log, event: AnyEvent, *also: Work[None]) -> Entry:
@@ -254,6 +261,19 @@ class Journal:
         """Queues what `noting` writes; it is not lost while the disk is at fault."""
         return self._database.submit(_Lasting(noting(run_id, **columns)))
 
+    def forget_gone(self) -> None:
+        """Lets go of the logs whose runs were deleted, and of those who follow them."""
+        for run_id, log in list(self._logs.items()):
+            if not self._runs("id = ?", run_id):
+                log.suspended = log.lost = True
+                self._lose(log)
+                log.notify()
+
+    def open_in_workspace(self, workspace_id: str) -> list[str]:
+        """Gives the ids of the workspace's runs without an ending."""
+        sql = "SELECT run.id FROM run JOIN thread ON thread.id = thread_id WHERE workspace_id = ? AND ended_at IS NULL"
+        return [row[0] for row in self._database.read(sql, workspace_id)]
+
     def note_rest(self, run_id: str, seq: int) -> None:
         """Queues the note that the run rests, unless something comes after the entry `seq`."""
 
@@ -279,11 +299,14 @@ class Journal:
         return [RunRecord(*row) for row in rows]
 
     def entries(self, run_id: str, after: int = 0, limit: int = -1) -> list[Entry]:
-        """Gives committed entries after the SEQ `after`, from disk; -1 is no limit."""
+        """Gives committed entries after the SEQ `after`, from disk; -1 is no limit. Raises `BrokenLogError`."""
         rows = self._database.read(
             "SELECT seq, at, body FROM event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?", run_id, after, limit
         )
-        return [Entry(seq, at, decode(body)) for seq, at, body in rows]
+        try:
+            return [Entry(seq, at, decode(body)) for seq, at, body in rows]
+        except ValueError as exc:
+            raise BrokenLogError(f"The log of the run {run_id} cannot be read ({exc}); it is given up.") from exc
 
     def last_seq(self, run_id: str) -> int:
         """Gives the SEQ of the last committed entry; 0 when there is none."""
@@ -293,9 +316,15 @@ class Journal:
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         """Yields the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
 
-        An empty list says that nothing came for `silence` seconds. Ends without an ending when the log is suspended,
-        the run is deleted or the journal is closed: the follower may come again.
+        An empty list says that nothing came for `silence` seconds. Ends without an ending when the log is suspended or
+        cannot be read, the run is deleted or the journal is closed: the follower may come again.
         """
+        try:
+            yield from self._follow(run_id, after, silence)
+        except BrokenLogError:
+            logger.exception("the run %s cannot be followed", run_id)
+
+    def _follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         log = self._logs.get(run_id) or self._watched(run_id)
         if log is None:
             yield from self._follow_disk(run_id, after)

@@ -17,7 +17,7 @@ from gevent.lock import BoundedSemaphore
 
 from deechat.active import Active
 from deechat.agents.loop import INTERRUPTED
-from deechat.errors import Cancelled, NotFoundError, StorageUnavailableError
+from deechat.errors import BrokenLogError, Cancelled, NotFoundError, StorageUnavailableError
 from deechat.events import RunFailed
 from deechat.journal import Journal, RunRecord
 from deechat.runner import Runner
@@ -66,8 +66,8 @@ class Recovery:
         """Takes a run into memory; gives it up when its log cannot be read."""
         try:
             return self._active.take(record)
-        except Exception:
-            log.exception("the log of the run %s cannot be read; it is given up", record.id)
+        except BrokenLogError:
+            log.exception("the run %s cannot go on", record.id)
             self._give_up(record.id)
             return None
 
@@ -83,6 +83,8 @@ class Recovery:
         elif time.time() - runner.state.last_at > self._recover:
             words = "The server was away for too long while it answered; what it said is kept."
         else:
+            if not runner.state.asking:  # a step that begins anew says so in the log
+                runner.state.take_up(time.time())
             return True
         self._end(runner, RunFailed("interrupted", words, "interrupted"))
         return False
@@ -107,20 +109,22 @@ class Recovery:
             self._count([runner])
             runner.held = False
             runner.ensure_running()
-            self._watch(runner)
+            self._watch(runner, min(ALONE, YOUNG / len(runners)))
 
     def _count(self, runners: Sequence[Runner]) -> None:
         """Takes a life of each, on disk before it is entered."""
+        for each in runners:
+            each.retried = True
         jobs = [self._journal.note(each.record.id, retries=each.record.retries + 1) for each in runners]
         deadline = time.monotonic() + PATIENCE_AT_START
         for job in jobs:
             job.outcome.wait(max(0.0, deadline - time.monotonic()))
 
-    def _watch(self, runner: Runner) -> None:
-        """Returns when the run got through a step, has nothing to do any more, or has lived for long enough."""
-        finished, deadline = runner.state.finished, time.monotonic() + ALONE
+    def _watch(self, runner: Runner, seconds: float) -> None:
+        """Returns when the run got through a step, has nothing to do any more, or has lived for so long."""
+        finished, deadline = runner.state.finished, time.monotonic() + seconds
         while runner.working and runner.state.finished is finished and time.monotonic() < deadline:
-            runner.log.changed().wait(deadline - time.monotonic())
+            runner.log.changed().wait(min(0.5, seconds))  # leaving is no change of the log
 
     def _wait_ended(self, runner: Runner) -> None:
         with suppress(StorageUnavailableError):  # its ending comes when writing works again

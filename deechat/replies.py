@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from deechat.errors import BadRequestError, ConflictError, NotFoundError
 from deechat.events import ClarificationRequest, InputReceived, ToolApprovalRequest
 
 LONGEST_SUMMARY = 300
+LONGEST_ARGUMENTS = 100_000  # bytes of JSON: they go to the model with every later step
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +30,18 @@ class Reply:
     answers: object = None
 
 
-def open_request(state: RunState, request_id: str, *, may_respond: bool) -> Request:
-    """Gives the request that a reply is for.
-
-    Raises `NotFoundError` for one that this run never issued, `ConflictError` when it was answered or is void.
-    """
-    request = state.requests.get(request_id)
-    if request is None:
+def check_issued(state: RunState, request_id: str) -> None:
+    """Raises `NotFoundError` for a request that this run never issued, `ConflictError` for one that was answered."""
+    if request_id not in state.requests:
         raise NotFoundError(f"This run never issued a request {request_id[:80]!r}.")
     if request_id in state.replies:
         raise ConflictError("Somebody has answered this request already.", code="already_answered")
-    if not may_respond:
-        raise ConflictError("The run has ended, so there is nothing to answer any more.", code="run_ended")
-    return request
+
+
+def open_request(state: RunState, request_id: str) -> Request:
+    """Gives the request that a reply is for. Raises like `check_issued`."""
+    check_issued(state, request_id)
+    return state.requests[request_id]
 
 
 def received(request: Request, reply: Reply, tools: Mapping[str, Tool], language: str) -> InputReceived:
@@ -75,6 +76,10 @@ def _edited(request: ToolApprovalRequest, given: object, tools: Mapping[str, Too
         fitted = tool.fit(given)
     except ToolError as exc:
         raise BadRequestError(exc.message) from exc
+    if len(json.dumps(fitted)) > LONGEST_ARGUMENTS:
+        raise BadRequestError(f"The arguments are longer than the {LONGEST_ARGUMENTS} bytes that are taken.")
+    if not tool.fits_scope(fitted):
+        raise BadRequestError(f"The arguments name nothing that {tool.name} could be used on.")
     return None if fitted == request.arguments else fitted
 
 

@@ -54,7 +54,7 @@ class GreenletCrew:
 
     def __init__(self) -> None:
         self.greenlets: list[gevent.Greenlet[..., None]] = []
-        self._results: SimpleQueue[ToolCallResult] = SimpleQueue()
+        self._results: SimpleQueue[ToolCallResult | None] = SimpleQueue()
         self._pending = 0
 
     def start(self, work: Callable[[], ToolCallResult]) -> None:
@@ -65,10 +65,16 @@ class GreenletCrew:
         with suppress(Cancelled):  # who cancels records what became of the call
             self._results.put(work())
 
-    def results(self) -> Iterator[ToolCallResult]:
+    def wake(self) -> None:
+        """Lets whoever waits for results look at the state: somebody has said something."""
+        if self._pending:
+            self._results.put(None)
+
+    def results(self) -> Iterator[ToolCallResult | None]:
         while self._pending:
             result = self._results.get()
-            self._pending -= 1
+            if result is not None:
+                self._pending -= 1
             yield result
         self.greenlets.clear()
 
@@ -102,7 +108,7 @@ class Runner:
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._claimed = False
         self._leaving = False
-        self._retried = record.retries > 0
+        self.retried = record.retries > 0  # the row counts deaths, which a whole step sets back
         self.held = False  # it is not its turn yet
         self.owes_ending = False  # claimed by the storage, which writes the ending when it can
         self.last_try = False  # its rows were lost before, so it is given up when they are lost again
@@ -164,7 +170,8 @@ class Runner:
                     self._journal.wait_committed(self.log, self.state.last_seq)
         except _Leaving:
             for result in self._crew.results():
-                self._append(result)
+                if result is not None:
+                    self._append(result)
 
     def _go_on(self, handler: AgentHandler) -> None:
         with closing(loop.run(handler, self.state, self._crew)) as events:
@@ -207,8 +214,8 @@ class Runner:
             raise Cancelled
 
     def _record(self, event: AnyEvent, *also: Callable[[Any], None]) -> Entry:
-        if self._retried and isinstance(event, StepFinished):
-            self._retried, also = False, (*also, noting(self.record.id, retries=0))
+        if self.retried and isinstance(event, StepFinished):
+            self.retried, also = False, (*also, noting(self.record.id, retries=0))
         entry = self._journal.append(self.log, event, *also)
         self.state.apply(entry)
         return entry
@@ -223,6 +230,7 @@ class Runner:
         if isinstance(event, InputReceived):
             also = (*also, noting(self.record.id, rests=0))
         entry = self._record(event, *also)
+        self._crew.wake()
         self.ensure_running()
         return entry
 
@@ -253,7 +261,7 @@ class Runner:
         """
         for each in self.state.calls.values():
             if each.result is None:
-                words = cut_off if each.arguments is not None else UNANSWERED if each.request else NEVER_STARTED
+                words = cut_off if each.arguments is not None else UNANSWERED if each.is_open else NEVER_STARTED
                 self._record(ToolCallResult(each.call.id, each.call.name, words, is_error=True))
         if isinstance(ending, RunCompleted):
             self._record(TextClosed(ending.sources))

@@ -7,7 +7,7 @@ Everything that a person does to an answer goes through here. What a run does by
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
@@ -17,11 +17,20 @@ from deechat.active import Active
 from deechat.agents.state import fold
 from deechat.agents.tools.base import Tool
 from deechat.database import Work
-from deechat.errors import BusyError, Cancelled, ConflictError, UnprocessableError
+from deechat.errors import (
+    BrokenLogError,
+    BusyError,
+    Cancelled,
+    ConflictError,
+    NotFoundError,
+    RunEndedError,
+    StorageUnavailableError,
+    UnprocessableError,
+)
 from deechat.events import Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.journal import Journal, RunRecord
 from deechat.opening import Opened, Opening, Prompt
-from deechat.replies import Reply, open_request, received
+from deechat.replies import Reply, check_issued, open_request, received
 from deechat.runner import Runner
 from deechat.store import Message, Store, Thread, Workspace, allowing
 
@@ -95,8 +104,8 @@ class Runs:
                 raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
             return self._begin(lambda: self._opening.continuation(workspace, thread, before, language))
 
-    def _lock(self, thread_id: str) -> BoundedSemaphore:
-        return self._locks.setdefault(thread_id, BoundedSemaphore(1))
+    def _lock(self, name: str) -> BoundedSemaphore:
+        return self._locks.setdefault(name, BoundedSemaphore(1))
 
     def _known(self, thread: Thread, prompt: Prompt) -> RunRecord | None:
         if prompt.client_request_id is None:
@@ -156,7 +165,8 @@ class Runs:
         if runner is not None and not runner.state.requests:
             return "running", []  # it asked for nothing yet: no need to look into a long log
         log = self._journal.log(record.id)
-        state = fold(log.entries[: log.committed])
+        is_whole = runner is not None and log.committed == runner.state.last_seq
+        state = runner.state if runner is not None and is_whole else fold(log.entries[: log.committed])
         pending = [log.entries[state.request_seqs[each.request_id] - 1] for each in state.pending]
         return state.status, [] if state.ending else pending
 
@@ -174,12 +184,26 @@ class Runs:
         """
         record = self._journal.run(run_id)
         if record.ended_at is not None:
-            open_request(fold(self._journal.entries(run_id)), reply.request_id, may_respond=False)
+            check_issued(fold(self._journal.entries(run_id)), reply.request_id)
+            raise RunEndedError
         with self._taken(record) as runner:
-            request = open_request(runner.state, reply.request_id, may_respond=runner.allows("respond"))
+            request = open_request(runner.state, reply.request_id)
+            if not runner.allows("respond"):
+                raise RunEndedError
             event = received(request, reply, self._tools, record.language)
-            entry = runner.add(event, *self._allowing(record, runner, event))
+            self._add(runner, event, *self._allowing(record, runner, event))
+
+    def _add(self, runner: Runner, event: InputReceived | Steered, *works: Work[None]) -> None:
+        """Adds what a person says, and returns when it is on disk."""
+        self._journal.check_available()
+        entry = runner.add(event, *works)
+        try:
             self._journal.wait_committed(runner.log, entry.seq)
+        except StorageUnavailableError as exc:
+            raise StorageUnavailableError(
+                "Nothing can be stored at the moment. What you sent is kept and counts as soon as storing works again: "
+                "look at the run before you send it again."
+            ) from exc
 
     def _allowing(self, record: RunRecord, runner: Runner, event: InputReceived) -> list[Work[None]]:
         """Gives the work that notes an "always": for the tool in this workspace, or for what its arguments name."""
@@ -199,21 +223,18 @@ class Runs:
         `StorageUnavailableError`.
         """
         record = self._journal.run(run_id)
-        ended = ConflictError("The run has ended: send this as the next message.", code="run_ended")
         if record.ended_at is not None:
-            raise ended
+            raise RunEndedError
         if message.strip().lower() in STOP_WORDS:
             self.stop(run_id)
             return
         with self._taken(record) as runner:
             if not runner.allows("steer"):
-                raise ended
-            entry = runner.add(Steered(message))
-            self._journal.wait_committed(runner.log, entry.seq)
+                raise RunEndedError
+            self._add(runner, Steered(message))
 
     @contextmanager
     def _taken(self, record: RunRecord) -> Iterator[Runner]:
-        self._journal.check_available()
         runner = self._active.take(record)
         try:
             yield runner
@@ -230,6 +251,7 @@ class Runs:
         record = self._journal.run(run_id)
         if record.ended_at is not None:
             return False
+        self._journal.check_available()
         with self._taken(record) as runner:
             first = runner.claim()
             if first:
@@ -239,24 +261,25 @@ class Runs:
             self._journal.wait_ended(runner.log)
         return first
 
-    def _stop_in(self, thread_ids: list[str]) -> None:
-        for thread_id in thread_ids:
-            run_id = self._journal.open_in(thread_id)
-            if run_id is not None:
-                self.stop(run_id)
+    def _stop_to_delete(self, run_id: str) -> None:
+        with suppress(BrokenLogError, NotFoundError):  # then there is nothing to stop
+            self.stop(run_id)
 
     def delete_thread(self, thread: Thread) -> None:
         """Stops the thread's run and deletes the thread."""
         with self._lock(thread.id):
-            self._stop_in([thread.id])
+            run_id = self._journal.open_in(thread.id)
+            if run_id is not None:
+                self._stop_to_delete(run_id)
             self._store.delete_thread(thread)
+            self._journal.forget_gone()
 
     def delete_workspace(self, workspace: Workspace) -> None:
         """Stops the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
-        with ExitStack() as locks:
+        with self._lock("deleting workspaces"):
             if len(self._store.workspaces()) > 1:
-                threads = self._store.threads_of_workspace(workspace)
-                for thread_id in sorted(threads):
-                    locks.enter_context(self._lock(thread_id))
-                self._stop_in(threads)
+                while run_ids := self._journal.open_in_workspace(workspace.id):  # some may begin meanwhile
+                    for run_id in run_ids:
+                        self._stop_to_delete(run_id)
             self._store.delete_workspace(workspace)
+            self._journal.forget_gone()

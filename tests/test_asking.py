@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,51 @@ def test_several_requests_are_answered_in_any_order_and_run_after_the_last(askin
     assert types[last:].count("toolCallInvocation") == 2
     sent = [each["content"] for each in model.asked[-1]["messages"] if each["role"] == "tool"]
     assert sent == ["look is done", "2", "pay is done"], "not in the model's order"
+
+
+def test_an_approved_call_does_not_wait_for_a_slow_one_beside_it(
+    serve: Callable[..., Server], model: ModelServer, tmp_path: Path
+) -> None:
+    client = Client(serve(model=model, app="tooled:app", HOOKS=str(tmp_path)))
+    policies(client, pay="ask")
+    model.script(reply(tool_calls(LOOK, ("pay", {}))), "Done.")
+    stream = client.send("Go")
+    request = stream.read_until("toolApprovalRequest").data
+    stream.read_until("toolCallInvocation") if "toolCallInvocation" not in stream.types else None
+    assert respond(client, stream, request, approved=True).status_code == 200
+    while (tmp_path / "ran").read_text().split() != ["look", "pay"]:
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    assert stream.read().frames[-1]["type"] == "finalizeResponseStream"
+    client.check_all()
+
+
+def test_what_was_approved_is_not_said_to_be_unanswered(asking: Client, model: ModelServer) -> None:
+    stream = asked(asking, model, LOOK, ("pay", {}))
+    look, _pay = requests_of(stream)
+    respond(asking, stream, look, approved=True)
+    asking.stop(stream.run_id)
+    contents = {frame["name"]: frame["content"] for frame in results_of(stream.read())}
+    assert "not started" in contents["look"]
+    assert "not answered" in contents["pay"]
+
+
+def test_edited_arguments_have_a_bound(asking: Client, model: ModelServer) -> None:
+    stream = asked(asking, model, LOOK)
+    (request,) = requests_of(stream)
+    assert respond(asking, stream, request, approved=True, arguments={"at": "x" * 100_000}).status_code == 400
+    respond(asking, stream, request, approved=False)
+    stream.read()
+
+
+def test_a_workspace_that_is_deleted_lets_its_waiting_runs_and_their_viewers_go(
+    asking: Client, model: ModelServer
+) -> None:
+    stream = asked(asking, model, LOOK)
+    asking.gone.add(stream.run_id)
+    assert asking.call("DELETE", f"/api/workspace/{asking.workspace}").status_code == 200
+    assert stream.read().frames[-1]["type"] == "stopGeneration"
+    assert asking.call("DELETE", f"/api/workspace/{asking.workspace}").status_code == 404
 
 
 def test_always_changes_the_policy_of_this_workspace(asking: Client, model: ModelServer) -> None:

@@ -78,6 +78,7 @@ WORKSPACE = {
     "model": Field(null=True, longest=200),
     "mode": Field(refused=("Agent", "query", "agent ", "\0")),
     "temperature": Field(("a number", "a fraction"), null=True, refused=(-0.1, 2.1, 7, -1, 10**18, -(10**18))),
+    "allowedHosts": Field(("a list",), refused=([1], [None], ["x" * 301], ["a"] * 1001)),
     "tools": Field(("an object",), refused=({"calculator": "perhaps"}, {"calculator": None}, {"nothing": "allow"})),
 }
 CHAT = {
@@ -103,6 +104,7 @@ CONTRACT = [
     Route("POST", "/api/workspace/new", {"name": "New"}, {"name": NAME}),
     Route("GET", OF_WORKSPACE),
     Route("POST", f"{OF_WORKSPACE}/update", {}, WORKSPACE),
+    Route("GET", f"{OF_WORKSPACE}/tools"),
     Route("DELETE", OF_WORKSPACE),
     Route("GET", f"{OF_WORKSPACE}/threads"),
     Route("POST", f"{OF_WORKSPACE}/thread/new", {}, {"name": Field(null=True, longest=200)}),

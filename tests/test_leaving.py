@@ -89,6 +89,34 @@ def test_a_tool_that_finishes_in_time_is_not_run_again_and_nothing_new_begins(
     client.check_all()
 
 
+def test_an_answer_while_the_server_leaves_is_kept_and_begins_nothing(
+    serve: Callable[..., Server], model: ModelServer, tmp_path: Path
+) -> None:
+    server = serve(model=model, app="tooled:app", HOOKS=str(tmp_path))
+    client = Client(server)
+    client.post("/api/workspace/default/update", {"tools": {"pay": "ask"}})
+    (tmp_path / "go").touch()
+    model.script(reply(tool_calls(("pay", {}))), reply(text("Slow"), nap(3), text(" and sure")))
+    waiting = client.new_thread().send("Pay")
+    request = waiting.read_until("toolApprovalRequest").data or {}
+    client.new_thread().send("Go").read_until("Slow")
+    server._process.terminate()  # type: ignore[union-attr]
+    time.sleep(0.05)
+    body = {"requestId": request["requestId"], "approved": True}
+    code = client.post(f"/api/runs/{waiting.run_id}/respond", body).status_code
+    assert server.terminate(timeout=20) == 0
+    assert not (tmp_path / "ran").exists(), "a tool began while the server was leaving"
+    model.answer = lambda _question: reply(text("Paid."))
+    server.start()
+    if code != 200:
+        client.post(f"/api/runs/{waiting.run_id}/respond", body)
+    assert client.wait_ended(waiting.run_id)["reason"] == "completed"
+    assert (tmp_path / "ran").read_text().split() == ["pay"]
+    for stream in client.streams:
+        client.wait_ended(stream.run_id)
+    client.check_all()
+
+
 def test_a_viewer_that_reads_nothing_does_not_hold_the_server(serve: Callable[..., Server], model: ModelServer) -> None:
     server = serve(model=model)
     client = Client(server).new_thread()

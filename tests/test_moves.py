@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -373,6 +374,43 @@ def test_a_kill_in_the_middle_of_answering_loses_no_answer_that_was_taken(
     assert types.count("inputReceived") == 1
     assert types.count("toolCallResult") == 1
     assert types[-1] == "finalizeResponseStream"
+
+
+def test_a_life_lost_in_one_step_is_back_in_the_next(
+    tooled: Server, model: ModelServer, at: Callable[[State], Scene], hooks: Path
+) -> None:
+    client = Client(tooled).new_thread()
+    gate = model.gate()
+    model.script(reply(tool_calls(("look_and_die", {}))), reply(gate, text("Well.")))
+    stream = client.send("Go").read()
+    gate.wait_reached()
+    wait_until(lambda: tooled.rows("SELECT retries FROM run WHERE id = ?", stream.run_id) == [(1,)])
+    tooled.kill()
+    model.script(reply(text("It is "), text("well.")))
+    tooled.start()
+    client.wait_ended(stream.run_id)
+    assert tooled.rows("SELECT retries FROM run WHERE id = ?", stream.run_id) == [(0,)], "the step got through"
+    client.check_all()
+
+
+def test_a_log_that_cannot_be_read_is_given_up_and_its_thread_goes_on(
+    tooled: Server, model: ModelServer, at: Callable[[State], Scene]
+) -> None:
+    scene = at(waiting_for_an_answer)
+    run = scene.stream.run_id
+    scene.client.gone.add(run)
+    wait_until(lambda: tooled.rows("SELECT rests FROM run WHERE id = ?", run) == [(1,)])
+    tooled.kill()
+    connection = sqlite3.connect(tooled.database)
+    with connection:
+        connection.execute("UPDATE event SET body = CAST('{}' AS BLOB) WHERE run_id = ? AND seq = 3", (run,))
+    connection.close()
+    tooled.start()
+    assert scene.client.post(f"/api/runs/{run}/stop").json()["error"]["code"] == "log_unreadable"
+    wait_until(lambda: scene.client.run(run)["status"] == "ended")
+    scene.model._script.clear()
+    scene.model.script("Yes.")
+    assert scene.client.ask("Still there?").text == "Yes."
 
 
 def test_a_step_that_kills_the_process_is_given_up_and_the_others_go_on(

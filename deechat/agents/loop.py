@@ -8,6 +8,7 @@ going on.
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -53,8 +54,8 @@ class Crew(Protocol):
         """Starts the work and returns at once."""
         ...
 
-    def results(self) -> Iterator[ToolCallResult]:
-        """Yields each result as it comes, until nothing that was started is left."""
+    def results(self) -> Iterator[ToolCallResult | None]:
+        """Yields each result as it comes, until nothing that was started is left; None when somebody said something."""
         ...
 
 
@@ -71,7 +72,7 @@ def run(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
             case UseTools(calls):
                 yield from _use_tools(handler, state, calls, crew)
             case Resume(calls):
-                yield from _resume(handler, calls, crew)
+                yield from _resume(handler, state, calls, crew)
             case Finish(finish_reason):
                 yield RunCompleted(finish_reason, state.metrics(time.time()))
             case Wait():
@@ -152,8 +153,22 @@ def _why_no_more_tools(handler: AgentHandler, state: RunState, reason: str) -> S
 def _use_tools(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
     """Starts every call that may start, side by side, asks a person about the others, and yields results as they come.
 
-    A call that may not start is a result alone, with words for the model.
+    A call that was asked about starts when the step's last request is answered, whatever else still runs.
     """
+    yield from _begun(handler, state, calls, crew)
+    yield from _results(handler, state, crew)
+
+
+def _results(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
+    for result in crew.results():
+        if result is not None:
+            yield result
+        elif not state.pending:
+            yield from _begun(handler, state, state.answered_calls, crew)
+
+
+def _begun(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
+    """Starts calls, or asks about them. One that may not start is a result alone, with words for the model."""
     for each in calls:
         call = each.call
         try:
@@ -167,10 +182,9 @@ def _use_tools(handler: AgentHandler, state: RunState, calls: tuple[CallState, .
         yield Status(say("tool_call", {"name": call.name}, handler.language), "tool_call", {"name": call.name})
         yield ToolCallInvocation(call.id, call.name, ready.arguments)
         crew.start(ready)
-    yield from crew.results()
 
 
-def _resume(handler: AgentHandler, calls: tuple[CallState, ...], crew: Crew) -> Events:
+def _resume(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
     """Starts again what may run twice; of the rest says that it may have happened."""
     for each in calls:
         call, tool = each.call, handler.tools.get(each.call.name)
@@ -179,7 +193,7 @@ def _resume(handler: AgentHandler, calls: tuple[CallState, ...], crew: Crew) -> 
             continue
         yield ToolCallInvocation(call.id, call.name, each.arguments)
         crew.start(_Work(tool, each, each.arguments))
-    yield from crew.results()
+    yield from _results(handler, state, crew)
 
 
 def _ready(handler: AgentHandler, state: RunState, each: CallState) -> _Work | Request:
@@ -196,6 +210,8 @@ def _ready(handler: AgentHandler, state: RunState, each: CallState) -> _Work | R
     policy = handler.policy(tool, arguments)
     if policy == "deny":
         raise ToolError(f"The tool {tool.name} is switched off in this workspace. Go on without it.")
+    if not tool.fits_scope(arguments):
+        raise ToolError(f"{tool.name} cannot be used on that: {json.dumps(arguments)[:200]}.")
     if each.request or (policy == "allow" and not tool.asks):
         return _Work(tool, each, arguments)
     request_id = new_call_id(set(state.requests))

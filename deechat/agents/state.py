@@ -38,12 +38,12 @@ from deechat.events import (
 )
 
 RunStatus = Literal["running", "waiting", "ended"]
-Move = Literal["go on", "respond", "steer", "stop"]
+Move = Literal["respond", "steer", "stop"]
 Request = ToolApprovalRequest | ClarificationRequest
 
-# What may happen to a run, by where it stands. `go on` is the loop's own move: to append the next event.
+# What a person may do to a run, by where it stands.
 LEGAL: dict[RunStatus, frozenset[Move]] = {
-    "running": frozenset({"go on", "respond", "steer", "stop"}),
+    "running": frozenset({"respond", "steer", "stop"}),
     "waiting": frozenset({"respond", "steer", "stop"}),
     "ended": frozenset(),
 }
@@ -65,6 +65,11 @@ class CallState:
     reply: InputReceived | None = None
     arguments: dict[str, Any] | None = None
     result: ToolCallResult | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a person was asked about the call and has not answered."""
+        return self.request is not None and self.reply is None
 
     @property
     def untouched(self) -> bool:
@@ -181,6 +186,11 @@ class RunState:
         return [each for each in self.calls.values() if each.arguments is not None and each.result is None]
 
     @property
+    def answered_calls(self) -> tuple[CallState, ...]:
+        """The calls that a person has answered for and that nothing has come of yet."""
+        return tuple(each for each in self.calls.values() if each.reply and each.arguments is None and not each.result)
+
+    @property
     def step_text(self) -> str:
         """The text of the step in progress, or of the last one."""
         return "".join(self.text[self._text_mark :])
@@ -210,8 +220,7 @@ class RunState:
             return UseTools(tuple(fresh))
         if self.pending:
             return Wait()
-        answered = tuple(each for each in self.calls.values() if each.arguments is None and each.result is None)
-        return UseTools(answered) if answered else None
+        return UseTools(self.answered_calls) if self.answered_calls else None
 
     def _ask(self, step: int, max_tool_rounds: int, *, restarted: bool = False) -> Ask:
         if len(self._rounds) >= max_tool_rounds:
@@ -269,8 +278,12 @@ class RunState:
         self.step, self.step_seq = event.step, self.last_seq
         self._begin_output()
 
+    def take_up(self, at: float) -> None:
+        """Leaves the time since the last entry out of what the run took: there was no process to work on it."""
+        self._waited += max(0.0, at - self.last_at)
+
     def _on_step_restarted(self, _event: StepRestarted, at: float) -> None:
-        self._waited += max(0.0, at - self.last_at)  # nobody worked while there was no process
+        self.take_up(at)
         void = self.text[self._text_mark :] + self.reasoning[self._reasoning_mark :]
         self.answer_bytes -= sum(len(text.encode()) for text in void)
         del self.text[self._text_mark :]

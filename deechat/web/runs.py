@@ -32,6 +32,7 @@ def make(services: Services) -> Blueprint:
     @blueprint.post("/respond")
     def respond(run_id: str) -> Response:
         body = read_body(Respond)
+        not_blank("requestId", body.request_id)
         runs.respond(run_id, Reply(**{name: getattr(body, name) for name in body.__struct_fields__}))
         return jsonify({"run": run_json(runs.view(run_id))})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from deechat.journal import RunRecord
 from deechat.runs import Runs
 
 SEND_TIMEOUT = 60.0  # seconds that a viewer may read nothing before its connection is given up
+PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
 # What a client may ask for by `Accept`; the first one is given to whoever takes anything.
 PLUGINS: dict[str, Callable[[str], Plugin]] = {"text/event-stream": SSE, "application/x-ndjson": NDJSON}
@@ -76,7 +78,11 @@ class Streams:
     def _next(self, view: View, wait: float) -> list[Entry]:
         after = 0 if view.lost else view.after
         with closing(self._runs.follow(view.record.id, after, wait)) as entries:
-            return next(entries, [])
+            batch = next(entries, None)
+        if batch is None and view.record.ended_at is None:
+            # The log cannot be followed just now; whoever polls shall not do so without a pause.
+            time.sleep(min(wait, PAUSE))
+        return batch or []
 
     def _respond(self, view: View) -> Response:
         after = 0 if view.lost else view.after
