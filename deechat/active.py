@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 import gevent
 
 from deechat.agents.handler import AgentHandler
-from deechat.journal import Journal, RunRecord
+from deechat.journal import Journal
+from deechat.records import RunRecord
 from deechat.runner import Runner
 
 
@@ -16,6 +17,7 @@ class Active:
 
     def __init__(self, journal: Journal, make: Callable[[RunRecord], AgentHandler]) -> None:
         self._journal = journal
+        self._records = journal.records
         self._make = make
         self._runners: dict[str, Runner] = {}
         self.leaving = False
@@ -49,7 +51,7 @@ class Active:
         """Forgets a run that has nothing to do and nothing on its way. Never yields."""
         if runner.settled and self._runners.get(runner.record.id) is runner:
             del self._runners[runner.record.id]
-            self._journal.note_rest(runner.record.id, runner.state.last_seq)
+            self._records.note_rest(runner.record.id, runner.state.last_seq)
 
     def drop(self, run_id: str) -> Runner | None:
         """Forgets a run whatever it does: it has ended, or its log is lost. Gives the runner that it had."""

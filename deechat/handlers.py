@@ -11,7 +11,7 @@ from deechat.agents.history import LENGTH, unpack
 from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
 from deechat.agents.tools.base import Tool
 from deechat.agents.words import say
-from deechat.journal import RunRecord
+from deechat.records import RunRecord
 from deechat.store import Store, Thread
 
 

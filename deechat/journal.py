@@ -14,7 +14,6 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 import gevent
@@ -23,33 +22,13 @@ from gevent.event import Event as Signal
 from deechat.database import Before, Database, Job, Work
 from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, decode, encode
+from deechat.records import Records, RunRecord, begin, closing
 from deechat.rows import Rows, Share, insert
 
 logger = logging.getLogger(__name__)
 
 PAGE = 500  # entries that a follower is given at once
 UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wait for the writer
-
-
-@dataclass(frozen=True, slots=True)
-class RunRecord:
-    """A run as its row has it; times are Unix seconds, `ended_at` and `reason` None while it has not ended.
-
-    `retries`: how often it was entered again since its last whole step because the process had died.
-    """
-
-    id: str
-    thread_id: str
-    message_id: str
-    parent_id: str
-    continues: str | None
-    client_request_id: str | None
-    model: str | None
-    language: str
-    started_at: float
-    ended_at: float | None = None
-    reason: str | None = None
-    retries: int = 0
 
 
 class Log:
@@ -83,6 +62,7 @@ class Journal:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.records = Records(database)
         # Weak: the runner, the followers and the rows on their way hold a log; without them it is read anew from disk.
         self._logs: WeakValueDictionary[str, Log] = WeakValueDictionary()
         self._rows: Rows[Log] | None = None
@@ -103,12 +83,7 @@ class Journal:
         def work(connection: sqlite3.Connection) -> None:
             for each in also:
                 each(connection)
-            connection.execute(
-                "INSERT INTO run (id, thread_id, message_id, parent_id, continues, client_request_id, model, language,"
-                " started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (run.id, run.thread_id, run.message_id, run.parent_id, run.continues, run.client_request_id,
-                 run.model, run.language, run.started_at),
-            )  # fmt: skip
+            begin(connection, run)
             insert(connection, rows)
 
         try:
@@ -149,7 +124,7 @@ class Journal:
         entry = Entry(len(log.entries) + 1, time.time(), event)
         body = encode(event)
         if isinstance(event, Ending):
-            also = (*also, _closing(log.run_id, entry.at, event.reason))
+            also = (*also, closing(log.run_id, entry.at, event.reason))
         self._next_rows().add(log, (log.run_id, entry.seq, entry.at, body), also)
         log.entries.append(entry)
         log.uncommitted_bytes += len(body)
@@ -223,80 +198,25 @@ class Journal:
         for log in list(self._logs.values()):
             log.notify()
 
-    # -- reading -------------------------------------------------------------------------------------------------------
-
-    def run(self, run_id: str) -> RunRecord:
-        """Gives the row of a run. Raises `NotFoundError`."""
-        rows = self._runs("id = ?", run_id)
-        if not rows:
-            raise NotFoundError(f"There is no run {run_id!r}.")
-        return rows[0]
-
-    def run_by_request(self, thread_id: str, client_request_id: str) -> RunRecord | None:
-        """Gives the run that this `clientRequestId` started in the thread."""
-        rows = self._runs("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
-        return rows[0] if rows else None
-
-    def open_in(self, thread_id: str) -> str | None:
-        """Gives the id of the thread's run without an ending; there is one at most."""
-        row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", thread_id)
-        return row[0] if row else None
-
-    def last_in(self, thread_id: str) -> str | None:
-        """Gives the id of the thread's run that was started last."""
-        row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? ORDER BY rowid DESC LIMIT 1", thread_id)
-        return row[0] if row else None
-
-    def abandon(self, run_id: str) -> Job[None]:
-        """Queues closing the row of a run whose log cannot be read, so that its thread goes on without it."""
-        self._logs.pop(run_id, None)
-        return self._database.submit(_Lasting(_closing(run_id, time.time(), "interrupted")))
-
     @property
     def before(self) -> Before:
         """The process that had the journal before this one."""
         return self._database.before
 
-    def note(self, run_id: str, **columns: int) -> Job[None]:
-        """Queues what `noting` writes; it is not lost while the disk is at fault."""
-        return self._database.submit(_Lasting(noting(run_id, **columns)))
-
     def forget_gone(self) -> None:
         """Lets go of the logs whose runs were deleted, and of those who follow them."""
         for run_id, log in list(self._logs.items()):
-            if not self._runs("id = ?", run_id):
+            if self.records.find(run_id) is None:
                 log.suspended = log.lost = True
                 self._lose(log)
                 log.notify()
 
-    def open_in_workspace(self, workspace_id: str) -> list[str]:
-        """Gives the ids of the workspace's runs without an ending."""
-        sql = "SELECT run.id FROM run JOIN thread ON thread.id = thread_id WHERE workspace_id = ? AND ended_at IS NULL"
-        return [row[0] for row in self._database.read(sql, workspace_id)]
+    # -- reading -------------------------------------------------------------------------------------------------------
 
-    def note_rest(self, run_id: str, seq: int) -> None:
-        """Queues the note that the run rests, unless something comes after the entry `seq`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE run SET rests = 1 WHERE id = ?1"
-                " AND NOT EXISTS (SELECT 1 FROM event WHERE run_id = ?1 AND seq > ?2)",
-                (run_id, seq),
-            )
-
-        self._database.submit(_Lasting(work))
-
-    def unfinished(self) -> list[RunRecord]:
-        """Gives the runs without an ending, oldest first, but for those that rest until a person answers."""
-        return self._runs("ended_at IS NULL AND rests = 0")
-
-    def _runs(self, condition: str, *values: str) -> list[RunRecord]:
-        columns = (
-            "id, thread_id, message_id, parent_id, continues, client_request_id, model, language, started_at, "
-            "ended_at, reason, retries"
-        )
-        rows = self._database.read(f"SELECT {columns} FROM run WHERE {condition} ORDER BY started_at", *values)
-        return [RunRecord(*row) for row in rows]
+    def abandon(self, run_id: str) -> Job[None]:
+        """Queues closing the row of a run whose log cannot be read, so that its thread goes on without it."""
+        self._logs.pop(run_id, None)
+        return self.records.close(run_id, "interrupted")
 
     def entries(self, run_id: str, after: int = 0, limit: int = -1) -> list[Entry]:
         """Gives committed entries after the SEQ `after`, from disk; -1 is no limit. Raises `BrokenLogError`."""
@@ -346,32 +266,11 @@ class Journal:
 
     def _watched(self, run_id: str) -> Log | None:
         """Gives the log of a run that waits for somebody; None when it has ended or is gone."""
-        runs = self._runs("id = ?", run_id)
-        return self.log(run_id) if runs and runs[0].ended_at is None else None
+        record = self.records.find(run_id)
+        return self.log(run_id) if record is not None and record.ended_at is None else None
 
     def _follow_disk(self, run_id: str, after: int) -> Generator[list[Entry], None, None]:
         while not self._closed and (entries := self.entries(run_id, after, PAGE)):
             after = entries[-1].seq
             yield entries
             gevent.sleep(0)  # likewise
-
-
-def noting(run_id: str, **columns: int) -> Work[None]:
-    """Gives the work that notes in a run's row how often it was tried again (`retries`), or whether it `rests`."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        for column, value in columns.items():
-            connection.execute(f"UPDATE run SET {column} = ? WHERE id = ?", (value, run_id))
-
-    return work
-
-
-class _Lasting(Job[None]):
-    lasting = True
-
-
-def _closing(run_id: str, at: float, reason: str) -> Work[None]:
-    def work(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE run SET ended_at = ?, reason = ? WHERE id = ?", (at, reason, run_id))
-
-    return work

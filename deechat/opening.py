@@ -15,7 +15,8 @@ from deechat.agents.providers.base import Provider
 from deechat.database import Work
 from deechat.errors import ModelError, NotFoundError
 from deechat.events import AnyEvent, RunStarted, ThreadRenamed
-from deechat.journal import Journal, Log, RunRecord
+from deechat.journal import Journal, Log
+from deechat.records import RunRecord
 from deechat.store import Message, Store, Thread, Workspace, inserting, naming
 
 NAME_LENGTH = 48

@@ -19,7 +19,8 @@ from deechat.active import Active
 from deechat.agents.loop import INTERRUPTED
 from deechat.errors import BrokenLogError, Cancelled, NotFoundError, StorageUnavailableError
 from deechat.events import RunFailed
-from deechat.journal import Journal, RunRecord
+from deechat.journal import Journal
+from deechat.records import RunRecord
 from deechat.runner import Runner
 
 PATIENCE_AT_START = 5.0  # seconds
@@ -38,6 +39,7 @@ class Recovery:
 
     def __init__(self, journal: Journal, active: Active, *, recover: float) -> None:
         self._journal = journal
+        self._records = journal.records
         self._active = active
         self._recover = recover
         self._storage_lock = BoundedSemaphore(1)
@@ -52,7 +54,7 @@ class Recovery:
         `PATIENCE_AT_START` in any case: reading goes on without a disk that takes writes.
         """
         before = self._journal.before
-        taken = [runner for record in self._journal.unfinished() if (runner := self._take(record))]
+        taken = [runner for record in self._records.unfinished() if (runner := self._take(record))]
         last_at = max((runner.state.last_at for runner in taken), default=0.0)
         again = [runner for runner in taken if self._may_go_on(runner)]
         if before.killed and last_at - (before.started_at or 0.0) < YOUNG:
@@ -115,7 +117,7 @@ class Recovery:
         """Takes a life of each, on disk before it is entered."""
         for each in runners:
             each.retried = True
-        jobs = [self._journal.note(each.record.id, retries=each.record.retries + 1) for each in runners]
+        jobs = [self._records.note(each.record.id, retries=each.record.retries + 1) for each in runners]
         deadline = time.monotonic() + PATIENCE_AT_START
         for job in jobs:
             job.outcome.wait(max(0.0, deadline - time.monotonic()))
@@ -153,7 +155,7 @@ class Recovery:
         if runner.claim():
             runner.cancel(Cancelled())
         try:
-            record = self._journal.run(runner.record.id)
+            record = self._records.run(runner.record.id)
         except NotFoundError:
             return  # deleted with its thread
         again = None if runner.last_try else self._take(record)

@@ -38,7 +38,8 @@ from deechat.events import (
     TextClosed,
     ToolCallResult,
 )
-from deechat.journal import Journal, Log, RunRecord, noting
+from deechat.journal import Journal, Log
+from deechat.records import RunRecord, noting
 from deechat.store import Message, inserting
 
 LONGEST_RUN = 3600.0  # seconds

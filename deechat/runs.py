@@ -28,8 +28,9 @@ from deechat.errors import (
     UnprocessableError,
 )
 from deechat.events import Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
-from deechat.journal import Journal, RunRecord
+from deechat.journal import Journal
 from deechat.opening import Opened, Opening, Prompt
+from deechat.records import RunRecord
 from deechat.replies import Reply, check_issued, open_request, received
 from deechat.runner import Runner
 from deechat.store import Message, Store, Thread, Workspace, allowing
@@ -63,6 +64,7 @@ class Runs:
         max_runs: int,
     ) -> None:
         self._journal = journal
+        self._records = journal.records
         self._store = store
         self._opening = opening
         self._active = active
@@ -93,14 +95,14 @@ class Runs:
         Raises `NotFoundError`, `ConflictError` unless it is the thread's last run and did not complete, `BusyError` and
         `StorageUnavailableError`.
         """
-        thread = self._store.thread_by_id(self._journal.run(run_id).thread_id)
+        thread = self._store.thread_by_id(self._records.run(run_id).thread_id)
         workspace = self._store.workspace_by_id(thread.workspace_id)
         with self._lock(thread.id):
             self._check_free(thread)
-            before = self._journal.run(run_id)
+            before = self._records.run(run_id)
             if before.reason == "completed":
                 raise ConflictError("The answer is complete: there is nothing to continue.", code="run_completed")
-            if self._journal.last_in(thread.id) != run_id:
+            if self._records.last_in(thread.id) != run_id:
                 raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
             return self._begin(lambda: self._opening.continuation(workspace, thread, before, language))
 
@@ -110,7 +112,7 @@ class Runs:
     def _known(self, thread: Thread, prompt: Prompt) -> RunRecord | None:
         if prompt.client_request_id is None:
             return None
-        known = self._journal.run_by_request(thread.id, prompt.client_request_id)
+        known = self._records.run_by_request(thread.id, prompt.client_request_id)
         if known is not None and self._store.message(thread, known.parent_id).content != prompt.message:
             raise UnprocessableError(
                 f"The clientRequestId {prompt.client_request_id!r} was used for another message; use a fresh one."
@@ -118,7 +120,7 @@ class Runs:
         return known
 
     def _check_free(self, thread: Thread) -> None:
-        active = self._journal.open_in(thread.id)
+        active = self._records.open_in(thread.id)
         if active is not None:
             raise ConflictError(
                 "An answer is still being made in this thread; wait for it or stop it.", code="run_active", runId=active
@@ -146,12 +148,12 @@ class Runs:
         An answer stands among the messages or is being made, never both and never neither.
         """
         with self._store.snapshot():
-            return self._store.messages(thread, limit, before), self._journal.open_in(thread.id)
+            return self._store.messages(thread, limit, before), self._records.open_in(thread.id)
 
     def view(self, run_id: str) -> RunView:
         """Gives a run as it stands on disk. Raises `NotFoundError`."""
         with self._store.snapshot():
-            record = self._journal.run(run_id)
+            record = self._records.run(run_id)
             thread = self._store.thread_by_id(record.thread_id)
             workspace = self._store.workspace_by_id(thread.workspace_id)
             last_seq = self._journal.last_seq(run_id)
@@ -182,7 +184,7 @@ class Runs:
         The first answer wins. Raises `NotFoundError` for a request that the run never issued, `ConflictError` when it
         was answered or the run has ended, `BadRequestError` when the reply does not fit, and `StorageUnavailableError`.
         """
-        record = self._journal.run(run_id)
+        record = self._records.run(run_id)
         if record.ended_at is not None:
             check_issued(fold(self._journal.entries(run_id)), reply.request_id)
             raise RunEndedError
@@ -222,7 +224,7 @@ class Runs:
         A word such as /stop stops it instead. Raises `NotFoundError`, `ConflictError` when the run has ended, and
         `StorageUnavailableError`.
         """
-        record = self._journal.run(run_id)
+        record = self._records.run(run_id)
         if record.ended_at is not None:
             raise RunEndedError
         if message.strip().lower() in STOP_WORDS:
@@ -248,7 +250,7 @@ class Runs:
 
         Raises `NotFoundError`, and `StorageUnavailableError` when the ending cannot be stored yet.
         """
-        record = self._journal.run(run_id)
+        record = self._records.run(run_id)
         if record.ended_at is not None:
             return False
         self._journal.check_available()
@@ -268,7 +270,7 @@ class Runs:
     def delete_thread(self, thread: Thread) -> None:
         """Stops the thread's run and deletes the thread."""
         with self._lock(thread.id):
-            run_id = self._journal.open_in(thread.id)
+            run_id = self._records.open_in(thread.id)
             if run_id is not None:
                 self._stop_to_delete(run_id)
             self._store.delete_thread(thread)
@@ -278,7 +280,7 @@ class Runs:
         """Stops the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
         with self._lock("deleting workspaces"):
             if len(self._store.workspaces()) > 1:
-                while run_ids := self._journal.open_in_workspace(workspace.id):  # some may begin meanwhile
+                while run_ids := self._records.open_in_workspace(workspace.id):  # some may begin meanwhile
                     for run_id in run_ids:
                         self._stop_to_delete(run_id)
             self._store.delete_workspace(workspace)

@@ -12,7 +12,8 @@ import pytest
 from deechat.database import Database
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
-from deechat.journal import PAGE, Journal, Log, RunRecord
+from deechat.journal import PAGE, Journal, Log
+from deechat.records import RunRecord
 from deechat.store import Message, Store, Thread, inserting
 
 
@@ -120,12 +121,12 @@ def test_an_ending_is_in_the_runs_row_with_the_message_it_made(
     log = start(journal, thread)
     message = Message("r-message", thread.id, None, "assistant", "Hi", 2.0)
     entry = journal.append(log, RunStopped(), inserting(message))
-    assert journal.run("r").reason is None
+    assert journal.records.run("r").reason is None
     journal.wait_committed(log, entry.seq)
-    assert (journal.run("r").reason, journal.run("r").ended_at) == ("stopped", entry.at)
+    assert (journal.records.run("r").reason, journal.records.run("r").ended_at) == ("stopped", entry.at)
     assert [each.id for each in Store(database).messages(thread)] == ["r-message"]
     assert ended == ["r"]
-    assert journal.unfinished() == []
+    assert journal.records.unfinished() == []
 
 
 def test_a_run_is_stored_whole_or_not_at_all(journal: Journal, database: Database, thread: Thread) -> None:
@@ -134,7 +135,7 @@ def test_a_run_is_stored_whole_or_not_at_all(journal: Journal, database: Databas
         start(journal, gone)
     assert on_disk(database) == 0
     with pytest.raises(NotFoundError):
-        journal.run("r")
+        journal.records.run("r")
 
 
 def test_followers_of_a_suspended_log_are_let_go_without_an_ending(journal: Journal, thread: Thread) -> None:

@@ -174,7 +174,7 @@ def test_a_restart_ends_what_is_too_old_to_go_on_and_keeps_what_was_said(house: 
     cut = [event.content for event in events if isinstance(event, ToolCallResult) and event.is_error]
     assert cut == ["Interrupted: the server was restarted. It may have happened."]
     assert later.store.messages(thread)[-1].content == "Half"
-    assert later.journal.unfinished() == []
+    assert later.journal.records.unfinished() == []
     later.recovery.at_start()
     assert later.events(run) == events
 

@@ -15,7 +15,7 @@ from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
-from deechat.journal import RunRecord
+from deechat.records import RunRecord
 from deechat.runs import Runs
 
 SEND_TIMEOUT = 60.0  # seconds that a viewer may read nothing before its connection is given up
