@@ -27,7 +27,7 @@ $(INSTALLED): pyproject.toml
 	@touch $@
 
 bench: install
-	@$(VENV)/bin/python bench/streams.py
+	@$(VENV)/bin/python bench/run.py
 
 vendor: install
 	@$(VENV)/bin/python scripts/vendor.py

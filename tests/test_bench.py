@@ -1,33 +1,63 @@
-"""The measurement of many streams runs through; what it measures is for a person to read, not for a test to judge."""
+"""The measurements run through and lose nothing; what they measure is for a person to read, not for a test to judge."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-BENCH = Path(__file__).parent.parent / "bench" / "streams.py"
+import pytest
+
+BENCH = Path(__file__).parent.parent / "bench"
 
 
-def test_quick_measurement_completes_every_stream() -> None:
-    """Twenty streams at 50 tokens a second all come to their end, with every token."""
+def bench(program: str, *options: str) -> str:
+    """Runs a program of the bench and gives what it prints."""
     process = subprocess.Popen(
-        [sys.executable, BENCH, "--quick"],
+        [sys.executable, BENCH / program, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,  # so that what it started goes with it
     )
     try:
-        said, problems = process.communicate(timeout=90)
+        said, problems = process.communicate(timeout=120)
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
             process.communicate()
     assert process.returncode == 0, problems
-    figures = {line.split("  ")[0]: line.split("  ")[-1].strip() for line in said.splitlines()}
-    assert figures["streams complete"] == "20 of 20"
-    assert figures["streams lost"] == "0"
-    assert int(figures["events stored"]) == int(figures["frames sent"])
+    return said
+
+
+def test_every_workload_goes_through_on_every_contestant_and_nothing_is_lost(tmp_path: Path) -> None:
+    said = bench("run.py", "--small", "--json", str(tmp_path / "bench.json"))
+    report: dict[str, Any] = json.loads((tmp_path / "bench.json").read_text())
+    results = report["results"]
+    assert list(results) == ["idle", "W1", "W2", "W3", "W4", "W5", "memory", "disk"]
+    for name in ("idle", "W1", "W2"):
+        assert list(results[name]) == ["deechat", "socket", "urllib3", "canned"]
+    assert list(results["W3"]) == list(results["W4"]) == ["deechat", "socket"]
+    for name in ("idle", "W1", "W2", "W3", "W4", "W5"):
+        for contestant, (figures,) in results[name].items():
+            assert figures["lost_streams"] == figures["lost_tokens"] == 0, (name, contestant)
+            assert figures["tokens"] > 0
+            assert figures["cpu_us_per_token"] > 0
+            assert ("pace" in figures) == (name in {"W3", "W4", "W5"})
+    goals = [row["what"] for row in report["goals"]]
+    assert len(goals) == len(set(goals)) == 21, "a goal has no figure"
+    written = bench("report.py", str(tmp_path / "bench.json"))
+    for what in goals:
+        assert what in said
+        assert f"| {what} |" in written
+
+
+def test_a_profile_names_the_parts_of_the_work(tmp_path: Path) -> None:
+    said = bench("profiler.py", "--small", "--only", "W1", "--json", str(tmp_path / "profile.json"))
+    (result,) = json.loads((tmp_path / "profile.json").read_text())["results"].values()
+    assert sum(result["parts"].values()) == pytest.approx(result["whole"])
+    assert "the writer thread" in said

@@ -1,0 +1,274 @@
+"""What a fixed piece of work may cost, counted and not timed: a machine that is busy changes none of these numbers.
+
+Each bound stands well above what the work takes today and far below what it would take if somebody committed, sent,
+woke or decoded once for each token again, where today many go together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import sqlite3
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import gevent
+import greenlet
+import pytest
+from model_server import ModelServer, delta, frame, reply
+from test_runs import House
+
+from deechat.agents.plugins.sse import SSE
+from deechat.agents.providers.base import Scripted, Text, Turn
+from deechat.agents.providers.turns import Assembler
+from deechat.application import Application
+from deechat.config import Settings
+from deechat.database import Job
+from deechat.events import Entry, RunStarted, RunStopped, TextChunk
+from deechat.journal import Log
+from deechat.records import RunRecord
+
+TOKENS = 500
+
+
+# -- what counts -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every statement that any connection runs, by its first word."""
+    ran: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(lambda sql: ran.append(sql.split()[0].upper()))
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", traced)
+    return ran
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The size of everything that the main thread reads from a socket; the model server has threads of its own."""
+    sizes: list[int] = []
+
+    def counting(name: str) -> Callable[..., Any]:
+        plain = getattr(socket.socket, name)
+
+        def read(sock: socket.socket, *arguments: Any) -> Any:
+            got = plain(sock, *arguments)
+            if threading.current_thread() is threading.main_thread():
+                sizes.append(got if isinstance(got, int) else len(got))
+            return got
+
+        return read
+
+    for name in ("recv", "recv_into"):
+        monkeypatch.setattr(socket.socket, name, counting(name))
+    return sizes
+
+
+@contextlib.contextmanager
+def switches() -> Iterator[list[str]]:
+    """Notes every switch between greenlets."""
+    seen: list[str] = []
+    before = greenlet.settrace(lambda event, _: seen.append(event))
+    try:
+        yield seen
+    finally:
+        greenlet.settrace(before)
+
+
+@contextlib.contextmanager
+def calls() -> Iterator[Counter[str]]:
+    """Counts the calls of functions, of Python's and of C's."""
+    counts: Counter[str] = Counter()
+
+    def note(_frame: FrameType, event: str, _argument: object) -> None:
+        if event in {"call", "c_call"}:
+            counts[event] += 1
+
+    sys.setprofile(note)
+    try:
+        yield counts
+    finally:
+        sys.setprofile(None)
+
+
+class SlowDisk:
+    """Holds the writer in the midst of a commit, so that what a run says meanwhile gathers, whatever the disk is."""
+
+    def __init__(self) -> None:
+        self.home: House | None = None
+        self._begun = threading.Event()
+        self._over = threading.Event()
+
+    def begin(self) -> None:
+        assert self.home is not None
+        self.home.database.submit(Job(self._work))
+        while not self._begun.is_set():
+            gevent.sleep(0.001)
+
+    def _work(self, _connection: sqlite3.Connection) -> None:
+        self._begun.set()
+        assert self._over.wait(30)
+
+    def end(self) -> None:
+        self._over.set()
+
+
+@pytest.fixture
+def slow() -> SlowDisk:
+    return SlowDisk()
+
+
+@pytest.fixture
+def home(tmp_path: Path, statements: list[str], slow: SlowDisk) -> Iterator[House]:
+    """A house whose model says many pieces while the disk is slow."""
+    pieces = [Text(f"word{number} ") for number in range(TOKENS)]
+    slow.home = House(tmp_path / "test.sqlite3", Scripted([slow.begin, *pieces, slow.end, Turn("stop")]), max_runs=100)
+    yield slow.home
+    slow.home.database.close()
+
+
+def open_log(home: House, name: str) -> Log:
+    record = RunRecord(name, home.thread().id, f"{name}-message", f"{name}-prompt", None, None, "m", "en", 1.0)
+    return home.journal.open(record, [RunStarted(name, record.message_id, "w", "t", None, "m")])
+
+
+# -- the log -----------------------------------------------------------------------------------------------------------
+
+
+def test_what_gathers_while_the_disk_is_slow_is_one_commit(home: House, statements: list[str]) -> None:
+    thread = home.thread()
+    statements.clear()
+    events = home.events(home.start(thread))
+    ran = Counter(statements)
+    assert sum(isinstance(event, TextChunk) for event in events) <= TOKENS
+    assert ran["COMMIT"] <= 9  # 5: the prompt, the step, the slow one, all pieces, the ending
+    assert ran["INSERT"] <= 25  # 13, of which 7 for 501 rows
+    assert ran["SELECT"] + ran["WITH"] <= 15  # 7
+    assert ran.total() <= 110  # 52
+
+
+def test_the_rows_of_many_runs_share_a_commit_and_its_statements(home: House, statements: list[str]) -> None:
+    logs = [open_log(home, f"run{number}") for number in range(50)]
+    statements.clear()
+    for _ in range(4):
+        for log in logs:
+            home.journal.append(log, TextChunk("Hello"))
+    for log in logs:
+        home.journal.wait_committed(log, len(log.entries))
+    ran = Counter(statements)
+    assert ran["COMMIT"] <= 2  # 1
+    assert ran["INSERT"] <= 8  # 3
+    assert ran.total() <= 25  # 9
+
+
+def test_an_append_yields_to_nobody_and_costs_few_calls(home: House) -> None:
+    log = open_log(home, "run")
+    with switches() as switched, calls() as called:
+        for number in range(TOKENS):
+            home.journal.append(log, TextChunk(f"word{number} "))
+    assert switched == []
+    assert called.total() <= 25 * TOKENS  # 13 each
+    home.journal.wait_committed(log, len(log.entries))
+
+
+def test_a_follower_is_given_what_was_committed_together_at_once(home: House) -> None:
+    log = open_log(home, "run")
+    for number in range(TOKENS - 2):
+        home.journal.append(log, TextChunk(f"word{number} "))
+    home.journal.append(log, RunStopped())
+    home.journal.wait_ended(log)
+    assert len(list(home.journal.follow("run", 0, 10.0))) <= 2
+
+
+def test_viewers_are_woken_by_commits_and_not_by_tokens(home: House) -> None:
+    with switches() as switched:
+        run = home.start(home.thread())
+        viewers = [gevent.spawn(lambda: list(home.runs.follow(run, 0, 10.0))) for _ in range(20)]
+        gevent.joinall(viewers, timeout=30)
+    batches = [len(viewer.get()) for viewer in viewers]
+    assert max(batches) <= 12  # 5
+    # Two for each piece, since a run lets others have their turn, and so many for each viewer.
+    assert len(switched) <= 2.2 * TOKENS + 20 * 2 * max(batches) + 100
+
+
+# -- the model server's answer -----------------------------------------------------------------------------------------
+
+
+def lines(tokens: int) -> bytes:
+    return b"".join(frame(delta(content=f"word{number} ")) for number in range(tokens))
+
+
+def test_decoding_a_token_takes_few_calls() -> None:
+    def answer(error: Any) -> Any:
+        raise AssertionError(error)
+
+    body, turn = lines(TOKENS), Assembler(answer)
+    with calls() as called:
+        parts = list(turn.feed(body))
+    assert len(parts) == 1, "what came together is one part"
+    assert called["call"] <= 40 * TOKENS  # 27 each
+    assert called.total() <= 70 * TOKENS  # 50 each
+
+
+def test_a_frame_takes_few_calls() -> None:
+    plugin = SSE("message")
+    entries = [Entry(number, 1.0, TextChunk(f"word{number} ")) for number in range(TOKENS)]
+    with calls() as called:
+        frames = [plugin.frame(entry) for entry in entries]
+    assert len(frames) == TOKENS
+    assert called.total() <= 14 * TOKENS  # 7 each
+
+
+# -- all of it ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_answer_costs_by_reads_and_not_by_tokens(
+    tmp_path: Path, statements: list[str], reads: list[int]
+) -> None:
+    """From the request to its last byte, through the application, with a model server that sends all at once."""
+    body = [delta("stop"), b"data: [DONE]\n\n"]
+    with ModelServer() as model:
+        settings = Settings(
+            data=tmp_path / "data", provider="openai", base_url=model.base_url, api_key="none", model="fake-1"
+        )
+        application = Application(settings)
+        application.start()
+        try:
+            model.script(reply("Hello"), reply(lines(TOKENS), *body))
+            ask(application, "Warm up")
+            statements.clear()
+            reads.clear()
+            sends = ask(application, "And now all of it")
+            ran = Counter(statements)
+        finally:
+            application.close()
+    said = b"".join(sends)
+    frames = [json.loads(line[6:]) for line in said.split(b"\n") if line.startswith(b"data: ")]
+    text = "".join(each.get("textResponse") or "" for each in frames if each["type"] == "textResponseChunk")
+    assert text.split() == [f"word{number}" for number in range(TOKENS)]
+    assert frames[-1]["type"] == "finalizeResponseStream"
+    assert 0 < len(reads) <= 40  # 2 to 5, as the kernel cuts them
+    assert len(frames) <= 50  # 17
+    assert len(sends) <= 25  # 6
+    assert ran["COMMIT"] <= 25  # 5
+    assert ran.total() <= 250  # 54
+
+
+def ask(application: Application, message: str) -> list[bytes]:
+    """Sends a prompt; gives what is sent back, send by send."""
+    client = application.app.test_client()
+    response = client.post("/api/workspace/default/stream-chat", json={"message": message})
+    assert response.status_code == 200, response.data
+    return list(response.response)
