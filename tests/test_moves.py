@@ -407,7 +407,8 @@ def test_a_log_that_cannot_be_read_is_given_up_and_its_thread_goes_on(
     connection.close()
     tooled.start()
     assert scene.client.post(f"/api/runs/{run}/stop").json()["error"]["code"] == "log_unreadable"
-    wait_until(lambda: scene.client.run(run)["status"] == "ended")
+    wait_until(lambda: tooled.rows("SELECT ended_at FROM run WHERE id = ?", run) != [(None,)])
+    assert scene.client.run(run)["status"] == "ended"
     scene.model._script.clear()
     scene.model.script("Yes.")
     assert scene.client.ask("Still there?").text == "Yes."
