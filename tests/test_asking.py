@@ -165,7 +165,9 @@ def test_an_approved_call_does_not_wait_for_a_slow_one_beside_it(
     request = stream.read_until("toolApprovalRequest").data
     stream.read_until("toolCallInvocation") if "toolCallInvocation" not in stream.types else None
     assert respond(client, stream, request, approved=True).status_code == 200
-    while (tmp_path / "ran").read_text().split() != ["look", "pay"]:
+    ran, deadline = tmp_path / "ran", time.monotonic() + 20
+    while not ran.exists() or ran.read_text().split() != ["look", "pay"]:
+        assert time.monotonic() < deadline, "the approved call waited for the other one"
         time.sleep(0.01)
     (tmp_path / "go").touch()
     assert stream.read().frames[-1]["type"] == "finalizeResponseStream"

@@ -71,7 +71,7 @@ def in_a_tool(client: Client, model: ModelServer, hooks: Path, tool: str = "look
     model.script(reply(tool_calls((tool, {}))), "Again.", "More.")
     stream = client.send("Go")
     stream.read_until("toolCallInvocation")
-    wait_until((hooks / "ran").exists)
+    wait_until(lambda: (hooks / "ran").exists() and (hooks / "ran").read_text() != "")
     return Scene(client, model, stream, (hooks / "go").touch)
 
 
