@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import requests
@@ -17,6 +18,14 @@ from model_server import free_port
 ROOT = Path(__file__).parent.parent
 GUNICORN = Path(sys.executable).with_name("gunicorn")
 UNSET = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PORT", "DYNO", "WEB_CONCURRENCY")
+
+
+def wait_until(claim: Callable[[], object], timeout: float = 30) -> None:
+    """Waits until a claim holds; raises `AssertionError` when it does not come to that in `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not claim():
+        assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.02)
 
 
 class Server:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from client import Client, Stream
 from model_server import ModelServer, reply, text, tool_calls
-from server import Server
+from server import Server, wait_until
 
 LOOK = ("look", {"at": "it"})
 
@@ -384,7 +384,7 @@ def test_waiting_runs_cost_no_place_and_no_memory(serve: Callable[..., Server], 
         before = before or (resident(server) if number == 20 else 0)
     client.streams.clear()
     assert resident(server) - before < 10_000_000  # 5,000 of them took 10 MB more
-    assert server.rows("SELECT count(*) FROM run WHERE ended_at IS NULL AND rests = 1")[0][0] == 150
+    wait_until(lambda: server.rows("SELECT count(*) FROM run WHERE ended_at IS NULL AND rests = 1") == [(150,)])
 
 
 def resident(server: Server) -> int:

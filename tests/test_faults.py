@@ -224,7 +224,7 @@ SAYS_NOTHING = {
 def test_a_flood_that_says_nothing_can_be_stopped(agent: Client, model: ModelServer, block: bytes) -> None:
     model.script(reply(flood(block)))
     stream = agent.send("Go")
-    stream.read_until("stepStarted")
+    assert model.wait_asked()  # the step is told before the model is asked
     assert agent.call("GET", "/api/ping", timeout=10).status_code == 200
     assert agent.stop(stream.run_id)["stopped"] is True
     assert model.wait_closed(timeout=5)

@@ -15,7 +15,7 @@ import pytest
 from client import ENDINGS, Client, Stream
 from conftest import _run, model_settings
 from model_server import ModelServer, reply, text, tool_calls
-from server import Server
+from server import Server, wait_until
 
 QUESTION = {"question": "Which city?", "kind": "input"}
 
@@ -42,13 +42,6 @@ class Scene:
         """The whole log, read anew once it has ended."""
         self.client.wait_ended(self.stream.run_id)
         return self.client.follow(self.stream.run_id).read().frames
-
-
-def wait_until(claim: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not claim():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.01)
 
 
 def first_byte(client: Client, model: ModelServer, _hooks: Path) -> Scene:

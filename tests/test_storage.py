@@ -13,14 +13,7 @@ from pathlib import Path
 import pytest
 from client import Client
 from model_server import ModelServer, reply, text
-from server import Server
-
-
-def wait_for(claim: Callable[[], bool], timeout: float = 30) -> None:
-    deadline = time.monotonic() + timeout
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.05)
+from server import Server, wait_until
 
 
 class Locked:
@@ -134,7 +127,7 @@ def test_a_full_disk_ends_the_runs_and_room_lets_all_go_on(
     assert client.wait_ended(stream.run_id)["reason"] == "failed"
     ending = client.follow(stream.run_id, after=stream.last_seq).read().frames[-1]
     assert (ending["type"], ending["code"]) == ("abort", "storage_failed")
-    wait_for(lambda: idle.post(f"{idle.thread_path}/update", {"name": "Works"}).status_code == 200)
+    wait_until(lambda: idle.post(f"{idle.thread_path}/update", {"name": "Works"}).status_code == 200)
     assert idle.ask("hi").text == "Fresh."
     client.check_all()
 

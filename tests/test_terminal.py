@@ -20,7 +20,7 @@ import pytest
 import requests
 from client import Client
 from model_server import ModelServer, free_port, reply, status, text
-from server import Server
+from server import Server, wait_until
 
 from deechat.terminal.link import RefusedError, UnreachableError, persist
 from deechat.terminal.prompts import Questions
@@ -142,13 +142,6 @@ def person() -> Iterator[Callable[..., Person]]:
 def nobody(tmp_path: Path) -> Server:
     """A server that is described and does not run."""
     return Server(tmp_path)
-
-
-def wait_until(true: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 15
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # -- a pipe ------------------------------------------------------------------------------------------------------------
