@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "rows": ({"database", "errors"}, set()),
     "records": ({"database", "errors"}, set()),
     "journal": ({"database", "records", "rows", "events", "errors"}, {"gevent"}),
-    "agents.providers": ({"events", "errors"}, {"openai", "msgspec"}),
+    "agents.providers": ({"events", "errors"}, {"h11", "httptools", "httpx2", "msgspec", "openai"}),
     "agents.tools": ({"events", "errors"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
     "agents.words": (set(), set()),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import getproxies
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # servers that want no key take any
@@ -67,6 +68,8 @@ class Client:
 
     def __init__(self, module: Any, address: Address, patience: float) -> None:
         http = importlib.import_module("httpx2")  # the SDK's own, so it is loaded by now
+        trust = http.create_ssl_context(_trust(address), trust_env=not address.is_local)
+        limits = http.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS)
         self.foreign: tuple[type[Exception], ...] = (
             module.OpenAIError,
             http.HTTPError,
@@ -76,10 +79,11 @@ class Client:
         )
         self._http = http.Client(
             timeout=http.Timeout(patience, connect=min(patience, CONNECT_SECONDS), pool=None),
-            limits=http.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS),
+            limits=limits,
             follow_redirects=False,
             trust_env=not address.is_local,
-            verify=_trust(address),
+            verify=trust,
+            transport=None if _has_proxy(address) else _direct(http, trust, limits),
             event_hooks={"response": [_bounding(http)]},
         )
         self._sdk = module.OpenAI(
@@ -109,6 +113,18 @@ class Client:
 
     def close(self) -> None:
         self._http.close()
+
+
+def _has_proxy(address: Address) -> bool:
+    """Says whether the HTTP library may take a proxy of the environment; which one, or none, is left to it."""
+    return not address.is_local and not getproxies().keys().isdisjoint({"http", "https", "all"})
+
+
+def _direct(http: Any, trust: ssl.SSLContext, limits: Any) -> Any:
+    """Makes our own transport, with the HTTP library's for what it does not do itself."""
+    ours = importlib.import_module("deechat.agents.providers.transport")  # it needs the HTTP library
+    ordinary = http.HTTPTransport(verify=trust, trust_env=False, limits=limits)
+    return ours.Transport(trust, ordinary, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
 
 
 def _trust(address: Address) -> bool | ssl.SSLContext:

@@ -34,7 +34,7 @@ DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its 
 
 def load_sdk() -> Any:
     """Imports the SDK and all that it would import at the first request, a twentieth of a second more."""
-    for name in ("httpcore2", "openai.resources.chat", "openai.resources.models"):
+    for name in ("httpcore2", "openai.resources.chat", "openai.resources.models", "deechat.agents.providers.transport"):
         importlib.import_module(name)
     return importlib.import_module("openai")
 

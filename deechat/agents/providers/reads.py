@@ -1,7 +1,8 @@
 """The body of a streamed response, read by read, each waiting as long as it may.
 
 The HTTP library has one read timeout a request and gives each HTTP chunk alone, which is each token with most servers.
-Here the first byte may take longer than the next ones, and all that one read of the socket brought comes together.
+Here the first byte may take longer than the next ones, and all that one read of the socket brought comes together. Our
+own transport does so by itself; behind the library's own, which is there for proxies, it is done here.
 """
 
 from __future__ import annotations
@@ -84,6 +85,17 @@ class _Tap:
 
 def reads(response: Any, patience: Patience) -> Generator[bytes, None, None]:
     """Gives what each read of the socket brought; raises the HTTP library's errors."""
+    body = response.http_response.extensions.get("body")
+    if body is None:
+        yield from _gathered(response, patience)
+        return
+    body.patience = patience.left
+    for data in response.iter_bytes():
+        patience.alive()
+        yield data
+
+
+def _gathered(response: Any, patience: Patience) -> Generator[bytes, None, None]:
     with _Tap(response.http_response.extensions["network_stream"], patience) as tap:
         gathered: list[bytes] = []
         for data in response.iter_bytes():
