@@ -17,7 +17,6 @@ class Active:
 
     def __init__(self, journal: Journal, make: Callable[[RunRecord], AgentHandler]) -> None:
         self._journal = journal
-        self._records = journal.records
         self._make = make
         self._runners: dict[str, Runner] = {}
         self.leaving = False
@@ -51,7 +50,7 @@ class Active:
         """Forgets a run that has nothing to do and nothing on its way. Never yields."""
         if runner.settled and self._runners.get(runner.record.id) is runner:
             del self._runners[runner.record.id]
-            self._records.note_rest(runner.record.id, runner.state.last_seq)
+            self._journal.rest(runner.log)
 
     def drop(self, run_id: str) -> Runner | None:
         """Forgets a run whatever it does: it has ended, or its log is lost. Gives the runner that it had."""

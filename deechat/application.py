@@ -103,6 +103,7 @@ class Application:
         except BaseException:
             self._folder.release()
             raise
+        self._journal.take_over()
         self._recovery.at_start()
         self._started = True
         gevent.spawn(self._warm_up)
@@ -124,6 +125,7 @@ class Application:
             self.leave()
             if self._leaving is not None:
                 self._leaving.join()
+            self._journal.tidy()
             self._database.close()
             self._folder.release()
 

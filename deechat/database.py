@@ -25,6 +25,7 @@ from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 
 from deechat.errors import SettingError, StorageUnavailableError
+from deechat.pace import Pace
 from deechat.schema import migrate
 
 T = TypeVar("T")
@@ -73,6 +74,12 @@ class Job(Generic[T]):
         self.outcome.set_exception(error)
 
 
+class LastingJob(Job[T]):
+    """A job that is tried until writing works again."""
+
+    lasting = True
+
+
 @dataclass(frozen=True, slots=True)
 class Before:
     """The process that had the database before this one: when it took it, in Unix seconds, and whether it was killed.
@@ -98,6 +105,7 @@ class Database:
         self._loop: gevent.Greenlet[[], None] | None = None
         self.available = True
         self.before = Before()
+        self.pace = Pace()
         self.on_change: Callable[[bool], None] = lambda _available: None
 
     def start(self) -> None:
@@ -131,6 +139,12 @@ class Database:
         if self._reader is None:
             raise RuntimeError("the database is not started")
         return self._reader.execute(sql, values).fetchall()
+
+    def look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Gives what `work` reads of what is committed. It must not yield to another greenlet."""
+        if self._reader is None:
+            raise RuntimeError("the database is not started")
+        return work(self._reader)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -173,6 +187,7 @@ class Database:
     def _write_for_ever(self) -> None:
         while True:
             self._wake.wait()
+            gevent.sleep(self.pace.take())
             batch = self._take([])
             failing_since: float | None = None
             while batch or not self.available:

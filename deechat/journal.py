@@ -19,15 +19,18 @@ from weakref import WeakValueDictionary
 import gevent
 from gevent.event import Event as Signal
 
-from deechat.database import Before, Database, Job, Work
+from deechat import blocks
+from deechat.database import Before, Database, Job, LastingJob, Work
 from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
-from deechat.events import AnyEvent, Ending, Entry, decode, encode
-from deechat.records import Records, RunRecord, begin, closing
+from deechat.events import AnyEvent, Ending, Entry, encode
+from deechat.records import Records, RunRecord, begin, closing, noting
 from deechat.rows import Rows, Share, insert
+from deechat.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
 
 PAGE = 500  # entries that a follower is given at once
+PATIENCE_AT_START = 5.0  # seconds
 UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wait for the writer
 
 
@@ -41,6 +44,7 @@ class Log:
         self.suspended = False
         self.lost = False
         self.uncommitted_bytes = 0
+        self.packed = 0  # entries that are in its block
         self._changed = Signal()
 
     @property
@@ -66,6 +70,7 @@ class Journal:
         # Weak: the runner, the followers and the rows on their way hold a log; without them it is read anew from disk.
         self._logs: WeakValueDictionary[str, Log] = WeakValueDictionary()
         self._rows: Rows[Log] | None = None
+        self._sweeper = Sweeper(database)
         self._closed = False
         self.on_end: Callable[[str], object] = lambda _run_id: None
         self.on_lost: Callable[[str], object] = lambda _run_id: None
@@ -77,7 +82,8 @@ class Journal:
 
         Raises `NotFoundError` when the thread is gone and `StorageUnavailableError`; nothing is kept then.
         """
-        entries = [Entry(seq, run.started_at, event) for seq, event in enumerate(events, start=1)]
+        at = _in_ms(run.started_at)
+        entries = [Entry(seq, at, event) for seq, event in enumerate(events, start=1)]
         rows = [(run.id, entry.seq, entry.at, encode(entry.event)) for entry in entries]
 
         def work(connection: sqlite3.Connection) -> None:
@@ -92,6 +98,7 @@ class Journal:
             if exc.sqlite_errorname == "SQLITE_CONSTRAINT_FOREIGNKEY":
                 raise NotFoundError("The thread was deleted.") from exc
             raise
+        self._sweeper.wrote(len(rows))
         log = self._logs[run.id] = Log(run.id, entries)
         return log
 
@@ -108,6 +115,7 @@ class Journal:
         if log is None:
             try:
                 log = self._logs[run_id] = Log(run_id, self.entries(run_id))
+                log.packed = self._database.look(lambda connection: blocks.last_seq(connection, run_id, rows=False))
             except BrokenLogError:
                 self.abandon(run_id)  # or else its thread could not even be deleted
                 raise
@@ -121,11 +129,11 @@ class Journal:
         """
         if log.lost:
             raise StorageUnavailableError("The run's log cannot be written any more.")
-        entry = Entry(len(log.entries) + 1, time.time(), event)
+        entry = Entry(len(log.entries) + 1, _in_ms(time.time()), event)
         body = encode(event)
         if isinstance(event, Ending):
-            also = (*also, closing(log.run_id, entry.at, event.reason))
-        self._next_rows().add(log, (log.run_id, entry.seq, entry.at, body), also)
+            also = (*also, closing(log.run_id, entry.at, event.reason), _packing(log))
+        self._next_rows().add(log, (log.run_id, entry.seq, entry.at, body), also, packed=event.ends)
         log.entries.append(entry)
         log.uncommitted_bytes += len(body)
         return entry
@@ -133,6 +141,7 @@ class Journal:
     def _next_rows(self) -> Rows[Log]:
         if self._rows is None:
             self._rows = Rows(sealed=self._seal, written=self._written, is_lost=lambda log: log.lost)
+            self._database.pace.runs = len(self._logs)
             self._database.submit(self._rows)
         return self._rows
 
@@ -144,6 +153,10 @@ class Journal:
         if error is None:
             log.committed = share.rows[-1][1]
             log.uncommitted_bytes -= share.size
+            if share.is_packed:
+                self._sweeper.packed(log.committed - len(share.rows) - log.packed)
+            else:
+                self._sweeper.wrote(len(share.rows))
             if log.ended:
                 self._forget(log)
         elif not log.lost:
@@ -192,6 +205,22 @@ class Journal:
         self._logs.pop(log.run_id, None)
         self.on_lost(log.run_id)
 
+    def rest(self, log: Log) -> None:
+        """Queues the note that the run waits for a person, with its log as a block, unless something is appended."""
+        self._database.submit(_Resting(log, self._sweeper.packed))
+
+    def take_over(self) -> None:
+        """Makes the logs that an earlier process left in rows blocks, so that reading one looks at no other's rows.
+
+        Returns after `PATIENCE_AT_START` in any case: a log in rows can be read too.
+        """
+        if self._database.look(blocks.numbers):
+            self._database.submit(LastingJob(blocks.put_all)).outcome.wait(PATIENCE_AT_START)
+
+    def tidy(self) -> None:
+        """Sweeps what is left of packed logs; to be called when nothing is appended any more."""
+        self._sweeper.close()
+
     def close(self) -> None:
         """Ends every follower without an ending: the process is going away."""
         self._closed = True
@@ -218,20 +247,19 @@ class Journal:
         self._logs.pop(run_id, None)
         return self.records.close(run_id, "interrupted")
 
-    def entries(self, run_id: str, after: int = 0, limit: int = -1) -> list[Entry]:
-        """Gives committed entries after the SEQ `after`, from disk; -1 is no limit. Raises `BrokenLogError`."""
-        rows = self._database.read(
-            "SELECT seq, at, body FROM event WHERE run_id = ? AND seq > ? ORDER BY seq LIMIT ?", run_id, after, limit
-        )
+    def entries(self, run_id: str, after: int = 0) -> list[Entry]:
+        """Gives committed entries after the SEQ `after`, from disk. Raises `BrokenLogError`."""
         try:
-            return [Entry(seq, at, decode(body)) for seq, at, body in rows]
+            entries = self._database.look(lambda connection: blocks.log_of(connection, run_id))
         except ValueError as exc:
             raise BrokenLogError(f"The log of the run {run_id} cannot be read ({exc}); it is given up.") from exc
+        return entries[after:]
 
     def last_seq(self, run_id: str) -> int:
         """Gives the SEQ of the last committed entry; 0 when there is none."""
-        row = self._database.read_one("SELECT max(seq) FROM event WHERE run_id = ?", run_id)
-        return (row[0] if row else None) or 0
+        log = self._logs.get(run_id)
+        packed = self._database.look(lambda connection: blocks.last_seq(connection, run_id, rows=log is None))
+        return packed if log is None else max(packed, log.committed)
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         """Yields the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
@@ -270,7 +298,47 @@ class Journal:
         return self.log(run_id) if record is not None and record.ended_at is None else None
 
     def _follow_disk(self, run_id: str, after: int) -> Generator[list[Entry], None, None]:
-        while not self._closed and (entries := self.entries(run_id, after, PAGE)):
-            after = entries[-1].seq
-            yield entries
+        entries = self.entries(run_id, after)
+        for at in range(0, len(entries), PAGE):
+            if self._closed:
+                return
+            yield entries[at : at + PAGE]
             gevent.sleep(0)  # likewise
+
+
+class _Resting(LastingJob[bool]):
+    """Notes that a run waits for a person, and makes its log a block, unless something is appended meanwhile."""
+
+    def __init__(self, log: Log, packed: Callable[[int], object]) -> None:
+        super().__init__(self._note)
+        self._log = log  # held until then, so that nobody has to read it from rows
+        self._entries = log.entries[: log.committed]
+        self._packed = packed
+
+    def _note(self, connection: sqlite3.Connection) -> bool:
+        if len(self._log.entries) > len(self._entries):
+            return False
+        if self._log.packed < len(self._entries):
+            blocks.put(connection, self._log.run_id, self._entries)
+        noting(self._log.run_id, rests=1)(connection)
+        return True
+
+    def done(self, value: bool) -> None:
+        super().done(value)
+        if value:
+            self._packed(len(self._entries) - self._log.packed)
+            self._log.packed = len(self._entries)
+
+
+def _packing(log: Log) -> Work[None]:
+    """Gives the work that makes a log whose ending is appended a block."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        blocks.put(connection, log.run_id, log.entries)
+
+    return work
+
+
+def _in_ms(at: float) -> float:
+    """Gives the time as it is kept, to the millisecond: the same entry has the same time for ever."""
+    return int(at * 1000) / 1000

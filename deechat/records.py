@@ -6,7 +6,7 @@ import sqlite3
 import time
 from dataclasses import dataclass
 
-from deechat.database import Database, Job, Work
+from deechat.database import Database, Job, LastingJob, Work
 from deechat.errors import NotFoundError
 
 
@@ -83,27 +83,11 @@ class Records:
 
     def note(self, run_id: str, **columns: int) -> Job[None]:
         """Queues what `noting` writes; it is not lost while the disk is at fault."""
-        return self._database.submit(_Lasting(noting(run_id, **columns)))
-
-    def note_rest(self, run_id: str, seq: int) -> None:
-        """Queues the note that the run rests, unless something comes after the entry `seq`."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute(
-                "UPDATE run SET rests = 1 WHERE id = ?1"
-                " AND NOT EXISTS (SELECT 1 FROM event WHERE run_id = ?1 AND seq > ?2)",
-                (run_id, seq),
-            )
-
-        self._database.submit(_Lasting(work))
+        return self._database.submit(LastingJob(noting(run_id, **columns)))
 
     def close(self, run_id: str, reason: str) -> Job[None]:
         """Queues the end of a run that has no ending in its log."""
-        return self._database.submit(_Lasting(closing(run_id, time.time(), reason)))
-
-
-class _Lasting(Job[None]):
-    lasting = True
+        return self._database.submit(LastingJob(closing(run_id, time.time(), reason)))
 
 
 # -- pieces of other transactions --------------------------------------------------------------------------------------

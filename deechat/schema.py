@@ -13,6 +13,7 @@ from pathlib import Path
 from sqlite_utils import Database as Tables
 from sqlite_utils import Migrations
 
+from deechat import blocks
 from deechat.errors import SettingError
 
 migrations = Migrations("deechat")
@@ -111,6 +112,33 @@ def m002_going_on(tables: Tables) -> None:
     # When a process took the database, and when it let go of it; NULL after that, until it has.
     tables.execute("ALTER TABLE pulse ADD COLUMN started_at REAL")
     tables.execute("ALTER TABLE pulse ADD COLUMN closed_at REAL")
+
+
+LOGS_IN_BLOCKS = """
+CREATE TABLE block (
+    run_id TEXT PRIMARY KEY REFERENCES run(id) ON DELETE CASCADE,
+    last_seq INTEGER NOT NULL,
+    body BLOB NOT NULL                     -- deechat.blocks.pack: the log from its first entry up to `last_seq`
+) STRICT;
+
+CREATE TABLE appended (
+    number INTEGER PRIMARY KEY,            -- the order in which they were written
+    run_id TEXT NOT NULL REFERENCES run(id) ON DELETE CASCADE,
+    seq INTEGER NOT NULL,                  -- from 1, without gaps; what a block has too is as good as gone
+    at REAL NOT NULL,
+    body BLOB NOT NULL                     -- deechat.events.encode
+) STRICT;
+INSERT INTO appended (run_id, seq, at, body) SELECT run_id, seq, at, body FROM event ORDER BY run_id, seq;
+DROP TABLE event;
+ALTER TABLE appended RENAME TO event;
+"""
+
+
+@migrations()
+def m003_logs_in_blocks(tables: Tables) -> None:
+    for statement in _statements(LOGS_IN_BLOCKS):
+        tables.execute(statement)
+    blocks.put_all(tables.conn)
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:

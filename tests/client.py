@@ -17,7 +17,6 @@ import requests
 from server import Server
 
 from deechat.agents.plugins.sse import SSE
-from deechat.events import Entry, decode
 
 ENDINGS = {"finalizeResponseStream", "stopGeneration", "abort"}
 MOST_REPLAYS = 60  # cursors from which a long run is read again; a short one from each
@@ -248,6 +247,5 @@ class Client:
         return Stream(response).read().numbered
 
     def _from_database(self, run_id: str, first: Frame) -> list[bytes]:
-        rows = self.server.rows("SELECT seq, at, body FROM event WHERE run_id = ? ORDER BY seq", run_id)
         plugin = SSE(first["id"])
-        return [plugin.frame(Entry(seq, at, decode(body))) for seq, at, body in rows]  # type: ignore[arg-type]
+        return [plugin.frame(entry) for entry in self.server.entries(run_id)]

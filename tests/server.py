@@ -15,6 +15,9 @@ from pathlib import Path
 import requests
 from model_server import free_port
 
+from deechat.blocks import log_of
+from deechat.events import Entry
+
 ROOT = Path(__file__).parent.parent
 GUNICORN = Path(sys.executable).with_name("gunicorn")
 UNSET = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PORT", "DYNO", "WEB_CONCURRENCY")
@@ -119,6 +122,14 @@ class Server:
         code = self._process.wait(timeout)
         self._process = None
         return code
+
+    def entries(self, run_id: str) -> list[Entry]:
+        """Reads a run's log from the server's database, likewise."""
+        connection = sqlite3.connect(f"{self.database.as_uri()}?mode=ro", uri=True)
+        try:
+            return log_of(connection, run_id)
+        finally:
+            connection.close()
 
     def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
         """Reads from the server's database, on a connection of one's own."""

@@ -19,12 +19,15 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, set()),
     "logs": (set(), set()),
     "folder": ({"errors"}, set()),
-    "schema": ({"errors"}, {"sqlite_utils"}),
-    "database": ({"errors", "schema"}, {"gevent"}),
+    "blocks": ({"events"}, {"msgspec"}),
+    "schema": ({"blocks", "errors"}, {"sqlite_utils"}),
+    "pace": (set(), set()),
+    "database": ({"errors", "pace", "schema"}, {"gevent"}),
     "store": ({"database", "events", "errors"}, set()),
     "rows": ({"database", "errors"}, set()),
     "records": ({"database", "errors"}, set()),
-    "journal": ({"database", "records", "rows", "events", "errors"}, {"gevent"}),
+    "sweeper": ({"blocks", "database", "errors"}, {"gevent"}),
+    "journal": ({"blocks", "database", "records", "rows", "sweeper", "events", "errors"}, {"gevent"}),
     "agents.providers": ({"events", "errors"}, {"h11", "httptools", "httpx2", "msgspec", "openai"}),
     "agents.tools": ({"events", "errors"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
@@ -149,7 +152,7 @@ def test_no_file_is_longer_than_one_can_read(path: Path) -> None:
 def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     keywords = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")
     holders = {name_of(path) for path in modules() if any(word in path.read_text() for word in keywords)}
-    assert holders == {"schema", "database", "store", "records", "rows", "journal"}
+    assert holders == {"schema", "database", "store", "records", "rows", "blocks"}
 
 
 def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:

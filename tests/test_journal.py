@@ -9,6 +9,7 @@ from pathlib import Path
 import gevent
 import pytest
 
+from deechat.blocks import log_of
 from deechat.database import Database
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
@@ -52,7 +53,7 @@ def everything(journal: Journal, run_id: str = "r", after: int = 0) -> list[Entr
 def on_disk(database: Database, run_id: str = "r") -> int:
     other = sqlite3.connect(database.path)
     try:
-        return int(other.execute("SELECT count(*) FROM event WHERE run_id = ?", (run_id,)).fetchone()[0])
+        return len(log_of(other, run_id))
     finally:
         other.close()
 

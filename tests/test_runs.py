@@ -256,10 +256,10 @@ def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house: Callab
     thread = home.thread()
     run = home.start(thread)
     wait_until(lambda: len(home.journal.entries(run)) >= 4)
-    # Another writer took the place of the next entry: the row is refused, whatever the reason.
+    # The next row is refused, whatever the reason.
     home.database.write(
         lambda connection: connection.execute(
-            "INSERT INTO event SELECT run_id, seq + 1, at, body FROM event WHERE run_id = ? AND seq = 4", (run,)
+            "CREATE TRIGGER refusing BEFORE INSERT ON event WHEN NEW.seq = 5 BEGIN SELECT raise(ABORT, 'no'); END"
         )
     )
     hold.set()

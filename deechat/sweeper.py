@@ -1,0 +1,58 @@
+"""When the rows of packed logs are swept away: soon, in small pieces, and never in anybody's way."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import gevent
+
+from deechat import blocks
+from deechat.database import Database, Job
+from deechat.errors import StorageUnavailableError
+
+DELAY = 1.0  # seconds in which more may end
+PAUSE = 0.02  # seconds between two slices, for everybody else's commits
+SELDOM = 10.0  # seconds between two rounds while most rows are of runs that are at work
+
+
+class Sweeper:
+    """Goes through the rows of `event` by their numbers, from the first to the last, when it was told of dead ones."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rows = self._dead = 0
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+
+    def wrote(self, rows: int) -> None:
+        """Counts rows that were added."""
+        self._rows += rows
+
+    def packed(self, rows: int) -> None:
+        """Counts rows that are in a block now."""
+        self._dead += rows
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._sweep)
+
+    def close(self) -> None:
+        """Sweeps all that is left, with what else is committed last."""
+        if self._greenlet is not None:
+            self._greenlet.kill()
+            if self._database.available:
+                self._database.submit(Job(blocks.sweep_all))
+
+    def _sweep(self) -> None:
+        try:
+            while self._dead > 0:
+                gevent.sleep(DELAY if 2 * self._dead >= self._rows else SELDOM)
+                self._go_through()
+        except StorageUnavailableError:
+            pass  # the next one that is packed lets it begin anew
+        finally:
+            self._greenlet = None
+
+    def _go_through(self) -> None:
+        self._dead = 0  # those that are packed meanwhile are for the next time
+        numbers = self._database.look(blocks.numbers)
+        for at in numbers[:: blocks.SLICE]:
+            self._rows -= self._database.write(partial(blocks.sweep, numbers=range(at, at + blocks.SLICE)))
+            gevent.sleep(PAUSE)
