@@ -77,6 +77,7 @@ class Application:
             streams=Streams(runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
             models=self._models,
             tools=by_name,
+            is_alive=lambda: self._database.answers,
         )
         self.app = make_app(services, Gate(self.settings.password, self._folder.secret))
         self.app.extensions["deechat"] = self

@@ -104,6 +104,7 @@ class Database:
         self._wake = Event()
         self._loop: gevent.Greenlet[[], None] | None = None
         self.available = True
+        self.answers = True  # false while a commit does not come back, whether the disk hangs or the thread is dead
         self.before = Before()
         self.pace = Pace()
         self.on_change: Callable[[bool], None] = lambda _available: None
@@ -218,15 +219,27 @@ class Database:
         return [job for job in batch if job.lasting]
 
     def _commit(self, batch: Sequence[Job[Any]]) -> list[Any]:
-        return self._in_thread(_transaction, self._writer, batch, not self.available)
+        return self._in_thread(_transaction, self._writer, batch, not self.available, on_silence=self._note_silence)
 
-    def _in_thread(self, work: Callable[..., T], *arguments: Any) -> T:
+    def _in_thread(self, work: Callable[..., T], *arguments: Any, on_silence: Callable[[], None] | None = None) -> T:
+        """Gives what `work` gives in the writer thread; `on_silence` is called when it has not after `patience`."""
         if self._threads is None:
             raise RuntimeError("the database is not started")
-        outcome = self._threads.apply(_outcome, (work, *arguments))
+        answer = self._threads.spawn(_outcome, work, *arguments)
+        answer.wait(self._patience if on_silence else None)
+        if on_silence is not None and not answer.ready():
+            on_silence()
+        outcome = answer.get()
         if isinstance(outcome, _Failure):
             raise outcome.error
         return cast(T, outcome)
+
+    def _note_silence(self) -> None:
+        """Notes that the disk, or the thread, does not answer: what waits behind this commit is given back."""
+        self.answers = False
+        self._note_trouble(TimeoutError("a commit does not come back"), self._patience)
+        self._queue = self._take([])
+        self._wake.set()
 
     def _note_trouble(self, error: Exception, seconds: float) -> None:
         if self.available and seconds >= self._patience:
@@ -236,6 +249,7 @@ class Database:
 
     def _report(self, batch: Sequence[Job[Any]], outcomes: Sequence[Any]) -> None:
         was_available, self.available = self.available, True
+        self.answers = True
         for job, outcome in zip(batch, outcomes, strict=True):
             try:
                 if isinstance(outcome, _Failure):

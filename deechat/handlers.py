@@ -45,7 +45,10 @@ class Handlers:
     def _history(self, thread: Thread, record: RunRecord) -> list[Message]:
         turns: list[Message] = []
         for message in self._store.branch(thread, record.parent_id, LENGTH):
-            turns += [UserMessage(message.content)] if message.role == "user" else unpack(message.turns)
+            if message.role == "user":
+                turns.append(UserMessage(message.content))
+            else:
+                turns += unpack(message.turns, message.content)
         if record.continues and turns and isinstance(turns[-1], AssistantMessage):
             # Model servers answer what a person said; many take an own turn at the end as an answer that is complete.
             turns.append(UserMessage(say("go_on", {}, record.language)))

@@ -31,10 +31,12 @@ from deechat.events import (
     Ending,
     Entry,
     InputReceived,
+    ReasoningChunk,
     RunCompleted,
     RunFailed,
     Steered,
     StepFinished,
+    TextChunk,
     TextClosed,
     ToolCallResult,
 )
@@ -43,6 +45,8 @@ from deechat.records import RunRecord, noting
 from deechat.store import Message, inserting
 
 LONGEST_RUN = 3600.0  # seconds
+TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
+EVENT = 64  # characters that an event is counted for, whatever it says
 PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
 NEVER_STARTED = "It was not started: the run ended first."
 UNANSWERED = "The user had not answered when the run ended, so it was not done."
@@ -107,6 +111,7 @@ class Runner:
         self._on_rest = on_rest
         self._crew = GreenletCrew()
         self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._turn = 0
         self._claimed = False
         self._leaving = False
         self.retried = record.retries > 0  # the row counts deaths, which a whole step sets back
@@ -195,7 +200,14 @@ class Runner:
             self._journal.wait_committed(self.log, entry.seq)
         else:
             self._journal.wait_for_room(self.log)
-            gevent.sleep(0)  # a fast model server must not keep the hub from everybody else
+            self._share(event)
+
+    def _share(self, event: AnyEvent) -> None:
+        """Lets others have their turn now and then: a fast model server is never waited for."""
+        self._turn += EVENT + (len(event.text) if isinstance(event, TextChunk | ReasoningChunk) else 0)
+        if self._turn >= TURN:
+            self._turn = 0
+            gevent.sleep(0)
 
     def _complete(self, event: RunCompleted) -> None:
         # An answer that cannot be stored is not complete: the storage may end this run until all of it is on disk.
@@ -282,16 +294,17 @@ def answer(record: RunRecord, state: RunState, ending: Ending, at: float) -> Mes
     }
     if isinstance(ending, RunFailed):
         details |= {"error": ending.message, "code": ending.code}
+    content = "".join(state.text)
     return Message(
         id=record.message_id,
         thread_id=record.thread_id,
         parent_id=record.parent_id,
         role="assistant",
-        content="".join(state.text),
+        content=content,
         sent_at=at,
         run_id=record.id,
         details=details,
-        turns=pack(state.transcript()),
+        turns=pack(state.transcript(), content),
     )
 
 

@@ -56,7 +56,7 @@ class Thread:
 class Message:
     """What was said. `details` are an assistant message's further fields, in the contract's words.
 
-    `turns` is JSON of what a model is shown of the message later; '[]' for a user's, whose content says it all.
+    `turns` is JSON of what a model is shown of the message later; '' where the content says it all, '[]' for a user's.
     """
 
     id: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,6 +116,25 @@ def test_it_notices_that_writing_works_again_although_nobody_writes(database: Da
     with gevent.Timeout(20):
         while changes != [False, True]:
             gevent.sleep(0.02)
+
+
+def test_a_commit_that_does_not_come_back_gives_back_what_waits_behind_it(database: Database) -> None:
+    hangs = threading.Event()
+    stuck = database.submit(Job(lambda _: hangs.wait(30)))
+    gevent.sleep(0.1)
+    behind, kept = database.submit(Job(lambda _: 1)), database.submit(Kept(lambda _: None))
+    with pytest.raises(StorageUnavailableError):
+        behind.outcome.get(timeout=5)
+    assert (database.available, database.answers) == (False, False)
+    with pytest.raises(StorageUnavailableError):
+        database.write(lambda _: 2)
+    assert not stuck.outcome.ready()
+    assert not kept.outcome.ready()
+    hangs.set()
+    assert stuck.outcome.get(timeout=5) is True
+    kept.outcome.get(timeout=5)
+    assert (database.available, database.answers) == (True, True)
+    assert database.write(lambda _: 3) == 3
 
 
 def test_a_new_file_is_readable_by_its_owner_alone(database: Database) -> None:

@@ -14,14 +14,19 @@ NO_RESULT = "No result was recorded: the call was interrupted."
 _turns = msgspec.json.Decoder(list[AssistantMessage | ToolMessage | UserMessage])
 
 
-def pack(turns: Sequence[Message]) -> str:
-    """Gives turns as the JSON text that a message keeps."""
-    return msgspec.json.encode(turns).decode()
+def pack(turns: Sequence[Message], content: str) -> str:
+    """Gives turns as the JSON text that a message with this content keeps; "" where its content says it all."""
+    return "" if turns == _plain(content) else msgspec.json.encode(turns).decode()
 
 
-def unpack(turns: str) -> list[Message]:
+def unpack(turns: str, content: str) -> list[Message]:
     """Reads what `pack` wrote."""
-    return list(_turns.decode(turns))
+    return list(_turns.decode(turns)) if turns else _plain(content)
+
+
+def _plain(content: str) -> list[Message]:
+    text = content.strip()
+    return [AssistantMessage(text)] if text else []
 
 
 def well_formed(messages: Iterable[Message]) -> list[Message]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, render_template
 
+from deechat.errors import StorageUnavailableError
 from deechat.web.services import Services
 
 
@@ -17,6 +18,8 @@ def make(services: Services) -> Blueprint:
 
     @blueprint.get("/api/ping")
     def ping() -> Response:
+        if not services.is_alive():
+            raise StorageUnavailableError("The disk does not answer: what is written now is neither kept nor refused.")
         return jsonify({"online": True})
 
     @blueprint.get("/api/models")

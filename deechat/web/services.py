@@ -16,7 +16,8 @@ from deechat.web.streams import Streams
 class Services:
     """The services that routes work with.
 
-    `models` says which models there are, as `GET /api/models` has it. `tools` are the agent's, by name.
+    `models` says which models there are, as `GET /api/models` has it. `tools` are the agent's, by name. `is_alive` says
+    whether the server does what it is there for, as far as a new process would do better.
     """
 
     store: Store
@@ -24,3 +25,4 @@ class Services:
     streams: Streams
     models: Callable[[], dict[str, Any]]
     tools: Mapping[str, Tool]
+    is_alive: Callable[[], bool]
