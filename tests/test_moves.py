@@ -396,7 +396,7 @@ def test_a_log_that_cannot_be_read_is_given_up_and_its_thread_goes_on(
     tooled.kill()
     connection = sqlite3.connect(tooled.database)
     with connection:
-        connection.execute("UPDATE event SET body = CAST('{}' AS BLOB) WHERE run_id = ? AND seq = 3", (run,))
+        connection.execute("UPDATE block SET body = CAST('{}' AS BLOB) WHERE run_id = ?", (run,))
     connection.close()
     tooled.start()
     assert scene.client.post(f"/api/runs/{run}/stop").json()["error"]["code"] == "log_unreadable"
