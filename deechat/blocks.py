@@ -4,8 +4,8 @@ While a run is at work each of its events is a row of `event`, at the end of a t
 has ended, or waits for a person, all of them become a block, and the rows are swept away in time. A log is its block
 and the rows that follow it, so a sweep may come at any time, and may be cut off anywhere.
 
-An answer is mostly pieces of text: a block holds the text once, and of each piece its length. 1,000 tokens that came
-one by one are 110 kB as rows and 4 kB as a block.
+An answer is mostly pieces of text: a block holds of each piece its length, and the text once, or not at all where it is
+that of the run's message. 1,000 tokens that came one by one are 110 kB as rows and 1.5 kB as a block.
 """
 
 from __future__ import annotations
@@ -31,12 +31,13 @@ class _Block(msgspec.Struct, omit_defaults=True):
     """A log from its first entry on.
 
     `at`: the Unix time of the first entry in ms, and for each further one how many passed since the one before.
-    `entries`: events; N stands for the next N characters of `text`, -N for those of `reasoning`.
+    `entries`: events; N stands for the next N characters of `text`, -N for those of `reasoning`. `text` None is the
+    content of the run's message.
     """
 
     at: list[int]
     entries: list[int | AnyEvent]
-    text: str = ""
+    text: str | None = ""
     reasoning: str = ""
 
 
@@ -44,8 +45,8 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Block)
 
 
-def pack(entries: Sequence[Entry]) -> bytes:
-    """Gives a log, from its first entry on, as a block."""
+def pack(entries: Sequence[Entry], content: str = "") -> bytes:
+    """Gives a log, from its first entry on, as a block; `content` is that of the run's message."""
     text: list[str] = []
     reasoning: list[str] = []
     short: list[int | AnyEvent] = []
@@ -61,15 +62,18 @@ def pack(entries: Sequence[Entry]) -> bytes:
             short.append(event)
     times = [round(entry.at * 1000) for entry in entries]
     at = times[:1] + [after - before for before, after in pairwise(times)]
-    return zlib.compress(_encoder.encode(_Block(at, short, "".join(text), "".join(reasoning))), LEVEL)
+    said = "".join(text)
+    block = _Block(at, short, None if said and said == content else said, "".join(reasoning))
+    return zlib.compress(_encoder.encode(block), LEVEL)
 
 
-def unpack(body: bytes) -> list[Entry]:
-    """Reads what `pack` wrote. Raises `ValueError` when it is something else."""
+def unpack(body: bytes, content: str = "") -> list[Entry]:
+    """Reads what `pack` wrote, with the same `content`. Raises `ValueError` when it is something else."""
     try:
         block = _decoder.decode(zlib.decompress(body))
     except zlib.error as exc:
         raise ValueError(f"a block is damaged: {exc}") from exc
+    text = content if block.text is None else block.text
     entries: list[Entry] = []
     at = said = thought = 0
     for seq, (passed, short) in enumerate(zip(block.at, block.entries, strict=True), start=1):
@@ -78,12 +82,14 @@ def unpack(body: bytes) -> list[Entry]:
         if not isinstance(short, int):
             event = short
         elif short >= 0:
-            event = TextChunk(block.text[said : said + short])
+            event = TextChunk(text[said : said + short])
             said += short
         else:
             event = ReasoningChunk(block.reasoning[thought : thought - short])
             thought -= short
         entries.append(Entry(seq, at / 1000, event))
+    if (said, thought) != (len(text), len(block.reasoning)):
+        raise ValueError(f"a block is of {said} characters of text, and there are {len(text)}")
     return entries
 
 
@@ -95,7 +101,7 @@ def put(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -
     connection.execute(
         "INSERT INTO block (run_id, last_seq, body) VALUES (?, ?, ?)"
         " ON CONFLICT (run_id) DO UPDATE SET last_seq = excluded.last_seq, body = excluded.body",
-        (run_id, len(entries), pack(entries)),
+        (run_id, len(entries), pack(entries, _content(connection, run_id))),
     )
 
 
@@ -113,7 +119,12 @@ def put_all(connection: sqlite3.Connection) -> None:
 def read(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
     """Gives the block of a run; nothing where it has none. Raises `ValueError` when it cannot be read."""
     row = connection.execute("SELECT body FROM block WHERE run_id = ?", (run_id,)).fetchone()
-    return unpack(row[0]) if row else []
+    return unpack(row[0], _content(connection, run_id)) if row else []
+
+
+def _content(connection: sqlite3.Connection, run_id: str) -> str:
+    row = connection.execute("SELECT content FROM message WHERE run_id = ?", (run_id,)).fetchone()
+    return row[0] if row else ""
 
 
 def log_of(connection: sqlite3.Connection, run_id: str) -> list[Entry]:

@@ -91,6 +91,19 @@ def test_a_block_gives_back_what_was_packed(seed: int) -> None:
     assert [encode(entry.event) for entry in again] == [encode(entry.event) for entry in entries]
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_a_block_needs_no_copy_of_the_messages_text(seed: int) -> None:
+    entries = some_log(seed)
+    content = "".join(entry.event.text for entry in entries if isinstance(entry.event, TextChunk))
+    body = blocks.pack(entries, content)
+    assert len(body) <= len(blocks.pack(entries))
+    assert blocks.unpack(body, content) == entries
+    assert blocks.unpack(blocks.pack(entries, content + "!"), content + "!") == entries
+    if content:
+        with pytest.raises(ValueError, match="characters"):
+            blocks.unpack(body, content + "!")
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{}", zlib.compress(b"{}"), zlib.compress(b'{"at":[1],"entries":[]}'), zlib.compress(b"no")]
 )
