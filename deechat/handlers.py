@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from deechat.agents.handler import AgentHandler
+from deechat.agents.handler import AgentHandler, Policies
 from deechat.agents.history import LENGTH, unpack
 from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
 from deechat.agents.tools.base import Tool
 from deechat.agents.words import say
 from deechat.records import RunRecord
-from deechat.store import Store, Thread
+from deechat.store import Store, Thread, Workspace
 
 
 class Handlers:
@@ -39,6 +39,7 @@ class Handlers:
             language=record.language,
             tools=self._tools if workspace.mode == "agent" else {},
             policy=partial(self._policy, workspace.id),
+            policies=partial(self._policies, workspace.id),
             max_tool_rounds=self._max_tool_rounds,
         )
 
@@ -55,9 +56,15 @@ class Handlers:
         return turns
 
     def _policy(self, workspace_id: str, tool: Tool, arguments: dict[str, Any] | None) -> str:
-        # Read anew each time: a person may change it while the run goes on.
-        workspace = self._store.workspace_by_id(workspace_id)
-        policy = workspace.tools.get(tool.name, tool.policy)
-        if policy == "ask" and arguments is not None and tool.scope is not None:
-            return "allow" if tool.scope(arguments) in workspace.allowed.get(tool.name, []) else policy
-        return policy
+        return self._policies(workspace_id)(tool, arguments)
+
+    def _policies(self, workspace_id: str) -> Policies:
+        # Read anew each time: a person may change them while the run goes on.
+        return partial(_policy_in, self._store.workspace_by_id(workspace_id))
+
+
+def _policy_in(workspace: Workspace, tool: Tool, arguments: dict[str, Any] | None) -> str:
+    policy = workspace.tools.get(tool.name, tool.policy)
+    if policy == "ask" and arguments is not None and tool.scope is not None:
+        return "allow" if tool.scope(arguments) in workspace.allowed.get(tool.name, []) else policy
+    return policy

@@ -36,7 +36,8 @@ class AgentHandler:
     """Everything that a run's agent works with; all of it is passed in.
 
     `history` are the turns up to the prompt, which is the last. `policy` says whether a tool may be used with arguments
-    (None: at all): allow, ask or deny. `model` is None when nobody chose one and the provider uses its default.
+    (None: at all): allow, ask or deny. `policies` gives what it would say now, to be asked about many tools. `model` is
+    None when nobody chose one and the provider uses its default.
     """
 
     provider: Provider
@@ -47,6 +48,7 @@ class AgentHandler:
     language: str = "en"
     tools: Mapping[str, Tool] = field(default_factory=dict)
     policy: Policies = own_policy
+    policies: Callable[[], Policies] | None = None
     max_tool_rounds: int = 10
 
     def question(self, state: RunState, *, may_use_tools: bool) -> Question:
@@ -55,10 +57,11 @@ class AgentHandler:
             SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT),
             *well_formed([*self.history, *state.turns]),
         ]
+        policy = self.policies() if self.policies else self.policy
         specs = [
             ToolSpec(tool.name, tool.description, tool.parameters)
             for tool in self.tools.values()
-            if self.policy(tool, None) != "deny"
+            if policy(tool, None) != "deny"
         ]
         return Question(
             messages=messages,
