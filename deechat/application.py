@@ -96,6 +96,7 @@ class Application:
     def _start_once(self) -> None:
         if self._started:
             return
+        gevent.config.track_greenlet_tree = False  # each would keep the stack that it was spawned from, 1 kB
         gevent.get_hub().NOT_ERROR += (Cancelled,)  # whoever stops a run asked for it: no traceback of that
         self._folder.hold()
         try:

@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from functools import cached_property
 from typing import Any
 
 import gevent
@@ -59,8 +60,11 @@ class GreenletCrew:
 
     def __init__(self) -> None:
         self.greenlets: list[gevent.Greenlet[..., None]] = []
-        self._results: SimpleQueue[ToolCallResult | None] = SimpleQueue()
         self._pending = 0
+
+    @cached_property
+    def _results(self) -> SimpleQueue[ToolCallResult | None]:
+        return SimpleQueue()  # 2 kB, and most runs call no tool
 
     def start(self, work: Callable[[], ToolCallResult]) -> None:
         self._pending += 1

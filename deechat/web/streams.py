@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 from flask import Response, jsonify, request
 
@@ -46,34 +47,38 @@ class Streams:
         self._runs = runs
         self._most = most
         self._heartbeat = heartbeat
-        self._open = 0
+        self._open: set[object] = set()
 
     def open(self, find: Callable[[], View]) -> Response:
         """Gives the response that shows what `find` says: a run's log after a cursor, then live.
 
         `find` is called when there is a place for one more stream, and may raise; `BusyError` is raised before it is.
         """
-        with ExitStack() as stack:
-            stack.enter_context(self._place())
+        leave = self._take_place()
+        try:
             response = self._respond(find())
-            # Not in the generator: one that never started, as with HEAD, runs no `finally`.
-            response.call_on_close(stack.pop_all().close)
+        except BaseException:
+            leave()
+            raise
+        # Not in the generator: one that never started, as with HEAD, runs no `finally`.
+        response.call_on_close(leave)
         return response
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._open >= self._most:
+    def _take_place(self) -> Callable[[], None]:
+        """Gives what frees the place again, however often it is called. Raises `BusyError` when all are taken."""
+        if len(self._open) >= self._most:
             raise BusyError(f"{self._most} streams are open already; try again soon.", retry_after=5)
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
+        place = object()
+        self._open.add(place)
+        return partial(self._open.discard, place)
 
     def poll(self, view: View, wait: float) -> Response:
         """Gives as JSON what comes after the cursor: at once if there is something, else after up to `wait` seconds."""
-        with self._place():
+        leave = self._take_place()
+        try:
             return _as_json(view, self._next(view, wait))
+        finally:
+            leave()
 
     def _next(self, view: View, wait: float) -> list[Entry]:
         after = 0 if view.lost else view.after
