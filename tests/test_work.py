@@ -22,6 +22,7 @@ import gevent
 import greenlet
 import pytest
 from model_server import ModelServer, delta, frame, reply
+from openai_rig import HELLO, Rig
 from test_runs import House
 
 from deechat.agents.plugins.sse import SSE
@@ -231,6 +232,23 @@ def test_a_frame_takes_few_calls() -> None:
     assert called.total() <= 14 * TOKENS  # 7 each
 
 
+# -- asking it ---------------------------------------------------------------------------------------------------------
+
+
+def test_asking_takes_few_calls() -> None:
+    """From the question to the first part of its answer, the provider's first question aside."""
+    with Rig() as rig:
+        provider = rig.make(model="m")
+        rig.server.script("one", "two", "three")
+        rig.ask(HELLO, provider)
+        parts = provider.ask(HELLO)
+        with calls() as called:
+            assert next(parts) == Text("two")
+        parts.close()
+    assert called["call"] <= 900  # 550; 1,800 when the SDK made each request
+    assert called.total() <= 1_800  # 1,100
+
+
 # -- all of it ---------------------------------------------------------------------------------------------------------
 
 
@@ -263,6 +281,7 @@ def test_a_whole_answer_costs_by_reads_and_not_by_tokens(
     assert len(frames) <= 50  # 17
     assert len(sends) <= 25  # 6
     assert ran["COMMIT"] <= 25  # 5
+    assert ran["SELECT"] + ran["WITH"] <= 11  # 9: a tool costs none
     assert ran.total() <= 250  # 54
 
 

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible model server, over chat completions.
 
-The SDK makes the request and names what fails; the stream is read here. Nothing here reads the environment, and the SDK
-is imported when it is first needed: it takes half a second and 37 MiB.
+The SDK says what a request is and names what fails; the stream is read here. Nothing here reads the environment, and
+the SDK is imported when it is first needed: it takes half a second and 37 MiB.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from deechat.agents.providers.base import Notice, Part, Question
 from deechat.agents.providers.client import CONNECT_SECONDS, Address, Client
 from deechat.agents.providers.faults import Faults, ModelFault, broken
 from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
-from deechat.agents.providers.reads import Patience, reads
+from deechat.agents.providers.reads import Answer, Patience
 from deechat.agents.providers.turns import Assembler
-from deechat.agents.providers.wire import Refused, body_of
+from deechat.agents.providers.wire import Body, Refused, body_of
 from deechat.errors import Cancelled, ModelError
 
 RETRIES = 2
@@ -139,22 +139,26 @@ class OpenAIProvider:
         ours: float = self._backoff * 2 ** (retry - 1) * chance
         return round(max(ours, asked), 2)
 
-    def _ask_once(self, body: dict[str, Any]) -> Generator[Part, None, None]:
-        client, model = self._client(), body["model"]
+    def _ask_once(self, body: Body) -> Generator[Part, None, None]:
+        client, model = self._client(), body.model
         patience = Patience(self._first_byte, self._stall)
-        with _closed_when_cancelled(), self._translating(client, model, patience), client.ask(body) as response:
+        with (
+            _closed_when_cancelled(),
+            self._translating(client, model, patience),
+            Answer(client.ask(body.take())) as answer,
+        ):
             try:
-                _check_type(response, self._faults.clean)
-                yield from self._turn(client, response, patience, model)
+                _check_type(answer.content_type, self._faults.clean)
+                yield from self._turn(client, answer, patience, model)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
-                response.close()
+                answer.close()
                 cancelled.upstream_closed_ms = round((time.monotonic() - noticed) * 1000)
                 raise
 
-    def _turn(self, client: Client, response: Any, patience: Patience, model: str) -> Generator[Part, None, None]:
+    def _turn(self, client: Client, answer: Answer, patience: Patience, model: str) -> Generator[Part, None, None]:
         turn = Assembler(lambda error: self._faults.said(error, model))
-        with closing(reads(response, patience)) as pieces:
+        with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in _sliced(pieces):
                     said = False
@@ -204,8 +208,8 @@ def _closed_when_cancelled() -> Iterator[None]:
         raise
 
 
-def _check_type(response: Any, clean: Callable[[str], str]) -> None:
-    kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+def _check_type(content_type: str, clean: Callable[[str], str]) -> None:
+    kind = content_type.partition(";")[0].strip().lower()
     if kind not in {"text/event-stream", ""}:
         shown = clean(kind)[:80]
         raise broken(f"it is {shown!r}, not an event stream")

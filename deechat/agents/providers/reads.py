@@ -83,20 +83,43 @@ class _Tap:
         return _MORE.match(self._raw, self._at) is not None
 
 
-def reads(response: Any, patience: Patience) -> Generator[bytes, None, None]:
-    """Gives what each read of the socket brought; raises the HTTP library's errors."""
-    body = response.http_response.extensions.get("body")
-    if body is None:
-        yield from _gathered(response, patience)
-        return
-    body.patience = patience.left
-    for data in response.iter_bytes():
-        patience.alive()
-        yield data
+class Answer:
+    """An open response: its content type, its body to be read once, and a way to close it.
+
+    There are many, and they take long, so each is only what reading needs. A body of our transport that is not
+    compressed is read past the HTTP library, and its response, the head included, is let go.
+    """
+
+    __slots__ = ("_body", "_open", "content_type")
+
+    def __init__(self, response: Any) -> None:
+        self.content_type: str = response.headers.get("content-type", "")
+        self._body = response.extensions.get("body")
+        self._open = response if self._body is None or "content-encoding" in response.headers else self._body
+
+    def __enter__(self) -> Answer:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes it. A connection whose body was not read to its end is closed at once."""
+        self._open.close()
+
+    def reads(self, patience: Patience) -> Generator[bytes, None, None]:
+        """Gives what each read of the socket brought; raises the HTTP library's errors."""
+        if self._body is None:
+            yield from _gathered(self._open, patience)
+            return
+        self._body.patience = patience.left
+        for data in self._body if self._open is self._body else self._open.iter_bytes():
+            patience.alive()
+            yield data
 
 
 def _gathered(response: Any, patience: Patience) -> Generator[bytes, None, None]:
-    with _Tap(response.http_response.extensions["network_stream"], patience) as tap:
+    with _Tap(response.extensions["network_stream"], patience) as tap:
         gathered: list[bytes] = []
         for data in response.iter_bytes():
             patience.alive()

@@ -44,13 +44,32 @@ REFUSALS = (
 )
 
 
+class Body:
+    """A request's body. `model` and `fields` say what it asks with; `take` gives its bytes.
+
+    They are as long as the conversation, and an answer may take an hour: once taken they are not kept here.
+    """
+
+    __slots__ = ("_raw", "fields", "model")
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.model: str = body["model"]
+        self.fields = tuple(body)
+        self._raw = msgspec.json.encode(body)
+
+    def take(self) -> bytes:
+        """Gives the bytes, once."""
+        raw, self._raw = self._raw, b""
+        return raw
+
+
 class Refused:
     """Remembers what a server, or a model of it, does not take."""
 
     def __init__(self) -> None:
         self._known: set[tuple[str, str | None]] = set()
 
-    def learn(self, fault: ModelFault, body: dict[str, Any]) -> str | None:
+    def learn(self, fault: ModelFault, body: Body) -> str | None:
         """Gives what the server refused in this request with this fault, and remembers it; None for nothing.
 
         A refusal of tools that came with `tool_choice` may be one of that field alone and is remembered as its name.
@@ -58,9 +77,9 @@ class Refused:
         if fault.code == "context_length" or "schema" in fault.evidence:
             return None
         for field, statuses, words, per_model in REFUSALS:
-            if field in body and fault.status_said in statuses and words.search(fault.evidence):
-                refused = "tool_choice" if field == "tools" and "tool_choice" in body else field
-                self._known.add((refused, body["model"] if per_model else None))
+            if field in body.fields and fault.status_said in statuses and words.search(fault.evidence):
+                refused = "tool_choice" if field == "tools" and "tool_choice" in body.fields else field
+                self._known.add((refused, body.model if per_model else None))
                 return refused
         return None
 
@@ -69,7 +88,7 @@ class Refused:
         return (field, model) in self._known or (field, None) in self._known
 
 
-def body_of(question: Question, model: str, refused: Refused) -> dict[str, Any]:
+def body_of(question: Question, model: str, refused: Refused) -> Body:
     """Gives the request's body."""
     toolless = refused.knows("tools", model) or (question.tool_choice == "none" and refused.knows("tool_choice", model))
     messages = [_message(message) for message in (_told(question.messages) if toolless else question.messages)]
@@ -82,7 +101,7 @@ def body_of(question: Question, model: str, refused: Refused) -> dict[str, Any]:
         body["tools"] = [_tool(tool.name, tool.description, tool.parameters) for tool in question.tools]
         if question.tool_choice == "none":  # "auto" is the default, and not every server knows the field
             body["tool_choice"] = "none"
-    return body
+    return Body(body)
 
 
 def _tool(name: str, description: str, parameters: dict[str, Any]) -> dict[str, Any]:
