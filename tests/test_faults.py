@@ -9,7 +9,7 @@ import pytest
 from client import Client
 from model_answers import Answer, cut, delta, drop, reasoning, reply, status, stream, text, tool_calls
 from model_server import ModelServer, free_port
-from server import Server
+from server import Server, wait_until
 
 SECRET = "sk-a-secret-that-nobody-may-see"
 HALF = text("Half an answ")
@@ -103,6 +103,8 @@ def test_silence_before_and_after_the_first_byte_is_a_timeout(serve: Callable[..
 def test_the_model_is_the_servers_first_that_can_chat(serve: Callable[..., Server]) -> None:
     with ModelServer("text-embedding-3", "whisper-1", "good-model", "other") as model:
         client = Client(serve(DEECHAT_PROVIDER="openai", OPENAI_BASE_URL=model.base_url))
+        # A run does not wait for long until the server has told its models.
+        wait_until(lambda: client.get("/api/models")["current"] == "good-model")
         model.script("Hi.")
         assert client.ask("Hello").frames[0]["model"] == "good-model"
         assert model.asked[0]["model"] == "good-model"
