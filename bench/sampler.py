@@ -42,6 +42,7 @@ RULES = (
     ("openai/resources/", "ask"),
     ("providers/sse.py", "decode"),
     ("providers/deltas.py", "decode"),
+    ("providers/plain.py", "decode"),
     ("providers/turns.py", "decode"),
     ("providers/calls.py", "decode"),
     ("providers/speech.py", "decode"),

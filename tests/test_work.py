@@ -207,20 +207,40 @@ def test_viewers_are_woken_by_commits_and_not_by_tokens(home: House) -> None:
 # -- the model server's answer -----------------------------------------------------------------------------------------
 
 
-def lines(tokens: int) -> bytes:
-    return b"".join(frame(delta(content=f"word{number} ")) for number in range(tokens))
+def lines(tokens: int, field: str = "content") -> bytes:
+    return b"".join(frame(delta(**{field: f"word{number} "})) for number in range(tokens))
 
 
-def test_decoding_a_token_takes_few_calls() -> None:
+def decoding(pieces: list[bytes]) -> Counter[str]:
+    """Counts the calls of decoding what reads brought, each of which is to be one part."""
+
     def answer(error: Any) -> Any:
         raise AssertionError(error)
 
-    body, turn = lines(TOKENS), Assembler(answer)
+    turn = Assembler(answer)
     with calls() as called:
-        parts = list(turn.feed(body))
-    assert len(parts) == 1, "what came together is one part"
-    assert called["call"] <= 40 * TOKENS  # 27 each
-    assert called.total() <= 70 * TOKENS  # 50 each
+        parts = [list(turn.feed(piece)) for piece in pieces]
+    assert [len(each) for each in parts] == [1] * len(pieces), "what came together is one part"
+    return called
+
+
+@pytest.mark.parametrize("field", ["content", "reasoning_content"])
+def test_decoding_a_token_takes_few_calls(field: str) -> None:
+    called = decoding([lines(TOKENS, field)])
+    assert called["call"] <= 50  # 22 for all
+    assert called.total() <= 6 * TOKENS  # 3 each
+
+
+def test_decoding_a_token_that_comes_alone_takes_few_calls() -> None:
+    called = decoding([lines(1)] * TOKENS)
+    assert called["call"] <= 20 * TOKENS  # 13 each
+    assert called.total() <= 40 * TOKENS  # 27 each
+
+
+def test_decoding_a_token_the_general_way_takes_few_calls() -> None:
+    called = decoding([lines(TOKENS).replace(b"data: ", b"data:")])
+    assert called["call"] <= 35 * TOKENS  # 22 each
+    assert called.total() <= 60 * TOKENS  # 42 each
 
 
 def test_a_frame_takes_few_calls() -> None:

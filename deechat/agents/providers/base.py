@@ -68,15 +68,13 @@ class Question:
     temperature: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True, gc=False):
     """A piece of the answer; all that one read of the socket brought. Never empty, no lone surrogates."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reasoning:
+class Reasoning(msgspec.Struct, frozen=True, gc=False):
     """A piece of thinking, likewise."""
 
     text: str

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -17,20 +17,19 @@ from deechat.agents.providers.faults import broken
 from deechat.agents.providers.speech import Said
 from deechat.events import Usage
 
-REASONING_FIELDS = ("reasoning_content", "reasoning", "thinking")
 # Lists that a server wants back with the turn, to go on from its own thoughts: OpenRouter's and LiteLLM's names.
 KEPT_FIELDS = ("reasoning_details", "thinking_blocks")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class Function(msgspec.Struct):
+class Function(msgspec.Struct, gc=False):
     """What is called. `arguments` is text, in pieces or whole; some servers send the object itself."""
 
     name: str | None = None
     arguments: Any = None
 
 
-class CallPiece(msgspec.Struct):
+class CallPiece(msgspec.Struct, gc=False):
     """A piece of a call. `extra_content` is Gemini's, who refuses the call's result without it."""
 
     index: int | None = None
@@ -39,7 +38,7 @@ class CallPiece(msgspec.Struct):
     extra_content: Any = None
 
 
-class Delta(msgspec.Struct):
+class Delta(msgspec.Struct, gc=False):
     """What is new in a choice."""
 
     content: Any = None
@@ -53,7 +52,7 @@ class Delta(msgspec.Struct):
     thinking_blocks: Any = None
 
 
-class Choice(msgspec.Struct):
+class Choice(msgspec.Struct, gc=False):
     """One of the answers; only the first is ever asked for."""
 
     index: int | None = None
@@ -61,10 +60,10 @@ class Choice(msgspec.Struct):
     finish_reason: str | None = None
 
 
-class Chunk(msgspec.Struct):
+class Chunk(msgspec.Struct, gc=False):
     """What one line says."""
 
-    choices: list[Choice] | None = None
+    choices: Sequence[Choice] | None = None
     usage: Any = None
     error: Any = None
     object: Any = None
@@ -100,8 +99,8 @@ def _refuse(constant: str) -> None:
 
 def spoken(delta: Delta) -> Iterator[Said]:
     """Gives what a delta says: thinking first, once even if it stands in several fields, then the answer."""
-    thoughts = (getattr(delta, name) for name in REASONING_FIELDS)
-    for thought in dict.fromkeys(thought for thought in thoughts if isinstance(thought, str)):
+    thoughts = (delta.reasoning_content, delta.reasoning, delta.thinking)
+    for thought in dict.fromkeys([thought for thought in thoughts if isinstance(thought, str)]):
         yield Reasoning, thought
     yield from _content(delta.content)
     if isinstance(delta.refusal, str):

@@ -33,21 +33,23 @@ def mend_all(value: Any) -> Any:
 
 
 class Mender:
-    """Mends a text that comes in pieces: the first half of a pair waits for the second."""
+    """Mends a text that comes in pieces: the first half of a pair is `held` until the second comes."""
 
     def __init__(self) -> None:
-        self._held = ""
+        self.held = ""
 
     def feed(self, piece: str) -> str:
         """Takes a piece, gives what is sure."""
-        piece, self._held = self._held + piece, ""
+        if not self.held and piece.isascii():
+            return piece
+        piece, self.held = self.held + piece, ""
         if piece and "\ud800" <= piece[-1] <= "\udbff":
-            piece, self._held = piece[:-1], piece[-1]
+            piece, self.held = piece[:-1], piece[-1]
         return mend(piece)
 
     def end(self) -> str:
         """Gives what was still held."""
-        held, self._held = self._held, ""
+        held, self.held = self.held, ""
         return mend(held)
 
 
@@ -56,45 +58,52 @@ class ThinkSplitter:
 
     White space may stand before the first tag and is dropped with it. An unclosed tag leaves everything reasoning. Tags
     anywhere else are text like any other, and so is what only looked like the beginning of one.
+
+    Once a text is past its head, which may yet begin with a tag, it does not matter into which pieces it is cut.
     """
 
     def __init__(self) -> None:
+        self.at_head = True
         self._state = self._head
         self._held = ""
 
     def feed(self, piece: str) -> list[Said]:
         """Takes a piece, gives what is sure, in order and without empty texts."""
-        return [said for said in self._state(self._held + piece) if said[1]]
+        return self._state(self._held + piece)
 
     def end(self) -> list[Said]:
         """Gives what was held back until now."""
         kind = Reasoning if self._state == self._inside else Text
         held, self._held = self._held, ""
-        return [(kind, held)] if held else []
+        return _told(kind, held)
 
     def _head(self, text: str) -> list[Said]:
         begun = text.lstrip()
         if begun.startswith(_OPEN):
-            self._state = self._inside
+            self.at_head, self._state = False, self._inside
             return self._inside(begun.removeprefix(_OPEN))
         if _OPEN.startswith(begun) and len(text) <= LONGEST_HEAD:
             self._held = text
             return []
-        self._state = self._after
+        self.at_head, self._state = False, self._after
         return self._after(text)
 
     def _inside(self, text: str) -> list[Said]:
         thought, tag, answer = text.partition(_CLOSE)
         if tag:
             self._state = self._after
-            return [(Reasoning, thought), *self._after(answer)]
+            return _told(Reasoning, thought) + self._after(answer)
         kept = _overlap(text)
         self._held = text[len(text) - kept :]
-        return [(Reasoning, text[: len(text) - kept])]
+        return _told(Reasoning, text[: len(text) - kept])
 
     def _after(self, text: str) -> list[Said]:
         self._held = ""
-        return [(Text, text)]
+        return _told(Text, text)
+
+
+def _told(kind: type[Text] | type[Reasoning], text: str) -> list[Said]:
+    return [(kind, text)] if text else []
 
 
 def _overlap(text: str) -> int:

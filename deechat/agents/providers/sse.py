@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from deechat.agents.providers.faults import broken
 
 MAX_LINE = 4_000_000
-_BREAK = re.compile(rb"\r\n|\r|\n")
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -24,14 +21,18 @@ class Lines:
 
     def feed(self, data: bytes) -> list[bytes]:
         """Takes a read, gives the lines that are whole by now."""
-        *lines, rest = _BREAK.split(data) if b"\r" in data else data.split(b"\n")
-        if lines:
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines and self._rest:
             lines[0] = b"".join([*self._rest, lines[0]])
             self._rest, self._size = [], 0
-        self._rest.append(rest)
-        self._size += len(rest)
-        if self._size > MAX_LINE:
-            raise broken(f"it sent a line of more than {MAX_LINE // 1_000_000} MB")
+        if rest:
+            self._rest.append(rest)
+            self._size += len(rest)
+            if self._size > MAX_LINE:
+                raise broken(f"it sent a line of more than {MAX_LINE // 1_000_000} MB")
         return lines
 
     def end(self) -> bytes:

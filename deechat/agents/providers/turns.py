@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator
 from typing import Any
 
 from deechat.agents.providers import sse
@@ -12,6 +12,7 @@ from deechat.agents.providers.base import Part, Reasoning, Text, Turn
 from deechat.agents.providers.calls import Calls
 from deechat.agents.providers.deltas import CallPiece, Choice, Chunk, Delta, counted, decode, kept, spoken
 from deechat.agents.providers.faults import broken
+from deechat.agents.providers.plain import said_plainly
 from deechat.agents.providers.speech import Mender, ThinkSplitter, mend, mend_all
 from deechat.errors import ModelError
 from deechat.events import Usage
@@ -51,7 +52,7 @@ class Assembler:
 
     def feed(self, data: bytes) -> Generator[Part, None, None]:
         """Gives the parts of a read; what was said before a fault comes before the fault."""
-        yield from self._read(lambda: self._lines.feed(data))
+        return self._read(self._take, data)
 
     def end(self) -> Generator[Part, None, None]:
         """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so."""
@@ -61,11 +62,10 @@ class Assembler:
         calls = self._calls.whole()
         yield Turn(self._reason(), calls, self._usage, self._extra())
 
-    def _read(self, lines: Callable[[], Iterable[bytes]]) -> Generator[Part, None, None]:
+    def _read(self, take: Callable[..., None], *data: bytes) -> Generator[Part, None, None]:
         fault = None
         try:
-            for line in lines():
-                self._take(line)
+            take(*data)
         except ModelError as exc:
             fault = exc
         for kind, pieces in self._pending:
@@ -74,12 +74,12 @@ class Assembler:
         if fault:
             raise fault
 
-    def _leftover(self) -> Iterable[bytes]:
-        """Gives the last line, which has no line break, and lets out what was held back."""
+    def _leftover(self) -> None:
+        """Takes the last line, which has no line break, and lets out what was held back."""
         rest = self._lines.end()
         if rest and not self.done:
             try:
-                self._take(rest)
+                self._line(rest)
             except ModelError:
                 if not self._finish:
                     raise
@@ -87,9 +87,35 @@ class Assembler:
         self._hear(Text, self._menders[Text].end())
         for kind, text in self._splitter.end():
             self._add(kind, text)
-        return ()
 
-    def _take(self, line: bytes) -> None:
+    def _take(self, data: bytes) -> None:
+        """Takes a read's lines, at once where they are what nearly all lines are."""
+        lines = self._lines.feed(data)
+        if not self._take_plain(lines):
+            for line in lines:
+                self._line(line)
+
+    def _take_plain(self, lines: list[bytes]) -> bool:
+        """Takes lines that do nothing but say more text, or more thinking; leaves all of them when any does not.
+
+        What comes of it is what comes of taking them one after the other: no half of a pair is held, the text's head is
+        still heard piece by piece, and what they say, at four bytes a letter, stays below the limit.
+        """
+        if self.done or self._event or self._menders[Text].held or self._menders[Reasoning].held:
+            return False
+        said = said_plainly(lines)
+        if said is None:
+            return False
+        kind, pieces = said
+        if self._size + 4 * sum(map(len, pieces)) > MAX_ANSWER:
+            return False
+        rest = iter(pieces)
+        while kind is Text and self._splitter.at_head and (piece := next(rest, "")):
+            self._hear(kind, piece)
+        self._hear(kind, "".join(rest))
+        return True
+
+    def _line(self, line: bytes) -> None:
         if not line:
             self._event = b""
         if not line or self.done:
