@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gc
+import socket
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 import pytest
 from model_server import DONE, delta, frame, stream
-from openai_rig import CLOCK, HELLO, Rig
+from openai_rig import CLOCK, HELLO, Rig, joined
 
 from deechat.agents.providers.base import Question, Text, Turn, UserMessage
 from deechat.agents.providers.openai import load_sdk
@@ -63,6 +64,15 @@ def test_an_open_answer_holds_no_request_and_no_response(rig: Rig) -> None:
     gate.release()
     assert isinstance(next(parts), Turn)
     parts.close()
+
+
+def test_a_server_that_is_named_by_its_number_is_not_looked_up(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def look_up(*_: Any, **__: Any) -> Any:
+        raise AssertionError("looked up")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    rig.server.script("Hello")
+    assert joined(rig.ask(), Text) == "Hello"
 
 
 def test_the_bytes_of_a_body_are_taken_once() -> None:

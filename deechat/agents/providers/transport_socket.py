@@ -47,7 +47,7 @@ class Connection:
     def to(cls, origin: Origin, trust: ssl.SSLContext, timeout: float | None) -> Connection:
         """Opens one, with TLS where the origin has it. Raises `ConnectError` and `ConnectTimeout`."""
         with _named(httpx2.ConnectTimeout, httpx2.ConnectError):
-            sock = socket.create_connection((origin.host, origin.port), timeout)
+            sock = _connected(origin.host, origin.port, timeout)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 secured = trust.wrap_socket(sock, server_hostname=origin.host) if origin.is_secure else sock
@@ -115,6 +115,22 @@ class Connection:
     def close(self) -> None:
         """Closes it at once, without a word to the server."""
         self._sock.close()
+
+
+def _connected(host: str, port: int, timeout: float | None) -> socket.socket:
+    """Connects. A number is not looked up: even that is a look-up in a thread, when sockets are those of greenlets."""
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):
+        return socket.create_connection((host, port), timeout)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 @contextmanager
