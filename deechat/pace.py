@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 BURST = 8  # commits at once: a run's start, its step and its first words wait for nothing
-SHORTEST, LONGEST = 0.008, 0.025  # seconds between two commits of a busy writer
-A_RUN = 0.000_025  # seconds more for each run that is open: with many of them each has little to say
+A_RUN = 0.000_04  # seconds between two commits for each run that is open: with many of them each has little to say
+LONGEST = 0.025  # seconds
 
 
 class Pace:
@@ -23,7 +23,7 @@ class Pace:
 
     def take(self) -> float:
         """Takes a token; gives the seconds until there is one."""
-        interval = min(max(SHORTEST, self.runs * A_RUN), LONGEST)
+        interval = min(max(1, self.runs) * A_RUN, LONGEST)
         now = time.monotonic()
         self._tokens = min(BURST, self._tokens + (now - self._at) / interval) - 1
         self._at = now

@@ -107,13 +107,20 @@ class Assembler:
         if said is None:
             return False
         kind, pieces = said
-        if self._size + 4 * sum(map(len, pieces)) > MAX_ANSWER:
+        text = "".join(pieces)
+        if self._size + 4 * len(text) > MAX_ANSWER:
             return False
-        rest = iter(pieces)
-        while kind is Text and self._splitter.at_head and (piece := next(rest, "")):
-            self._hear(kind, piece)
-        self._hear(kind, "".join(rest))
+        if kind is Text and self._splitter.at_head:
+            text = self._past_head(pieces)
+        self._hear(kind, text)
         return True
+
+    def _past_head(self, pieces: list[str]) -> str:
+        """Hears one piece after the other until the text is past its head; gives the others joined."""
+        rest = iter(pieces)
+        while self._splitter.at_head and (piece := next(rest, "")):
+            self._hear(Text, piece)
+        return "".join(rest)
 
     def _line(self, line: bytes) -> None:
         if not line:
