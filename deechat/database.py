@@ -320,10 +320,27 @@ def _open_reader(path: Path) -> sqlite3.Connection:
 
 
 def _transaction(connection: sqlite3.Connection, batch: Sequence[Job[Any]], probe: bool) -> list[Any]:
-    """Commits a batch, or raises and leaves nothing of it. `probe` writes in any case, to see whether writing works."""
+    """Commits a batch, or raises and leaves nothing of it. `probe` writes in any case, to see whether writing works.
+
+    Hardly ever does a job fail, so there is no savepoint for each; when one does, all begins anew with them.
+    """
+    try:
+        return _committed(connection, batch, probe, lambda connection, work: work(connection))
+    except Exception as exc:
+        if is_disk(exc):
+            raise
+    return _committed(connection, batch, probe, _in_savepoint)
+
+
+def _committed(
+    connection: sqlite3.Connection,
+    batch: Sequence[Job[Any]],
+    probe: bool,
+    do: Callable[[sqlite3.Connection, Work[Any]], Any],
+) -> list[Any]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        outcomes = [_in_savepoint(connection, job.work) for job in batch]
+        outcomes = [do(connection, job.work) for job in batch]
         if probe:
             connection.execute("UPDATE pulse SET at = ?", (time.time(),))
         connection.execute("COMMIT")

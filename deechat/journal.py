@@ -10,6 +10,7 @@ A follower is a place in the log, no queue: it holds nobody back and misses noth
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sqlite3
 import time
@@ -17,7 +18,6 @@ from collections.abc import Callable, Generator, Sequence
 from weakref import WeakValueDictionary
 
 import gevent
-from gevent.event import Event as Signal
 
 from deechat import blocks
 from deechat.database import Before, Database, Job, LastingJob, Work
@@ -26,6 +26,7 @@ from deechat.events import AnyEvent, Ending, Entry, encode
 from deechat.records import Records, RunRecord, begin, closing, noting
 from deechat.rows import Rows, Share, insert
 from deechat.sweeper import Sweeper
+from deechat.waits import Waiter
 
 logger = logging.getLogger(__name__)
 
@@ -45,20 +46,24 @@ class Log:
         self.lost = False
         self.uncommitted_bytes = 0
         self.packed = 0  # entries that are in its block
-        self._changed = Signal()
+        self._waiting: set[Waiter] = set()
 
     @property
     def ended(self) -> bool:
         """Whether the ending is committed: nothing follows it."""
         return self.committed > 0 and self.entries[self.committed - 1].event.ends
 
-    def changed(self) -> Signal:
-        """Gives a signal that is set at the next change. Take it before you look, and no change is missed."""
-        return self._changed
+    def wait(self, waiter: Waiter, seconds: float | None = None) -> bool:
+        """Gives true when something has changed since the caller looked, false when nothing did for so many seconds."""
+        self._waiting.add(waiter)
+        try:
+            return waiter.wait(seconds)
+        finally:
+            self._waiting.discard(waiter)
 
     def notify(self) -> None:
-        signal, self._changed = self._changed, Signal()
-        signal.set()
+        for waiter in self._waiting:
+            waiter.wake()
 
 
 class Journal:
@@ -175,11 +180,11 @@ class Journal:
         self._wait(log, lambda: log.ended, "The ending cannot be stored at the moment.")
 
     def _wait(self, log: Log, there: Callable[[], bool], otherwise: str) -> None:
+        waiter = Waiter()
         while not there():
-            signal = log.changed()
             if log.suspended:
                 raise StorageUnavailableError(otherwise, retry_after=5)
-            signal.wait()
+            log.wait(waiter)
 
     def wait_for_room(self, log: Log) -> None:
         """Returns when less than `UNCOMMITTED_BYTES` of the log wait for the writer."""
@@ -277,20 +282,20 @@ class Journal:
         if log is None:
             yield from self._follow_disk(run_id, after)
             return
-        while not self._closed:
-            signal = log.changed()
-            entries = log.entries[after : min(log.committed, after + PAGE)]
-            if entries:
-                after = entries[-1].seq
-                yield entries
-                if entries[-1].event.ends:
+        with contextlib.closing(Waiter()) as waiter:
+            while not self._closed:
+                entries = log.entries[after : min(log.committed, after + PAGE)]
+                if entries:
+                    after = entries[-1].seq
+                    yield entries
+                    if entries[-1].event.ends:
+                        return
+                    if len(entries) == PAGE:
+                        gevent.sleep(0)  # a fast reader of a long log must not keep the hub from everybody else
+                elif log.suspended or log.ended:
                     return
-                if len(entries) == PAGE:
-                    gevent.sleep(0)  # a fast reader of a long log must not keep the hub from everybody else
-            elif log.suspended or log.ended:
-                return
-            elif not signal.wait(silence):
-                yield []
+                elif not log.wait(waiter, silence):
+                    yield []
 
     def _watched(self, run_id: str) -> Log | None:
         """Gives the log of a run that waits for somebody; None when it has ended or is gone."""

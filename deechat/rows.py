@@ -23,8 +23,14 @@ from deechat.errors import StorageUnavailableError
 Log = TypeVar("Log", bound=Hashable)
 EventRow = tuple[str, int, float, bytes]  # run_id, seq, at, body
 
-MOST_ROWS = 256  # in one statement; a power of two
-_PLACES = ",".join(["(?,?,?,?)"] * MOST_ROWS)
+SIZES = (16, 64, 256)  # rows of a statement, some of them empty: each is prepared once, and is one turn at the lock
+_NO_ROW = (None, None, None, None)
+_INSERT = {
+    size: "INSERT INTO event (run_id, seq, at, body) SELECT * FROM (VALUES "
+    + ",".join(["(?,?,?,?)"] * size)
+    + ") WHERE column1 IS NOT NULL"
+    for size in SIZES
+}
 
 
 @dataclass(slots=True)
@@ -92,8 +98,7 @@ class Rows(Job[None], Generic[Log]):
         sound = {log: share for log, share in self._shares.items() if log not in self._kept_out}
         plain = [log for log, share in sound.items() if not share.also]
         try:
-            with _savepoint(connection):
-                insert(connection, list(chain.from_iterable(sound[log].rows for log in plain)))
+            insert(connection, list(chain.from_iterable(sound[log].rows for log in plain)))
         except Exception as exc:
             if is_disk(exc):
                 raise
@@ -116,15 +121,18 @@ class Rows(Job[None], Generic[Log]):
 
 
 def insert(connection: sqlite3.Connection, rows: Sequence[EventRow]) -> None:
-    """Inserts the rows, many with each statement."""
-    at = 0
-    while at < len(rows):
-        count = MOST_ROWS
-        while count > len(rows) - at:
-            count //= 2  # few lengths, so that each statement is prepared once
-        values = list(chain.from_iterable(rows[at : at + count]))
-        connection.execute(f"INSERT INTO event (run_id, seq, at, body) VALUES {_PLACES[: 10 * count - 1]}", values)
-        at += count
+    """Inserts the rows, all or none, and many with each statement."""
+    if len(rows) <= SIZES[-1]:
+        _insert(connection, rows)
+        return
+    with _savepoint(connection):
+        for at in range(0, len(rows), SIZES[-1]):
+            _insert(connection, rows[at : at + SIZES[-1]])
+
+
+def _insert(connection: sqlite3.Connection, rows: Sequence[EventRow]) -> None:
+    size = next(each for each in SIZES if each >= len(rows))
+    connection.execute(_INSERT[size], list(chain(*rows, *[_NO_ROW] * (size - len(rows)))))
 
 
 @contextmanager

@@ -22,13 +22,14 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "blocks": ({"events"}, {"msgspec"}),
     "schema": ({"blocks", "errors"}, {"sqlite_utils"}),
     "pace": (set(), set()),
+    "waits": (set(), {"gevent"}),
     "database": ({"errors", "pace", "schema"}, {"gevent"}),
     "store": ({"database", "events", "errors"}, set()),
     "rows": ({"database", "errors"}, set()),
     "records": ({"database", "errors"}, set()),
     "sweeper": ({"blocks", "database", "errors"}, {"gevent"}),
-    "journal": ({"blocks", "database", "records", "rows", "sweeper", "events", "errors"}, {"gevent"}),
-    "agents.providers": ({"events", "errors"}, {"h11", "httptools", "httpx2", "msgspec", "openai"}),
+    "journal": ({"blocks", "database", "records", "rows", "sweeper", "waits", "events", "errors"}, {"gevent"}),
+    "agents.providers": ({"events", "errors", "waits"}, {"h11", "httptools", "httpx2", "msgspec", "openai"}),
     "agents.tools": ({"events", "errors"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
     "agents.words": (set(), set()),
@@ -48,7 +49,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "handlers": ({"agents", "records", "store"}, set()),
     "opening": ({"agents.providers", "database", "journal", "records", "store", "events", "errors"}, {"gevent"}),
     "replies": ({"agents", "events", "errors"}, set()),
-    "recovery": ({"active", "agents", "runner", "journal", "records", "events", "errors"}, {"gevent"}),
+    "recovery": ({"active", "agents", "runner", "journal", "records", "events", "errors", "waits"}, {"gevent"}),
     "runs": (
         {
             "active",
@@ -160,7 +161,7 @@ def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
     assert readers == {"application", "cli", "serving"}
 
 
-def test_only_the_journal_waits_for_events_and_only_the_database_has_threads() -> None:
+def test_only_the_database_waits_for_its_thread() -> None:
     holders = {name_of(path) for path in modules() if "gevent.event" in path.read_text()}
-    assert holders == {"database", "journal"}
+    assert holders == {"database"}
     assert {name_of(path) for path in modules() if "ThreadPool" in path.read_text()} == {"database"}

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import httpx2
 
+from deechat.waits import Readable
+
 SIZE = 65_536  # bytes of a read
 RECORDS = 64  # of TLS in a read: a server may send each token as one
 SHARE = 65_536  # bytes that are read before others have their turn
@@ -40,6 +42,9 @@ class Connection:
     def __init__(self, origin: Origin, sock: socket.socket) -> None:
         self.origin = origin
         self._sock = sock
+        # What TLS has read ahead makes no socket readable, so with it each read has to look first.
+        self._readable = None if origin.is_secure else Readable(sock.fileno())
+        self._is_empty = True
         self._fault: OSError | None = None
         self._share = 0
 
@@ -72,16 +77,26 @@ class Connection:
         try:
             if self._fault:
                 raise self._fault
-            self._sock.settimeout(timeout)
-            data = self._sock.recv(SIZE)
-            if data and self.origin.is_secure:
-                data = self._with_more_records(data)
+            data = self._plain(self._readable, timeout) if self._readable else self._secured(timeout)
         except TimeoutError as exc:
             raise httpx2.ReadTimeout(str(exc)) from exc
         except OSError as exc:
             raise httpx2.ReadError(str(exc)) from exc
         self._share += max(len(data), LEAST)
         return data
+
+    def _plain(self, readable: Readable, timeout: float | None) -> bytes:
+        # To look first would nearly always be in vain, and tell so by an error.
+        if self._is_empty and not readable.wait(timeout):
+            raise TimeoutError("timed out")
+        data = self._sock.recv(SIZE)
+        self._is_empty = len(data) < SIZE
+        return data
+
+    def _secured(self, timeout: float | None) -> bytes:
+        self._sock.settimeout(timeout)
+        data = self._sock.recv(SIZE)
+        return self._with_more_records(data) if data else data
 
     def _with_more_records(self, first: bytes) -> bytes:
         """Adds what has come already: TLS gives a record a read. An error among it is for the next one to raise."""
@@ -114,6 +129,8 @@ class Connection:
 
     def close(self) -> None:
         """Closes it at once, without a word to the server."""
+        if self._readable is not None:
+            self._readable.close()
         self._sock.close()
 
 

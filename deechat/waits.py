@@ -1,0 +1,102 @@
+"""Waits that nearly always end before their time is up.
+
+Who reads a model server's answer, or follows a log, waits for each token anew, with a limit that is hardly ever
+reached; a timer that is set and dropped for each of these waits costs more than all else about it. So a timer is set
+once, and when it goes off it looks how long the wait of that moment may still take. This is the third way of "Be smart
+about timeouts" in libev's manual.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, cast
+
+from gevent import get_hub, getcurrent
+
+
+class Waiter:
+    """The waits of one greenlet at a time, one after the other. Made, used and closed on one thread's hub."""
+
+    __slots__ = ("_due", "_greenlet", "_hub", "_timer", "_until")
+
+    def __init__(self) -> None:
+        self._hub: Any = get_hub()
+        self._greenlet: Any = None  # who waits
+        self._until: float | None = None  # when that ends in any case
+        self._timer: Any = None
+        self._due: float | None = None  # when the timer goes off, if it is set
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Gives true once it is woken, false after so many seconds.
+
+        It may be woken for what was true a moment ago: look, and wait again.
+        """
+        if seconds is None:
+            self._until = None
+        else:
+            self._until = time.monotonic() + seconds
+            if self._due is None or self._until < self._due:
+                self._set(seconds)
+        self._greenlet = getcurrent()
+        try:
+            return cast(bool, self._hub.switch())
+        finally:
+            self._greenlet = None
+
+    def wake(self) -> None:
+        """Ends the wait, soon. Means nothing when nobody waits. Never yields to another greenlet."""
+        self._hub.loop.run_callback(self._go)
+
+    def close(self) -> None:
+        """Lets go of the timer, which would keep this in memory until it goes off."""
+        self._drop_timer()
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = self._due = None
+
+    def _go(self) -> None:
+        if self._greenlet is not None:
+            self._greenlet.switch(True)
+
+    def _set(self, seconds: float) -> None:
+        self._drop_timer()
+        self._timer = self._hub.loop.timer(seconds)
+        self._timer.start(self._ring)
+        self._due = self._until
+
+    def _ring(self) -> None:
+        self._due = None
+        if self._greenlet is None or self._until is None:
+            return
+        left = self._until - time.monotonic()
+        if left > 0:
+            self._set(left)
+        else:
+            self._greenlet.switch(False)
+
+
+class Readable(Waiter):
+    """Waits until a file descriptor can be read; close it before the descriptor."""
+
+    __slots__ = ("_start", "_watcher")
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._watcher: Any = self._hub.loop.io(descriptor, 1)
+        self._start: Callable[[Callable[[], None]], None] = self._watcher.start
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Gives true once there is something to read, or the end of it, and false after so many seconds."""
+        self._start(self._go)
+        try:
+            return super().wait(seconds)
+        finally:
+            self._watcher.stop()
+
+    def close(self) -> None:
+        """Lets go of the descriptor."""
+        super().close()
+        self._watcher.close()

@@ -1,0 +1,133 @@
+"""Waits: woken, or over in time, and one timer for all of them."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import gevent
+import pytest
+
+from deechat.waits import Readable, Waiter
+
+LONG = 30.0  # seconds that no test waits
+
+
+@pytest.fixture
+def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of every timer that is set."""
+    seconds: list[float] = []
+    hub = gevent.get_hub()
+
+    class Loop:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(hub.loop, name)
+
+        def timer(self, after: float) -> Any:
+            seconds.append(after)
+            return hub.loop.timer(after)
+
+    class Hub:
+        loop = Loop()
+        switch = hub.switch
+
+    monkeypatch.setattr("deechat.waits.get_hub", Hub)
+    return seconds
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_it_is_woken() -> None:
+    waiter = Waiter()
+    gevent.spawn(waiter.wake)
+    assert waiter.wait(LONG) is True
+    waiter.close()
+
+
+def test_without_a_limit_it_is_woken_too() -> None:
+    waiter = Waiter()
+    gevent.spawn_later(0.01, waiter.wake)
+    assert waiter.wait() is True
+
+
+def test_its_time_is_up() -> None:
+    waiter = Waiter()
+    began = time.monotonic()
+    assert waiter.wait(0.05) is False
+    assert time.monotonic() - began >= 0.05
+
+
+def test_many_waits_set_one_timer(timers: list[float]) -> None:
+    waiter = Waiter()
+    for _ in range(100):
+        gevent.spawn(waiter.wake)
+        assert waiter.wait(LONG) is True
+    assert len(timers) == 1
+    waiter.close()
+
+
+def test_a_timer_that_goes_off_early_waits_for_the_rest(timers: list[float]) -> None:
+    waiter = Waiter()
+    gevent.spawn(waiter.wake)
+    assert waiter.wait(0.05) is True
+    gevent.sleep(0.03)
+    began = time.monotonic()
+    assert waiter.wait(0.05) is False
+    assert time.monotonic() - began >= 0.05
+    assert len(timers) == 2  # the second for what was left when the first went off
+
+
+def test_a_shorter_wait_than_the_one_before_is_not_late() -> None:
+    waiter = Waiter()
+    gevent.spawn(waiter.wake)
+    waiter.wait(LONG)
+    began = time.monotonic()
+    assert waiter.wait(0.01) is False
+    assert time.monotonic() - began < LONG / 2
+    waiter.close()
+
+
+def test_a_wait_without_a_limit_outlasts_the_timer_of_the_one_before() -> None:
+    waiter = Waiter()
+    gevent.spawn(waiter.wake)
+    waiter.wait(0.01)
+    gevent.spawn_later(0.05, waiter.wake)
+    assert waiter.wait() is True
+
+
+def test_a_wake_up_means_nothing_when_nobody_waits() -> None:
+    waiter = Waiter()
+    waiter.wake()
+    gevent.sleep(0.01)
+    assert waiter.wait(0.01) is False
+
+
+def test_who_waits_can_be_killed_and_another_can_wait() -> None:
+    waiter = Waiter()
+    greenlet = gevent.spawn(waiter.wait, LONG)
+    gevent.sleep(0)
+    greenlet.kill()
+    waiter.wake()  # for whoever is not there any more
+    gevent.sleep(0)
+    assert waiter.wait(0.01) is False
+
+
+def test_a_descriptor_is_waited_for_until_it_can_be_read(pair: tuple[socket.socket, socket.socket]) -> None:
+    ours, theirs = pair
+    readable = Readable(ours.fileno())
+    assert readable.wait(0.01) is False
+    gevent.spawn(theirs.send, b"x")
+    assert readable.wait(LONG) is True
+    assert readable.wait(LONG) is True, "nobody has read it"
+    ours.recv(1)
+    assert readable.wait(0.01) is False
+    theirs.close()
+    assert readable.wait(LONG) is True, "its end"
+    readable.close()
