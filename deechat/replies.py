@@ -74,12 +74,11 @@ def _edited(request: ToolApprovalRequest, given: object, tools: Mapping[str, Too
         raise BadRequestError(f"There is no tool {request.name!r} any more; it can only be refused.")
     try:
         fitted = tool.fit(given)
+        tool.check_scope(fitted)
     except ToolError as exc:
         raise BadRequestError(exc.message) from exc
     if len(json.dumps(fitted)) > LONGEST_ARGUMENTS:
         raise BadRequestError(f"The arguments are longer than the {LONGEST_ARGUMENTS} bytes that are taken.")
-    if not tool.fits_scope(fitted):
-        raise BadRequestError(f"The arguments name nothing that {tool.name} could be used on.")
     return None if fitted == request.arguments else fitted
 
 

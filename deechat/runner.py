@@ -25,6 +25,7 @@ from deechat.agents import loop
 from deechat.agents.handler import AgentHandler
 from deechat.agents.history import pack
 from deechat.agents.plugins.base import metrics_of, sources_of
+from deechat.agents.providers.base import UNANSWERED
 from deechat.agents.state import CallState, Move, RunState, fold
 from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
 from deechat.events import (
@@ -50,7 +51,6 @@ TURN = 2_000  # characters that a run takes in before others have their turn: a 
 EVENT = 64  # characters that an event is counted for, whatever it says
 PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
 NEVER_STARTED = "It was not started: the run ended first."
-UNANSWERED = "The user had not answered when the run ended, so it was not done."
 
 log = logging.getLogger(__name__)
 

@@ -102,6 +102,36 @@ def test_edited_arguments_are_those_that_are_used(asking: Client, model: ModelSe
             asking.ask("And?")
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:8201/", "The URL asks for port 8201. Only the ports 80 and 443 are fetched from."),
+        ("http://127.0.0.1/", "127.0.0.1 is not an address of the public Internet, so it is refused."),
+        ("http://localhost/", "Only public hosts are fetched from."),
+        ("file:///etc/passwd", "The scheme 'file' is not fetched."),
+    ],
+)
+def test_edited_arguments_that_are_never_fetched_are_refused_in_the_tool_s_own_words(
+    asking: Client, model: ModelServer, url: str, words: str
+) -> None:
+    stream = asked(asking, model, ("web_fetch", {"url": "https://one.invalid/"}))
+    (request,) = requests_of(stream)
+    for always in (False, True):
+        response = respond(asking, stream, request, approved=True, arguments={"url": url}, always=always)
+        assert response.status_code == 400
+        assert words in response.json()["error"]["message"]
+    assert respond(asking, stream, request, approved=False).status_code == 200
+    stream.read()
+
+
+def test_nobody_is_asked_about_a_private_address(asking: Client, model: ModelServer) -> None:
+    model.script(reply(tool_calls(("web_fetch", {"url": "http://127.0.0.1/"}))), "Well.")
+    stream = asking.send("Go").read()
+    assert requests_of(stream) == []
+    (result,) = results_of(stream)
+    assert result["content"] == "127.0.0.1 is not an address of the public Internet, so it is refused."
+
+
 def test_a_refused_call_is_a_result_that_the_model_can_work_with(asking: Client, model: ModelServer) -> None:
     stream = asked(asking, model, LOOK)
     respond(asking, stream, requests_of(stream)[0], approved=False)

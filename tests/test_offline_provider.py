@@ -11,6 +11,8 @@ import msgspec
 import pytest
 
 from deechat.agents.providers.base import (
+    REFUSED,
+    UNANSWERED,
     AssistantMessage,
     Message,
     Question,
@@ -43,11 +45,12 @@ def turn(messages: Sequence[Message], *, tools: Sequence[ToolSpec] = SPECS, choi
     return "".join(piece.text for piece in pieces if isinstance(piece, Text)), last
 
 
-def result(call: ToolCall) -> str:
+def result(call: ToolCall) -> ToolMessage:
     try:
-        return TOOLS[call.name].run(TOOLS[call.name].arguments(call.arguments))
+        content = TOOLS[call.name].run(TOOLS[call.name].arguments(call.arguments))
+        return ToolMessage(call.id, call.name, content)
     except ToolError as error:
-        return error.message
+        return ToolMessage(call.id, call.name, error.message, is_error=True)
 
 
 def talk(text: str) -> str:
@@ -57,8 +60,7 @@ def talk(text: str) -> str:
     if not last.calls:
         return said
     calls = tuple(msgspec.structs.replace(call, id=f"call{at}") for at, call in enumerate(last.calls))
-    results = [ToolMessage(call.id, call.name, result(call)) for call in calls]
-    answer, after = turn([*messages, AssistantMessage(said, calls), *results])
+    answer, after = turn([*messages, AssistantMessage(said, calls), *map(result, calls)])
     assert not after.calls
     return answer
 
@@ -443,3 +445,42 @@ def test_its_help_names_what_else_can_be_tried_without_a_model() -> None:
     assert "问我一个问题" in talk("帮助")
     assert "打开 https://example.org" in talk("帮助")
     assert "`web_fetch`" in turn([UserMessage("read https://example.org")], tools=[])[0]
+
+
+def without(message: str, content: str) -> str:
+    """What it says when its one call came to nothing, for this reason."""
+    said, last = turn([UserMessage(message)])
+    (call,) = [msgspec.structs.replace(call, id="a") for call in last.calls]
+    failed = ToolMessage("a", call.name, content, is_error=True)
+    return turn([UserMessage(message), AssistantMessage(said, (call,)), failed])[0]
+
+
+@pytest.mark.parametrize(
+    ("message", "content", "words"),
+    [
+        ("read https://example.org", REFUSED, "You refused it, so I did not read https://example.org."),
+        ("打开 https://example.org", REFUSED, "你已拒绝，所以没有读取 https://example.org。"),
+        ("what is 2+2?", REFUSED, "You refused it, so I did not use `calculator`."),
+        ("计算 2+2", REFUSED, "你已拒绝，所以没有使用 `calculator`。"),
+        ("read https://example.org", UNANSWERED, "Nobody said yes or no, so I did not read https://example.org."),
+        ("打开 https://example.org", UNANSWERED, "没有人允许或拒绝，所以没有读取 https://example.org。"),
+        ("what is 2+2?", UNANSWERED, "Nobody said yes or no, so I did not use `calculator`."),
+        ("计算 2+2", UNANSWERED, "没有人允许或拒绝，所以没有使用 `calculator`。"),
+        ("ask me something", UNANSWERED, "My questions were not answered. Say “ask me something” to be asked again."),
+        ("问我一个问题", UNANSWERED, "我的提问没有得到回答。输入“问我一个问题”可以重新提问。"),
+        (
+            "read https://a.invalid",
+            "The host was not found.",
+            "I could not read https://a.invalid. The host was not found.",
+        ),
+        (
+            "打开 https://a.invalid",
+            "The host was not found.",
+            "无法读取 https://a.invalid。原因：The host was not found.",
+        ),
+        ("ask me something", "Interrupted.", "I could not ask you. Interrupted."),
+        ("问我一个问题", "Interrupted.", "未能提问。原因：Interrupted."),
+    ],
+)
+def test_it_says_what_did_not_happen_and_nothing_that_is_for_a_model(message: str, content: str, words: str) -> None:
+    assert without(message, content) == words

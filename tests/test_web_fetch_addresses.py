@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import socket
 
 import pytest
 
-from deechat.agents.tools import ToolError
-from deechat.agents.tools.fetching.addresses import is_inside, is_public
+from deechat.agents.tools import ToolError, builtin_tools
+from deechat.agents.tools.fetching.addresses import is_address, is_inside, is_public
 from deechat.agents.tools.fetching.timed import Allowance, connected
 from deechat.agents.tools.fetching.urls import host_of, next_target, target_of
 
@@ -78,7 +79,11 @@ def test_a_url_is_read_as_it_is_requested(url: str, host: str, port: int, whole:
         assert not is_public(host)
     assert (target.host, target.port) == (host, port)
     assert whole is None or target.url == whole
-    assert host_of({"url": url}) == host
+    if is_public(host) or not is_address(host):
+        assert host_of({"url": url}) == host
+    else:
+        with pytest.raises(ToolError, match="not an address of the public Internet"):
+            host_of({"url": url})
 
 
 @pytest.mark.parametrize(
@@ -168,11 +173,21 @@ def test_a_url_that_is_no_plain_one_is_refused_with_words_and_has_no_host(url: s
         target_of(url)
     assert len(caught.value.message) < 500
     caught.value.message.encode()
-    assert host_of({"url": url}) == ""
+    with pytest.raises(ToolError, match=re.escape(caught.value.message)):
+        host_of({"url": url})
 
 
-def test_a_call_without_a_url_has_no_host() -> None:
-    assert [host_of(each) for each in ({}, {"url": None}, {"url": 5}, {"url": ["http://example.com"]})] == [""] * 4
+@pytest.mark.parametrize("arguments", [{}, {"url": None}, {"url": 5}, {"url": ["http://example.com"]}])
+def test_a_call_without_a_url_has_no_host(arguments: dict[str, object]) -> None:
+    with pytest.raises(ToolError, match="The URL is empty"):
+        host_of(arguments)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "10.1.2.3", "169.254.169.254", "[::1]", "[fd00::1]"])
+def test_a_private_address_is_refused_before_anyone_is_asked(host: str) -> None:
+    tool = {each.name: each for each in builtin_tools()}["web_fetch"]
+    with pytest.raises(ToolError, match="is not an address of the public Internet, so it is refused"):
+        tool.check_scope({"url": f"http://{host}/"})
 
 
 def test_a_location_is_read_against_the_page_that_gave_it() -> None:

@@ -42,7 +42,10 @@ def well_formed(messages: Iterable[Message]) -> list[Message]:
             results[message.call_id] = message
             continue
         if pending is not None:
-            valid += [results.get(call.id, ToolMessage(call.id, call.name, NO_RESULT)) for call in pending.calls]
+            valid += [
+                results.get(call.id, ToolMessage(call.id, call.name, NO_RESULT, is_error=True))
+                for call in pending.calls
+            ]
         results, pending = {}, message if isinstance(message, AssistantMessage) else None
         if not _is_empty(message):
             valid.append(message)

@@ -8,7 +8,6 @@ going on.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -18,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from deechat.agents.handler import AgentHandler, new_call_id
-from deechat.agents.providers.base import Notice, Part, Provider, Question, Reasoning, Text, Turn
+from deechat.agents.providers.base import REFUSED, Notice, Part, Provider, Question, Reasoning, Text, Turn
 from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
 from deechat.agents.tools.asking import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
@@ -210,8 +209,7 @@ def _ready(handler: AgentHandler, state: RunState, each: CallState) -> _Work | R
     policy = handler.policy(tool, arguments)
     if policy == "deny":
         raise ToolError(f"The tool {tool.name} is switched off in this workspace. Go on without it.")
-    if not tool.fits_scope(arguments):
-        raise ToolError(f"{tool.name} cannot be used on that: {json.dumps(arguments)[:200]}.")
+    tool.check_scope(arguments)
     if each.request or (policy == "allow" and not tool.asks):
         return _Work(tool, each, arguments)
     request_id = new_call_id(set(state.requests))
@@ -225,7 +223,7 @@ def _answered(each: CallState) -> dict[str, Any]:
     if isinstance(each.request, ClarificationRequest):
         return {"questions": list(each.request.questions)}
     if each.request is None or each.reply is None or not each.reply.approved:
-        raise ToolError("The user refused this call. Do not repeat it: go on without it, or ask what to do instead.")
+        raise ToolError(REFUSED)
     return each.request.arguments if each.reply.arguments is None else each.reply.arguments
 
 

@@ -339,7 +339,9 @@ class RunState:
         last = self.finished.calls if self.finished else ()
         results = [self.calls[call.id].result for call in last]
         if all(results):  # all are in: the model reads them in its own order, not in that of their coming
-            self.turns += [ToolMessage(each.call_id, each.name, each.content) for each in results if each]
+            self.turns += [
+                ToolMessage(each.call_id, each.name, each.content, each.is_error) for each in results if each
+            ]
 
     def _on_request(self, event: Request, at: float) -> None:
         self.requests[event.request_id] = event

@@ -34,12 +34,18 @@ class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
     extra: dict[str, Any] = {}
 
 
-class ToolMessage(msgspec.Struct, frozen=True, tag_field="role", tag="tool"):
-    """What a call of the turn before gave."""
+# The results of calls that no tool was asked for, in words for a model.
+REFUSED = "The user refused this call. Do not repeat it: go on without it, or ask what to do instead."
+UNANSWERED = "The user had not answered when the run ended, so it was not done."
+
+
+class ToolMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="tool"):
+    """What a call of the turn before gave; `is_error`: it gave none, and `content` says why."""
 
     call_id: str
     name: str
     content: str
+    is_error: bool = False
 
 
 Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage

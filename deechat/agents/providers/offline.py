@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import (
+    REFUSED,
+    UNANSWERED,
     AssistantMessage,
     Message,
     Part,
@@ -111,20 +113,30 @@ def _call(name: str, arguments: dict[str, Any]) -> ToolCall:
     return ToolCall("", name, msgspec.json.encode(arguments).decode())
 
 
-def _results(messages: Sequence[Message]) -> list[tuple[ToolCall, str]]:
+def _results(messages: Sequence[Message]) -> list[tuple[ToolCall, ToolMessage]]:
     """Pairs the calls since the last thing that was said by a person with what they gave."""
     calls = {call.id: call for message in messages if isinstance(message, AssistantMessage) for call in message.calls}
     return [
-        (calls.get(message.call_id, ToolCall(message.call_id, message.name, "{}")), message.content)
+        (calls.get(message.call_id, ToolCall(message.call_id, message.name, "{}")), message)
         for message in messages
         if isinstance(message, ToolMessage)
     ]
 
 
-def _phrased(results: list[tuple[ToolCall, str]], wish: Wish) -> str:
+def _phrased(results: list[tuple[ToolCall, ToolMessage]], wish: Wish) -> str:
     """Says what the calls gave, each in a paragraph of its own."""
+    return "\n\n".join(_paragraph(call, given, wish) for call, given in results)
+
+
+def _paragraph(call: ToolCall, given: ToolMessage, wish: Wish) -> str:
     phrases = {CALCULATOR: _value, CLOCK: _time, WEB: _page, ASK: _answers}
-    return "\n\n".join(phrases.get(call.name, _other)(call, content, wish) for call, content in results)
+    not_done = {REFUSED: "refused", UNANSWERED: "unanswered"}.get(given.content) if given.is_error else None
+    if not_done:
+        suffix = {WEB: "_page", ASK: "_questions"}.get(call.name, "")
+        return say(not_done + suffix, wish.language, asked=_argument(call, "url") or call.name)
+    if given.is_error and call.name in {WEB, ASK}:
+        return say(f"no_{call.name}", wish.language, asked=_argument(call, "url"), result=given.content)
+    return phrases.get(call.name, _other)(call, given.content, wish)
 
 
 def _value(call: ToolCall, content: str, wish: Wish) -> str:
@@ -161,7 +173,7 @@ def _day(day: date, today: date, language: str) -> str:
 
 
 def _page(call: ToolCall, content: str, wish: Wish) -> str:
-    """Tells how a page begins, or why there is none; to sum it up takes a model."""
+    """Tells how a page begins; to sum it up takes a model."""
     text = content.strip()
     if len(text) > LONGEST_EXCERPT:
         text = text[:LONGEST_EXCERPT].rsplit(maxsplit=1)[0] + " …"

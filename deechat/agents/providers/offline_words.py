@@ -125,6 +125,28 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "This came from {asked}:\n\n{result}",
         "zh": "读取 {asked} 得到：\n\n{result}",
     },
+    "no_web_fetch": {
+        "en": "I could not read {asked}. {result}",
+        "zh": "无法读取 {asked}。原因：{result}",
+    },
+    "no_ask_user": {
+        "en": "I could not ask you. {result}",
+        "zh": "未能提问。原因：{result}",
+    },
+    "refused": {"en": "You refused it, so I did not use `{asked}`.", "zh": "你已拒绝，所以没有使用 `{asked}`。"},
+    "refused_page": {"en": "You refused it, so I did not read {asked}.", "zh": "你已拒绝，所以没有读取 {asked}。"},
+    "unanswered": {
+        "en": "Nobody said yes or no, so I did not use `{asked}`.",
+        "zh": "没有人允许或拒绝，所以没有使用 `{asked}`。",
+    },
+    "unanswered_page": {
+        "en": "Nobody said yes or no, so I did not read {asked}.",
+        "zh": "没有人允许或拒绝，所以没有读取 {asked}。",
+    },
+    "unanswered_questions": {
+        "en": "My questions were not answered. Say “ask me something” to be asked again.",
+        "zh": "我的提问没有得到回答。输入“问我一个问题”可以重新提问。",
+    },
     "answers": {
         "en": "Thank you. This is what I was told; with a model, it would go on from here:\n\n{result}",
         "zh": "谢谢。这是收到的回答；连接模型后，它会据此继续：\n\n{result}",

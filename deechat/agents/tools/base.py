@@ -38,7 +38,8 @@ class Tool:
     does no harm. `policy` is what holds where nobody decided otherwise. `hints` are the parameters' types.
 
     `asks`: it asks a person instead of doing anything, so it is never run. `scope` says of arguments what a person who
-    allows them for good allows, such as a host, '' where they name none; None: the tool, whatever its arguments.
+    allows them for good allows, such as a host, and raises `ToolError` where they name nothing that could be allowed;
+    None: the tool, whatever its arguments.
     """
 
     name: str
@@ -81,9 +82,10 @@ class Tool:
             raise ToolError(f"The arguments do not fit: {'; '.join(faults[:MOST_FAULTS])}. {self._usage()}")
         return fitted
 
-    def fits_scope(self, arguments: dict[str, Any]) -> bool:
-        """Whether the arguments name something that a person could allow; without that the call can only fail."""
-        return self.scope is None or self.scope(arguments) != ""
+    def check_scope(self, arguments: dict[str, Any]) -> None:
+        """Raises `ToolError` where the arguments name nothing that a person could allow: the call could only fail."""
+        if self.scope is not None:
+            self.scope(arguments)
 
     def run(self, arguments: dict[str, Any]) -> str:
         """Calls the function with arguments that `arguments` or `fit` gave, and returns text: its own, or else JSON.

@@ -61,6 +61,15 @@ def is_public(address: str) -> bool:
     return number.is_global and not any(number in network for network in _REFUSED_6)
 
 
+def is_address(host: str) -> bool:
+    """Tells whether a host is an address written out, and no name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def is_inside(host: str) -> bool:
     """Tells whether a name is kept for this machine, its network or its cloud, whatever it would resolve to."""
     return host in _INSIDE_ALONE or any(host == each or host.endswith("." + each) for each in _INSIDE)

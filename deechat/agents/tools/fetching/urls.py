@@ -17,7 +17,7 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from deechat.agents.tools.base import ToolError
-from deechat.agents.tools.fetching.addresses import is_inside
+from deechat.agents.tools.fetching.addresses import is_address, is_inside, is_public
 
 LONGEST_URL = 4000  # characters
 LONGEST_HOST = 253
@@ -71,16 +71,17 @@ def next_target(current: Target, location: str, *, ports: frozenset[int]) -> Tar
 
 
 def host_of(arguments: Mapping[str, object]) -> str:
-    """Names the host that a call's arguments lead to, as `Target.host` does; '' where there is none.
+    """Names the host that a call's arguments lead to, as `Target.host` does.
 
     For remembering "always allow this host". Such a yes covers the whole call: redirects inside it may lead to other
-    public hosts, each of them checked.
+    public hosts, each of them checked. Raises `ToolError` where there is no host that could be allowed: what is refused
+    as it stands, addresses that are not public among it.
     """
     url = arguments.get("url")
-    try:
-        return target_of(url).host if isinstance(url, str) else ""
-    except ToolError:
-        return ""
+    host = target_of(url if isinstance(url, str) else "").host
+    if is_address(host) and not is_public(host):
+        raise ToolError(f"{host} is not an address of the public Internet, so it is refused.")
+    return host
 
 
 def _checked(url: str) -> str:
