@@ -157,6 +157,7 @@ def test_a_server_that_cannot_be_reached_is_named_by_its_base_url(rig, base_url)
     error = rig.fails(provider=rig.make(base_url=url, model="m", first_byte_timeout=5))
     assert error.code == "model_unreachable"
     assert url in error.message
+    assert "Errno" not in error.message + error.why
 
 
 def test_tls_with_a_server_that_has_none_is_unreachable(rig):

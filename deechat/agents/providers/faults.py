@@ -255,7 +255,7 @@ def _kinds(exc: BaseException) -> frozenset[str]:
 
 
 def _reason(exc: BaseException) -> str:
-    return str(exc) or type(exc).__name__
+    return re.sub(r"\[Errno -?\d+\] ", "", str(exc)) or type(exc).__name__
 
 
 def _evidence(body: Any) -> str:
