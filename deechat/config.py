@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from deechat.errors import SettingError
 
 T = TypeVar("T")
+
+PREFIX = "DEECHAT_"  # of the settings that are ours alone
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
 PROVIDERS = ("auto", "openai", "offline")
@@ -69,6 +72,31 @@ class Settings:
                 "DEECHAT_PROVIDER is 'openai', but neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: set one of them."
             )
         return settings
+
+
+def unknown_settings(environment: Mapping[str, str]) -> list[str]:
+    """Says of each variable that looks like a setting and is none, in a line without its value, what may be meant."""
+    names = _Names()
+    Settings.read(names)
+    known = [name.removeprefix(PREFIX) for name in names.asked if name.startswith(PREFIX)]
+    lines = []
+    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in names.asked):
+        near = get_close_matches(name.removeprefix(PREFIX).upper(), known, n=1)
+        meant = f"; {PREFIX}{near[0]} may be meant" if near else ""
+        lines.append(f"{name} is not a setting and does nothing{meant}.")
+    return lines
+
+
+class _Names(dict[str, str]):
+    """An empty environment that notes which variables are asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.asked.append(name)
+        return default
 
 
 class _SecretError(ValueError):

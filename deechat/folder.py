@@ -35,6 +35,10 @@ class DataFolder:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             lock = (self.path / "lock").open("ab")
+        except (FileExistsError, NotADirectoryError):
+            raise SettingError(
+                f"The data folder {self.path} cannot be used: a file is in its place. Set DEECHAT_DATA to a folder."
+            ) from None
         except OSError as exc:
             raise SettingError(
                 f"The data folder {self.path} cannot be used ({exc.strerror}): make it writable, or set DEECHAT_DATA."

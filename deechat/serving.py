@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any, NoReturn
 
-from deechat.config import Settings
+from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 from deechat.folder import DataFolder
 from deechat.logs import configuration
@@ -50,6 +50,8 @@ logconfig_dict = configuration(_settings.log_level)
 
 def on_starting(server: Any) -> None:
     """Says in one line what would keep a worker from starting, before there is one."""
+    for line in unknown_settings(os.environ):
+        log.warning("%s", line)
     os.umask(0o077)  # what is kept is for its owner alone, also in a folder that others may look into
     if server.cfg.workers != 1:
         leave(f"workers is {server.cfg.workers}, but DeeChat is one process: leave --workers out.")

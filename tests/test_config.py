@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deechat.config import Settings
+from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 
 
@@ -76,3 +76,19 @@ def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
         Settings.read({"OPENAI_API_KEY": "sk-schlüssel"})
     assert "OPENAI_API_KEY" in str(caught.value)
     assert "schlüssel" not in str(caught.value)
+
+
+def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one_and_without_its_value() -> None:
+    environment = {
+        "DEECHAT_HEARTBEET": "3",
+        "DEECHAT_PASWORD": "secret",
+        "DEECHAT_X": "y",
+        "DEECHAT_HOST": "h",
+        "HOME": "/",
+    }
+    assert unknown_settings(environment) == [
+        "DEECHAT_HEARTBEET is not a setting and does nothing; DEECHAT_HEARTBEAT may be meant.",
+        "DEECHAT_PASWORD is not a setting and does nothing; DEECHAT_PASSWORD may be meant.",
+        "DEECHAT_X is not a setting and does nothing.",
+    ]
+    assert unknown_settings({"DEECHAT_DATA": "x", "DEECHAT_RECOVER": ""}) == []

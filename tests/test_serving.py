@@ -254,6 +254,13 @@ def test_a_setting_that_another_one_needs_is_named(tmp_path: Path) -> None:
     check_refused(tmp_path, WAYS["gunicorn"], "DEECHAT_PROVIDER", "OPENAI_API_KEY", DEECHAT_PROVIDER="openai")
 
 
+def test_a_mistyped_setting_is_named_at_the_start_without_its_value(tmp_path: Path) -> None:
+    with started(tmp_path, WAYS["gunicorn"], DEECHAT_PASWORD="none-of-your-business") as it:
+        told = [str(line["message"]) for line in it.server.log_lines if "DEECHAT_PASWORD" in str(line["message"])]
+        assert told == ["DEECHAT_PASWORD is not a setting and does nothing; DEECHAT_PASSWORD may be meant."]
+        assert "none-of-your-business" not in it.server.log
+
+
 def test_more_than_one_worker_is_refused(tmp_path: Path) -> None:
     check_refused(tmp_path, [*WAYS["gunicorn"], "--workers", "2"], "workers is 2", "one process")
     check_refused(tmp_path, WAYS["gunicorn"], "workers is 3", GUNICORN_CMD_ARGS="--workers=3")
