@@ -8,7 +8,7 @@ from importlib.metadata import version
 
 _ABOUT = "DeeChat: an AI chat and agent server. All settings come from the environment."
 _CHAT = """Talks to the agent, at the server that is running or else at one of its own over the same data folder.
-Lines of a pipe are sent one after another: echo "what is 17%% of 2,340?" | deechat chat"""
+Lines of a pipe are sent one after another: echo "what is 17% of 2,340?" | deechat chat"""
 
 
 def main() -> None:

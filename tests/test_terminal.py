@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -24,6 +25,7 @@ from server import Server, wait_until
 
 from deechat.terminal.link import RefusedError, UnreachableError, persist
 from deechat.terminal.prompts import Questions
+from deechat.terminal.screen import Screen
 from deechat.terminal.words import WORDS, language_of, speaker
 
 COMMAND = Path(sys.executable).with_name("deechat")
@@ -147,12 +149,18 @@ def nobody(tmp_path: Path) -> Server:
 # -- a pipe ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_pipe_gets_the_answer_alone_and_the_rest_goes_to_standard_error(server: Server) -> None:
+def test_a_pipe_gets_the_answer_alone(server: Server) -> None:
     done = chat(server, "what is 17% of 2,340?\n", "--new")
-    assert (done.returncode, done.stdout) == (0, "`17% of 2,340` = **397.8**\n")
-    assert "🔧 calculator  expression: 17% of 2,340\n   calculator → 397.8\n" in done.stderr
-    assert "tokens" in done.stderr
-    assert not re.search(r"[\x00-\x08\x0b-\x1f]", done.stdout + done.stderr)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "`17% of 2,340` = **397.8**\n", "")
+
+
+def test_a_person_whose_answers_go_to_a_file_sees_the_rest_at_the_terminal() -> None:
+    told = io.StringIO()
+    told.isatty = lambda: True  # type: ignore[method-assign]
+    for quiet in (False, True):
+        screen = Screen(io.StringIO(), told, language="en", colour=False, quiet=quiet)
+        screen.show({"type": "toolCallResult", "name": "calculator", "content": "4", "isError": False, "seconds": 0})
+        assert told.getvalue() == "   calculator → 4\n"
 
 
 def test_lines_of_a_pipe_are_sent_one_after_another_and_answer_what_is_asked(server: Server) -> None:
@@ -168,9 +176,11 @@ def test_lines_of_a_pipe_are_sent_one_after_another_and_answer_what_is_asked(ser
 
 def test_where_the_input_is_over_a_request_is_refused(server: Server) -> None:
     done = chat(server, "ask me something\nParis\n", "--new")
-    assert done.returncode == 0
+    assert done.returncode == 1  # it did not get what it asked for
     assert "Nobody is here to answer" in done.stderr
     assert done.stdout.count("(skipped)") == 3
+    done = chat(server, "read https://one.invalid/\n", "--new")
+    assert (done.returncode, done.stdout) == (1, "You refused it, so I did not read https://one.invalid/.\n")
 
 
 def test_an_answer_that_fails_gives_exit_code_1_and_its_words(agent_server: Server, model: ModelServer) -> None:
@@ -471,6 +481,8 @@ def test_the_command_says_its_version_and_its_commands() -> None:
     told = subprocess.run([COMMAND, "--help"], check=True, capture_output=True, text=True).stdout
     assert "serve" in told
     assert "chat" in told
+    about = subprocess.run([COMMAND, "chat", "--help"], check=True, capture_output=True, text=True).stdout
+    assert "17% of 2,340" in " ".join(about.split())
 
 
 def test_everything_is_said_in_both_languages() -> None:

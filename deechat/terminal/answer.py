@@ -41,13 +41,14 @@ class Answer:
     """One run, while somebody looks at it.
 
     After `attend`, `outcome` is `completed`, `stopped`, `failed` or `interrupted` as the run's ending says, or `LEFT`
-    or `LOST`; `left_over` are lines that came too late for it.
+    or `LOST`; `left_over` are lines that came too late for it, `refused` says that it asked and nobody was there.
     """
 
     def __init__(self, run_id: str, link: Link, screen: Screen, keyboard: Keyboard, say: Say) -> None:
         self.run_id = run_id
         self.outcome = ""
         self.interrupted = False
+        self.refused = False
         self.left_over: list[str] = []
         self._link, self._screen, self._keyboard, self._say = link, screen, keyboard, say
         self._queue: SimpleQueue[Shown | Lost | Over | Line | Interrupt] = SimpleQueue()
@@ -140,6 +141,7 @@ class Answer:
         if self._keyboard.interactive:
             self.outcome = LEFT
             return
+        self.refused = True
         self._screen.note(self._say("nobody_refuses"))
         for asker in list(self._open.values()):
             body = asker.nobody()

@@ -118,7 +118,7 @@ class Chat:
         answer.attend(opened, self._alive)
         self._interrupted = answer.interrupted
         self._pending.extend(answer.left_over)
-        self._failed |= answer.outcome != "completed"
+        self._failed |= answer.outcome != "completed" or answer.refused
         if answer.outcome == LEFT:
             self._code = 0 if self._keyboard.interactive else INTERRUPTED
             self._screen.note(self._say("goes_on_later" if self._own else "goes_on"))

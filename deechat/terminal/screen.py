@@ -2,7 +2,7 @@
 
 On a terminal everything appears as it comes. Where standard output is no terminal it carries the text of answers and
 nothing else, each step's text once it is whole, since what a restart of the server makes void cannot be taken back from
-a pipe; all other words go to standard error.
+a pipe; all other words go to standard error. Where nobody types, only what has to be known is said beside the answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ from typing import Any, TextIO
 from deechat.agents.plugins.terminal import Flow, Terminal
 
 Frame = dict[str, Any]
+_NEEDED = {"toolApprovalRequest", "clarificationRequest", "stepRestarted", "resync", "stopGeneration", "abort"}
 _WHOLE = {"stepFinished", "finalizeResponseStream", "stopGeneration", "abort"}
+
+
+def _is_needed(frame: Frame) -> bool:
+    """Whether the frame is the answer's text, a question, or trouble, an answer that was cut included."""
+    kind = frame.get("type", "")
+    return kind == "textResponseChunk" or kind in _NEEDED or frame.get("finishReason") == "length"
 
 
 class Sink:
@@ -37,11 +44,15 @@ class Sink:
 
 
 class Screen:
-    """Shows frames and words; `out` and `err` are the standard streams, `colour` is what the person allows."""
+    """Shows frames and words; `out` and `err` are the standard streams, `colour` is what the person allows.
 
-    def __init__(self, out: TextIO, err: TextIO, *, language: str, colour: bool) -> None:
+    `quiet` leaves out how an answer came about, its tools and its cost for instance.
+    """
+
+    def __init__(self, out: TextIO, err: TextIO, *, language: str, colour: bool, quiet: bool = False) -> None:
         self._out = Sink(out, language=language, colour=colour and out.isatty())
         self._rest = self._out if out.isatty() else Sink(err, language=language, colour=colour and err.isatty())
+        self._quiet = quiet
         self._held: list[str] = []
 
     def show(self, frame: Frame) -> bool:
@@ -54,6 +65,8 @@ class Screen:
             self._release()
         if kind in {"stepRestarted", "resync"}:
             self._held.clear()
+        if self._quiet and not _is_needed(frame):
+            return False
         piece = self._rest.terminal.show(frame)
         self._rest.put(kind, piece)
         return bool(piece)

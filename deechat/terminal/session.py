@@ -36,7 +36,8 @@ def run(options: Options, settings: Settings, environment: Mapping[str, str]) ->
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if stream is not None:
             stream.reconfigure(errors="replace")  # type: ignore[union-attr] # they are text streams over bytes
-    screen = Screen(sys.stdout, sys.stderr, language=language, colour=not environment.get("NO_COLOR"))
+    colour, quiet = not environment.get("NO_COLOR"), not _is_person(sys.stdin)
+    screen = Screen(sys.stdout, sys.stderr, language=language, colour=colour, quiet=quiet)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)  # so that a server of this chat's own is ended with it
     try:
