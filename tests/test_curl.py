@@ -26,14 +26,15 @@ def sections() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def said(server: Server, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Runs the whole page in one shell and gives what each section printed."""
+    """Runs the whole page in one shell, twice, and gives what each section printed the second time."""
     script = "".join(f"echo; echo '{MARK}{name}'\n{block}" for name, block in sections().items())
     script = script.replace("http://127.0.0.1:8000", server.url)
     folder: Path = tmp_path_factory.mktemp("shell")
-    done = subprocess.run(
-        ["bash", "-u", "-c", script], check=False, cwd=folder, capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    for _ in range(2):
+        done = subprocess.run(
+            ["bash", "-u", "-c", script], check=False, cwd=folder, capture_output=True, text=True, timeout=60
+        )
+        assert (done.returncode, done.stderr) == (0, "")
     parts = [part.partition("\n") for part in done.stdout.split(f"\n{MARK}")[1:]]
     return {name: text for name, _, text in parts}
 
@@ -118,6 +119,12 @@ def test_a_yes_for_good_is_not_asked_for_again(said: dict[str, str]) -> None:
     assert types(events(again))[-1] == "finalizeResponseStream"
     assert "toolCallInvocation" in types(events(again))
     assert "toolApprovalRequest" not in types(events(again))
+
+
+def test_what_was_allowed_for_good_is_shown_and_taken_back(said: dict[str, str]) -> None:
+    before, after = objects(said["Take it back"].replace("}{", "}\n{"))
+    assert [each["allowedHosts"] for each in before["tools"] if "allowedHosts" in each] == [["three.invalid"]]
+    assert after["message"] is None
 
 
 def test_a_stop_ends_it_and_a_new_run_goes_on_from_there(said: dict[str, str]) -> None:
