@@ -276,6 +276,29 @@ def test_the_arguments_can_be_edited(tab: Tab, model: ModelServer) -> None:
     expect(tab.answer.locator("dee-tool")).to_contain_text("20+22")
 
 
+@pytest.mark.parametrize(
+    ("locale", "words"), [("en-US", ("Edit", "Allow with changes")), ("zh-CN", ("编辑", "按修改允许"))]
+)
+def test_while_arguments_are_edited_the_card_says_nothing_of_others(
+    open_tab: OpenTab, agent_server: Server, model: ModelServer, locale: str, words: tuple[str, str]
+) -> None:
+    tab = open_tab(agent_server, locale=locale).open()
+    tab.expect_errors("400")
+    model.script(reply(tool_calls(("web_fetch", {"url": "https://one.invalid/"}))), "Well.")
+    tab.send("Read")
+    expect(tab.card.get_by_text("https://one.invalid/")).to_have_count(2)  # what will happen, and the argument
+    tab.card.get_by_role("button", name=words[0]).click()
+    expect(tab.card.locator(".request-text")).to_be_hidden()
+    tab.card.locator("textarea").fill(json.dumps({"url": "http://127.0.0.1:8201/"}))
+    tab.card.get_by_role("button", name=words[1]).click()
+    expect(tab.card.get_by_role("alert")).to_contain_text("Only the ports 80 and 443 are fetched from.")
+    expect(tab.card.locator(".hint")).to_be_hidden()  # nothing there can be allowed for good
+    tab.card.locator("textarea").fill(json.dumps({"url": "https://two.invalid/"}))
+    expect(tab.card.locator(".hint")).to_contain_text("two.invalid")
+    tab.card.locator(".refuse").click()
+    tab.wait_done()
+
+
 def test_always_holds_for_the_workspace(tab: Tab, model: ModelServer, asks_first: Client) -> None:
     ask_to_calculate(model, "1+1")
     tab.send("Add")

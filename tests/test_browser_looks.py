@@ -15,6 +15,8 @@ from model_server import ModelServer
 from playwright.sync_api import expect
 from server import Server
 
+from deechat.agents.providers.offline_reading import read
+
 pytest_plugins = ["browser_fixtures"]
 
 PICTURE = Path(__file__).parents[1] / "docs" / "page.png"
@@ -166,3 +168,46 @@ def test_the_picture_for_the_readme(open_tab: OpenTab, serve: Serve, model: Mode
     tab.page.evaluate("document.activeElement.blur()")
     PICTURE.parent.mkdir(exist_ok=True)
     tab.page.screenshot(path=PICTURE)
+
+
+@pytest.mark.parametrize("size", [(1200, 800), (380, 700)])
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [("en-US", ("help", "ask me something", "Go to it")), ("zh-CN", ("帮助", "问我一个问题", "前往"))],
+)
+def test_a_card_below_a_long_answer_moves_the_list_and_never_the_page(
+    open_tab: OpenTab, server: Server, locale: str, words: tuple[str, str, str], size: tuple[int, int]
+) -> None:
+    tab = open_tab(server, locale=locale, viewport={"width": size[0], "height": size[1]}).open()
+    long, ask, lead = words
+    tab.ask(long)
+    tab.send(ask)
+    expect(tab.card).to_be_visible()
+    tab.button(lead).click()
+    expect(tab.card.get_by_role("textbox").first).to_be_focused()
+    page = tab.page.evaluate("[document.scrollingElement.scrollTop, document.scrollingElement.scrollHeight]")
+    assert page == [0, size[1]]
+    expect(tab.page.locator(".head")).to_be_in_viewport(ratio=1)
+    expect(tab.page.locator(".jump")).to_be_hidden()  # it would lie on what is to be answered
+    tab.page.locator(".scroller").evaluate("node => (node.scrollTop = 0)")
+    expect(tab.page.locator(".jump")).to_be_visible()
+    tab.card.get_by_role("button").last.click()
+    tab.wait_done()
+
+
+@pytest.mark.parametrize(
+    ("locale", "words"),
+    [
+        ("en-US", ("ask me something", "read https://example.org")),
+        ("zh-CN", ("问我一个问题", "打开 https://example.org")),
+    ],
+)
+def test_a_new_chat_without_a_model_says_what_can_be_tried(
+    open_tab: OpenTab, server: Server, locale: str, words: tuple[str, str]
+) -> None:
+    tab = open_tab(server, locale=locale, viewport={"width": 380, "height": 700}).open()
+    for each in words:
+        expect(tab.page.locator(".offline")).to_contain_text(each)
+        wish = read(each)
+        assert wish.asked or wish.page
+    expect(tab.page.locator(".offline")).to_be_in_viewport(ratio=1)

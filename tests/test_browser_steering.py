@@ -41,7 +41,7 @@ def test_a_message_joins_the_run_that_is_going(tab: Tab, model: ModelServer) -> 
     model.script(reply(text("Working."), gate), "Faster now.")
     tab.send("Work")
     expect(tab.answer).to_contain_text("Working.")
-    expect(tab.field).to_have_attribute("placeholder", "Add something while it works")
+    expect(tab.field).to_have_attribute("placeholder", "Add to this answer …")
     tab.send("Faster, please")
     expect(tab.field).to_have_value("")
     steered = tab.answer.locator(".steered")
@@ -63,7 +63,7 @@ def test_a_message_to_a_waiting_run_is_read_with_the_answer(tab: Tab, model: Mod
     model.script(reply(tool_calls(("ask_user", {"questions": [{"question": "Who?"}]}))), "Thank you.")
     tab.send("Ask")
     expect(tab.card).to_be_visible()
-    expect(tab.field).to_have_attribute("placeholder", "Goes along with your answer")
+    expect(tab.field).to_have_attribute("placeholder", "Add to this answer …")
     tab.card.get_by_role("textbox", name="Who?").fill("half")
     tab.send("And be brief")
     expect(tab.answer.locator(".steered")).to_contain_text("And be brief")
@@ -234,7 +234,7 @@ def test_a_stopped_answer_is_continued(tab: Tab, model: ModelServer) -> None:
 
 
 def test_a_failed_answer_is_continued_and_its_continuation_tried_again(tab: Tab, model: ModelServer) -> None:
-    model.script(status(401, "no"), status(401, "no"), "At last.")
+    model.script(reply(tool_calls(("calculator", {"expression": "1+1"}))), *[status(401, "no")] * 2, "At last.")
     tab.ask("Try")
     tab.button("Continue").click()
     expect(tab.page.locator(".failure")).to_have_count(2)
@@ -296,3 +296,21 @@ def test_a_workspace_is_deleted_from_its_settings(tab: Tab) -> None:
     tab.page.get_by_role("dialog", name="Delete this workspace?").get_by_role("button", name="Delete").click()
     expect(tab.page.get_by_role("combobox", name="Workspace")).to_be_hidden()
     expect(tab.page).to_have_url(re.compile("#/default$"))
+
+
+def test_an_answer_that_never_began_can_be_tried_again_and_has_nothing_to_continue(
+    tab: Tab, model: ModelServer, open_tab: OpenTab
+) -> None:
+    model.script(status(401, "no"))
+    tab.ask("Begin")
+    for each, again in ((tab, "Try again"), (open_tab(tab.server, locale="zh-CN").beside(tab), "重试")):
+        expect(each.button(again)).to_be_visible()
+        expect(each.answer.locator(".quiet-button")).to_have_text([again])
+    model.script(reply(tool_calls(("calculator", {"expression": "1+1"}))), status(401, "no"))
+    tab.ask("Get half way")
+    expect(tab.button("Continue")).to_be_visible()  # there is a result
+    model.script(status(401, "no"))
+    tab.button("Continue").click()
+    expect(tab.answers).to_have_count(3)
+    tab.wait_done()
+    expect(tab.button("Continue")).to_be_visible()  # what it went on from

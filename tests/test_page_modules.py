@@ -138,6 +138,9 @@ def test_a_restarted_step_takes_back_what_it_said(module_tab: Tab) -> None:
     )
     message = run(module_tab, "transcript", FOLD + "return fold(a)", frames)
     assert [(part["kind"], part["text"]) for part in message["parts"]] == [("text", "kept new")]
+    assert message["anew"] is True
+    over = run(module_tab, "transcript", FOLD + "return fold(a)", [*frames, [7, {"type": "stepFinished", "step": 1}]])
+    assert over["anew"] is False
 
 
 def test_requests_and_answers_of_the_next_protocol_step_fold_to_cards(module_tab: Tab) -> None:

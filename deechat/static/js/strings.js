@@ -38,12 +38,15 @@ export const WORDS = {
     "I can calculate and tell the time. For more, start Ollama on this computer, or restart the server with OPENAI_API_KEY.",
     "目前我会计算和报时。要使用更多功能，请在本机启动 Ollama，或设置 OPENAI_API_KEY 后重启服务器。",
   ],
+  offlineTry: [
+    "Say “ask me something” to see how I ask back, “read https://example.org” to see how I wait for a yes.",
+    "输入“问我一个问题”可以看到提问，输入“打开 https://example.org”可以看到授权请求。",
+  ],
 
   // Composer
   messageLabel: ["Message", "消息"],
   placeholder: ["Ask anything", "输入您的问题"],
-  placeholderSteer: ["Add something while it works", "在它工作时补充"],
-  placeholderWaiting: ["Goes along with your answer", "与您的回答一起送达"],
+  placeholderSteer: ["Add to this answer …", "补充到这个回答 …"],
   placeholderQueue: ["Write your next message", "写下您的下一条消息"],
   send: ["Send", "发送"],
   stop: ["Stop", "停止"],
@@ -95,6 +98,7 @@ export const WORDS = {
   connecting: ["Connecting …", "正在连接 …"],
   working: ["Working …", "正在处理 …"],
   writing: ["Writing …", "正在书写 …"],
+  stepAnew: ["The server was restarted; this step began anew", "服务器已重启，这一步重新开始"],
   reconnecting: ["Connection lost, reconnecting …", "连接已断开，正在重新连接 …"],
   answerDone: ["The answer is complete.", "回答已完成。"],
   thinkingNow: ["Thinking …", "正在思考 …"],

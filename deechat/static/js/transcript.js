@@ -14,6 +14,7 @@ export function newMessage() {
     seq: 0, // the last SEQ that was folded
     parts: [],
     status: null, // { text, code, params } of what the run is doing
+    anew: false, // whether the step at work began once more after a restart of the server
     rename: null, // { slug, name } when the run named its thread
     sources: [],
     metrics: null,
@@ -59,7 +60,10 @@ export const FRAMES = {
     if (frame.textResponse) say(message, "text", frame.textResponse, seq);
     if (frame.sources?.length) message.sources = frame.sources;
   },
-  stepFinished: (message) => settle(message),
+  stepFinished(message) {
+    settle(message);
+    message.anew = false;
+  },
   toolCallInvocation(message, frame) {
     settle(message);
     if (isTold(message, frame.toolCallId)) return;
@@ -96,6 +100,7 @@ export const FRAMES = {
     for (const part of message.parts) forget(part, frame.afterId);
     message.parts = message.parts.filter((part) => part.marks?.length !== 0);
     message.status = null;
+    message.anew = true;
   },
   finalizeResponseStream(message, frame) {
     if (frame.sources?.length) message.sources = frame.sources;

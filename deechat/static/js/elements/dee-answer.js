@@ -128,6 +128,7 @@ class DeeAnswer extends DeeElement {
     if (!live) return null;
     if (link === "lost") return t("reconnecting");
     if (isWaiting(message)) return t("waitingForYou");
+    if (message.anew) return t("stepAnew");
     const part = message.parts.at(-1);
     if (part?.kind === "text" && part.open) return t("writing");
     if (part?.kind === "reasoning" && part.open) return t("thinkingNow");
@@ -144,8 +145,8 @@ class DeeAnswer extends DeeElement {
     this.#status.hidden = words === null;
     this.#status.classList.toggle("lost", this.#item.link === "lost");
     this.#status.classList.toggle("waiting", isWaiting(this.#item.message));
-    const part = this.#item.message.parts.at(-1);
-    this.#status.classList.toggle("quiet", part?.open === true && this.#item.link !== "lost");
+    const { anew, parts } = this.#item.message;
+    this.#status.classList.toggle("quiet", parts.at(-1)?.open === true && !anew && this.#item.link !== "lost");
   }
 
   #drawEnd() {
@@ -171,7 +172,7 @@ class DeeAnswer extends DeeElement {
     const { message, live, fault } = this.#item;
     const over = !live && (message.ending || fault);
     const again = over && this.#last && message.ending?.reason !== "completed";
-    const goOn = again && message.runId;
+    const goOn = again && message.runId && this.#hasBegun();
     const key = `${over ? 1 : 0}${again ? 1 : 0}${goOn ? 1 : 0}${message.model}${message.metrics?.duration}${textOf(message) ? 1 : 0}`;
     if (key === this.#footKey) return;
     this.#footKey = key;
@@ -183,6 +184,13 @@ class DeeAnswer extends DeeElement {
     if (goOn) buttons.push(this.#button("goon", "continueAnswer", "dee-continue"));
     if (again) buttons.push(this.#button("again", "tryAgain", "dee-retry"));
     this.#foot.replaceChildren(...buttons, this.#facts(message));
+  }
+
+  // Whether there is something to go on from: what was said or done here, or in the answer that this one goes on from.
+  #hasBegun() {
+    const { parts, ending } = this.#item.message;
+    const goesOn = this.previousElementSibling?.localName === this.localName;
+    return goesOn || ending?.reason === "interrupted" || parts.some(({ kind }) => kind !== "reasoning");
   }
 
   #button(picture, words, event) {

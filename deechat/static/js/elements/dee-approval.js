@@ -13,7 +13,7 @@ const FETCH = "web_fetch"; // allowed for one host at a time
 function scopeOf(name, values) {
   if (name !== FETCH) return t("alwaysTool", { name });
   try {
-    return t("alwaysHost", { host: new URL(values.url).host });
+    return t("alwaysHost", { host: new URL(values.url).hostname });
   } catch {
     return t("alwaysTool", { name });
   }
@@ -30,6 +30,7 @@ class DeeApproval extends DeeElement {
   #written = ""; // the arguments as they stand in the editor at first
   #fields = null;
   #editor = h("textarea", { class: "json", rows: 6, spellcheck: false, "aria-label": t("toolArguments") });
+  #effect = h("p", { class: "request-text" }); // what the arguments that were asked for will do
   #given = h("div", {});
   #edit = h("button", { type: "button", class: "quiet-button" });
   #fault = h("p", { class: "field-error", role: "alert" });
@@ -45,7 +46,7 @@ class DeeApproval extends DeeElement {
     const state = reply?.state ?? "open";
     this.#fields.busy = BUSY.includes(state);
     this.#state.textContent = replyWords(state);
-    if (reply?.error) this.#fault.textContent = reply.error;
+    if (reply?.error) this.#say(reply.error);
   }
 
   #open() {
@@ -56,6 +57,7 @@ class DeeApproval extends DeeElement {
     this.#editor.hidden = draft === null;
     this.#editor.addEventListener("input", () => this.#changed());
     this.#edit.addEventListener("click", () => this.#toggle());
+    this.#effect.textContent = text;
     const buttons = [
       this.#allow,
       button(t("allowAlways"), "", () => this.#answer(true, { always: true })),
@@ -64,7 +66,7 @@ class DeeApproval extends DeeElement {
     const fields = h(
       "fieldset",
       { class: "plain", "aria-label": t("approvalOpen", { name }) },
-      text ? h("p", { class: "request-text", text }) : null,
+      text ? this.#effect : null,
       h("div", { class: "arguments" }, this.#given, this.#editor, this.#edit),
       this.#fault,
       h("div", { class: "request-foot" }, ...buttons, this.#state),
@@ -84,8 +86,14 @@ class DeeApproval extends DeeElement {
     if (!this.#editor.hidden) this.#editor.focus();
   }
 
+  // A fault, or "". What was refused can't be allowed for good either.
+  #say(fault) {
+    this.#fault.textContent = fault;
+    this.#always.hidden = fault !== "";
+  }
+
   #changed() {
-    this.#fault.textContent = "";
+    this.#say("");
     writeCard(this.#part.requestId, this.#editor.hidden ? null : this.#editor.value);
     this.#drawArguments();
   }
@@ -96,6 +104,7 @@ class DeeApproval extends DeeElement {
     const entries = Object.entries(values).map(([name, value]) => [name, readable(value)]);
     this.#given.replaceChildren(entries.length ? pairs(entries, "mono") : h("p", { class: "hint", text: t("toolNoArguments") }));
     this.#given.hidden = editing;
+    this.#effect.hidden = editing;
     this.#edit.textContent = t(editing ? "editDiscard" : "editArguments");
     this.#allow.textContent = t(this.#isChanged() ? "allowChanged" : "allow");
     this.#always.textContent = scopeOf(this.#part.name, values);
@@ -110,7 +119,7 @@ class DeeApproval extends DeeElement {
     try {
       return argumentsOf(this.#editor.value);
     } catch (error) {
-      if (loud) this.#fault.textContent = t("argumentsWrong", { why: error.message });
+      if (loud) this.#say(t("argumentsWrong", { why: error.message }));
       return null;
     }
   }
@@ -122,7 +131,7 @@ class DeeApproval extends DeeElement {
       body.arguments = this.#read(true);
       if (body.arguments === null) return this.#editor.focus();
     }
-    this.#fault.textContent = "";
+    this.#say("");
     this.#fields.busy = true; // a second click comes before the next drawing
     this.tell("dee-respond", { requestId: this.#part.requestId, body });
   }

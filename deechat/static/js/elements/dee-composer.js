@@ -84,7 +84,6 @@ class DeeComposer extends DeeElement {
     if (waiting === this.#waiting) return;
     this.#waiting = waiting;
     this.#hint.hidden = !waiting;
-    this.#label();
   }
 
   // { items, held } of the messages that wait.
@@ -115,8 +114,7 @@ class DeeComposer extends DeeElement {
     const label = !this.#running ? t("send") : t(steers ? "steerNow" : "queueAfter");
     this.#send.title = label;
     this.#send.setAttribute("aria-label", label);
-    const beside = t(this.#waiting ? "placeholderWaiting" : "placeholderSteer");
-    this.#field.placeholder = !this.#running ? t("placeholder") : steers ? beside : t("placeholderQueue");
+    this.#field.placeholder = t(!this.#running ? "placeholder" : steers ? "placeholderSteer" : "placeholderQueue");
     this.#keys.textContent = !this.#running ? t("keys") : t(steers ? "keysSteer" : "keysQueue");
   }
 

@@ -12,6 +12,7 @@ import "./dee-prompt.js";
 const NEAR = 32; // pixels from the bottom that still count as the bottom
 const OPEN_REQUEST = ".request:not(.done)";
 const FAR = 160; // from here on the button shows
+const BUTTON = 60; // what it takes of the lower edge
 
 class DeeMessages extends DeeElement {
   #nodes = new Map(); // item key → node
@@ -112,7 +113,16 @@ class DeeMessages extends DeeElement {
   #note() {
     this.#top = this.#scroller.scrollTop;
     this.#height = this.#scroller.scrollHeight;
-    this.#jump.hidden = this.#pinned || this.#distance() < FAR;
+    this.#jump.hidden = this.#pinned || this.#distance() < FAR || this.#endsInRequest();
+  }
+
+  // Whether what stands at the lower edge, where the button would lie, waits for an answer.
+  #endsInRequest() {
+    const { bottom } = this.#scroller.getBoundingClientRect();
+    return [...this.#list.querySelectorAll(OPEN_REQUEST)].some((card) => {
+      const place = card.getBoundingClientRect();
+      return place.top < bottom && place.bottom > bottom - BUTTON;
+    });
   }
 }
 

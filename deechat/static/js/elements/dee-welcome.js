@@ -15,7 +15,8 @@ class DeeWelcome extends DeeElement {
       button.addEventListener("click", () => this.tell("dee-send", { text: t(key) }));
       return h("li", {}, button);
     });
-    this.#offline.append(icon("plug"), h("span", {}, h("strong", { text: t("offlineTitle") }), ` ${t("offlineHint")}`));
+    const words = h("span", {}, h("strong", { text: t("offlineTitle") }), ` ${t("offlineHint")} ${t("offlineTry")}`);
+    this.#offline.append(icon("plug"), words);
     const logo = h("span", { class: "logo large" }, icon("logo"));
     this.append(logo, h("h2", { text: t("hello") }), h("ul", { class: "examples" }, ...examples), this.#offline);
   }
