@@ -273,14 +273,12 @@ class Journal:
         cannot be read, the run is deleted or the journal is closed: the follower may come again.
         """
         try:
-            yield from self._follow(run_id, after, silence)
+            log = self._logs.get(run_id) or self._watched(run_id)
+            if log is None:
+                yield from self._follow_disk(run_id, after)
+                return
         except BrokenLogError:
             logger.exception("the run %s cannot be followed", run_id)
-
-    def _follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
-        log = self._logs.get(run_id) or self._watched(run_id)
-        if log is None:
-            yield from self._follow_disk(run_id, after)
             return
         with contextlib.closing(Waiter()) as waiter:
             while not self._closed:

@@ -52,6 +52,8 @@ EVENT = 64  # characters that an event is counted for, whatever it says
 PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
 NEVER_STARTED = "It was not started: the run ended first."
 
+_SAID = (TextChunk, ReasoningChunk)  # a union would be made anew for each piece
+
 log = logging.getLogger(__name__)
 
 
@@ -208,7 +210,7 @@ class Runner:
 
     def _share(self, event: AnyEvent) -> None:
         """Lets others have their turn now and then: a fast model server is never waited for."""
-        self._turn += EVENT + (len(event.text) if isinstance(event, TextChunk | ReasoningChunk) else 0)
+        self._turn += EVENT + (len(event.text) if isinstance(event, _SAID) else 0)
         if self._turn >= TURN:
             self._turn = 0
             gevent.sleep(0)

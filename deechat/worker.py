@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, NamedTuple
 
 import gevent
+import gevent.socket
 from gevent import monkey
 from gunicorn import util
 from gunicorn.http import errors
@@ -46,6 +47,16 @@ _REFUSALS: list[tuple[type[Exception], _Refusal]] = [
 ]
 
 
+class _Client(gevent.socket.socket):
+    """A client's connection, for whom nearly everything that is sent to it has room in its buffers."""
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Sends it all. gevent's own first asks the system how much at a time it may be, for each token that is."""
+        sent = self.send(data, flags)
+        if sent < len(data):
+            super().sendall(memoryview(data)[sent:], flags)
+
+
 class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     """Ends streams and closes idle keep-alive connections when it is asked to leave.
 
@@ -59,6 +70,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         super().init_process()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        client = _Client(client.family, client.type, client.proto, client.detach())
         self._idle.add(client)
         try:
             super().handle(listener, client, addr)

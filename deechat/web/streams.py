@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from typing import cast
 
 from flask import Response, jsonify, request
 
@@ -24,6 +25,13 @@ PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
 # What a client may ask for by `Accept`; the first one is given to whoever takes anything.
 PLUGINS: dict[str, Callable[[str], Plugin]] = {"text/event-stream": SSE, "application/x-ndjson": NDJSON}
+
+
+class _Streamed(Response):
+    """A response whose pieces are bytes already, so that nothing need look at each on its way."""
+
+    def iter_encoded(self) -> Iterator[bytes]:
+        return cast(Iterator[bytes], self.response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +102,7 @@ class Streams:
         kind = request.accept_mimetypes.best_match(list(PLUGINS), "text/event-stream")
         plugin = PLUGINS[kind](view.record.message_id)
         entries = self._runs.follow(view.record.id, after, self._heartbeat)
-        response = Response(_frames(entries, plugin, after, view.lost), content_type=plugin.content_type)
+        response = _Streamed(_frames(entries, plugin, after, view.lost), content_type=plugin.content_type)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
         response.headers["X-Run-Id"] = view.record.id

@@ -26,8 +26,6 @@ from deechat.errors import Cancelled, ModelError
 
 RETRIES = 2
 MAX_RETRY_AFTER = 30.0
-SLICE = 8_192  # bytes that are read before others have their turn
-MAX_BODY = 500_000_000  # an answer of 1 MB in chunks of a letter each
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
 
@@ -160,7 +158,7 @@ class OpenAIProvider:
         turn = Assembler(lambda error: self._faults.said(error, model))
         with closing(answer.reads(patience)) as pieces:
             try:
-                for piece in _sliced(pieces):
+                for piece in pieces:
                     said = False
                     for part in turn.feed(piece):
                         said = True
@@ -213,17 +211,6 @@ def _check_type(content_type: str, clean: Callable[[str], str]) -> None:
     if kind not in {"text/event-stream", ""}:
         shown = clean(kind)[:80]
         raise broken(f"it is {shown!r}, not an event stream")
-
-
-def _sliced(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Gives the body in slices that are read in a moment: a compressed read may unpack to a thousand times its size."""
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > MAX_BODY:
-            raise broken(f"it sent more than {MAX_BODY // 1_000_000} MB")
-        for at in range(0, len(piece), SLICE):
-            yield piece[at : at + SLICE]
 
 
 def _drain(client: Client, pieces: Iterator[bytes], patience: Patience) -> None:

@@ -10,8 +10,15 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Generator
+from contextlib import closing
+from functools import partial
 from types import TracebackType
 from typing import Any
+
+from deechat.agents.providers.faults import broken
+
+SLICE = 8_192  # bytes that are read before others have their turn
+MAX_BODY = 500_000_000  # an answer of 1 MB in chunks of a letter each
 
 # What follows a chunk whose successor is in the same read: data of the next one, or the end of all.
 _MORE = re.compile(rb"\r\n(?:0*[1-9A-Fa-f][0-9A-Fa-f]*(?:;[^\r\n]*)?\r\n.|0+\r\n\r\n)", re.DOTALL)
@@ -108,14 +115,31 @@ class Answer:
         self._open.close()
 
     def reads(self, patience: Patience) -> Generator[bytes, None, None]:
-        """Gives what each read of the socket brought; raises the HTTP library's errors."""
-        if self._body is None:
-            yield from _gathered(self._open, patience)
-            return
-        self._body.patience = patience.left
-        for data in self._body if self._open is self._body else self._open.iter_bytes():
-            patience.alive()
-            yield data
+        """Gives what each read of the socket brought, in slices that are read in a moment.
+
+        A compressed read may unpack to a thousand times its size. Raises the HTTP library's errors, and `ModelError`
+        when there is no end to it.
+        """
+        size = 0
+        if self._body is not None:
+            self._body.patience = patience.left
+        with closing(self._others(patience)) as others:
+            # Nearly always without a generator in between: each is one more to be woken for every token.
+            piece = self._body.piece if self._body is self._open else partial(next, others, b"")
+            while data := piece():
+                patience.alive()
+                size += len(data)
+                if size > MAX_BODY:
+                    raise broken(f"it sent more than {MAX_BODY // 1_000_000} MB")
+                if len(data) <= SLICE:
+                    yield data
+                    continue
+                for at in range(0, len(data), SLICE):
+                    yield data[at : at + SLICE]
+
+    def _others(self, patience: Patience) -> Generator[bytes, None, None]:
+        """Gives a body's reads by way of the HTTP library."""
+        yield from self._open.iter_bytes() if self._body is not None else _gathered(self._open, patience)
 
 
 def _gathered(response: Any, patience: Patience) -> Generator[bytes, None, None]:

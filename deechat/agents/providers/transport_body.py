@@ -21,10 +21,10 @@ _CUT = "peer closed connection without sending complete message body (incomplete
 
 
 class Deadline:
-    """A time by which something has to be there; `seconds` None for never."""
+    """A time by which something has to be there, `seconds` after `since`, which is now; `seconds` None for never."""
 
-    def __init__(self, seconds: float | None) -> None:
-        self._until = None if seconds is None else time.monotonic() + seconds
+    def __init__(self, seconds: float | None, since: float | None = None) -> None:
+        self._until = None if seconds is None else (time.monotonic() if since is None else since) + seconds
 
     def left(self) -> float | None:
         """Gives the seconds that are left. Raises `ReadTimeout` when none are."""
@@ -146,23 +146,24 @@ class Body(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            if self._framing.first:
-                yield self._framing.first
-                self._framing.first = b""  # it may be large, and streams are long
-            while data := self._piece():
+            while data := self.piece():
                 yield data
         except BaseException:
             self.close()
             raise
 
-    def _piece(self) -> bytes:
-        """Gives the next piece, b"" at the end. Raises the HTTP library's errors."""
-        framing, seconds, silent = self._framing, self.patience(), 0
-        deadline = Deadline(seconds)
+    def piece(self) -> bytes:
+        """Gives the next piece, b"" at the end. Raises the HTTP library's errors; the body is to be closed then."""
+        if data := self._framing.first:
+            self._framing.first = b""  # it may be large, and streams are long
+            return data
+        framing, seconds = self._framing, self.patience()
+        began, silent, deadline = time.monotonic(), 0, None
         while not (framing.done or framing.fault):
             raw = self._connection.read(seconds)
             if data := framing.feed(raw):
                 return data
+            deadline = deadline or Deadline(seconds, began)  # nearly always there is something in a read
             seconds = deadline.left()
             silent += len(raw)
             if silent > MAX_SILENT:
