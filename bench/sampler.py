@@ -38,6 +38,8 @@ RULES = (
     ("/bench/", "other"),
     ("gevent/hub.py", "wake-up"),
     ("gevent/timeout.py", "wake-up"),
+    ("deechat/waits.py", "wake-up"),
+    ("deechat/worker.py:sendall", "send"),
     ("providers/wire.py", "ask"),
     ("openai/resources/", "ask"),
     ("providers/sse.py", "decode"),

@@ -13,6 +13,8 @@ import socket
 import sys
 from typing import Any, NoReturn
 
+from gunicorn.glogging import Logger as GunicornLogger
+
 from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 from deechat.folder import DataFolder
@@ -27,6 +29,13 @@ log = logging.getLogger("deechat")
 def leave(problem: object) -> NoReturn:
     """Ends the process with one line for a person."""
     raise SystemExit(f"DeeChat cannot start: {problem}")
+
+
+class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn has no types
+    """gunicorn's, without a line for each request: it would be put together, and then nobody takes it."""
+
+    def access(self, *_: object) -> None:
+        pass
 
 
 try:
@@ -45,6 +54,7 @@ max_requests = 0
 preload_app = False
 control_socket_disable = True
 accesslog = None
+logger_class = Logger
 logconfig_dict = configuration(_settings.log_level)
 
 

@@ -1,19 +1,29 @@
-"""How long a commit waits: not at all while there are few, and never long."""
+"""How long a commit waits: not at all while there are few, longer when the hub is short of time, and never long."""
 
 from __future__ import annotations
 
 import pytest
 
 from deechat import pace
-from deechat.pace import A_RUN, BURST, LONGEST, Pace
+from deechat.pace import A_RUN, BURST, LONGEST, MOST, Pace
 
 
 class Clock:
+    """A clock whose thread works as much of the time as `load` says."""
+
     def __init__(self) -> None:
         self.now = 100.0
+        self.load = 0.0
+        self._worked = 0.0
+        self._until = 100.0
 
     def monotonic(self) -> float:
         return self.now
+
+    def thread_time(self) -> float:
+        self._worked += (self.now - self._until) * self.load
+        self._until = self.now
+        return self._worked
 
 
 @pytest.fixture
@@ -49,8 +59,38 @@ def test_a_busy_writer_commits_in_an_interval_that_grows_with_the_runs(
     assert max(waits) <= interval + 1e-9
 
 
+@pytest.mark.parametrize(("load", "interval"), [(0.5, 0.008), (0.8, 0.008), (0.9, 0.018), (0.95, 0.038), (1.0, MOST)])
+def test_the_fuller_the_hub_the_longer_the_interval(clock: Clock, load: float, interval: float) -> None:
+    it = Pace()
+    it.runs = 200
+    clock.load = load
+    commits(it, clock, 2.0)
+    waits = commits(it, clock, 10.0)
+    assert len(waits) == pytest.approx(10.0 / interval, rel=0.03)
+
+
+def test_a_load_that_is_over_is_soon_forgotten(clock: Clock) -> None:
+    it = Pace()
+    it.runs = 200
+    clock.load = 1.0
+    commits(it, clock, 2.0)
+    clock.load = 0.1
+    commits(it, clock, 1.0)
+    assert len(commits(it, clock, 1.0)) == pytest.approx(1.0 / 0.008, rel=0.03)
+
+
 def test_after_a_rest_the_next_commits_wait_for_nothing_again(clock: Clock) -> None:
     it = Pace()
     commits(it, clock, 1.0)
     clock.now += BURST * A_RUN
     assert [it.take() for _ in range(BURST - 1)] == [0.0] * (BURST - 1)
+
+
+def test_where_there_are_many_runs_a_rest_saves_up_nothing(clock: Clock) -> None:
+    it = Pace()
+    it.runs = 200
+    commits(it, clock, 1.0)
+    clock.now += 1.0
+    waits = [it.take() for _ in range(3)]
+    assert waits[0] == 0.0
+    assert all(waits[1:])
