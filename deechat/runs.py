@@ -72,6 +72,7 @@ class Runs:
         self._max_runs = max_runs
         self._starting = 0
         self._locks: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+        self._leaving: set[str] = set()  # ids of threads and workspaces that are being deleted
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
@@ -145,8 +146,11 @@ class Runs:
     def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[list[Message], str | None]:
         """Gives the thread's messages and the id of its run that has not ended, as of one moment.
 
-        An answer stands among the messages or is being made, never both and never neither.
+        An answer stands among the messages or is being made, never both and never neither. Raises `NotFoundError` while
+        the thread is being deleted: whoever sees its run end by that and looks finds it gone.
         """
+        if thread.id in self._leaving or thread.workspace_id in self._leaving:
+            raise NotFoundError("The thread was deleted.")
         with self._store.snapshot():
             return self._store.messages(thread, limit, before), self._records.open_in(thread.id)
 
@@ -269,7 +273,7 @@ class Runs:
 
     def delete_thread(self, thread: Thread) -> None:
         """Stops the thread's run and deletes the thread."""
-        with self._lock(thread.id):
+        with self._lock(thread.id), self._leaves(thread.id):
             run_id = self._records.open_in(thread.id)
             if run_id is not None:
                 self._stop_to_delete(run_id)
@@ -279,9 +283,19 @@ class Runs:
     def delete_workspace(self, workspace: Workspace) -> None:
         """Stops the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
         with self._lock("deleting workspaces"):
-            if len(self._store.workspaces()) > 1:
+            if [each.id for each in self._store.workspaces()] == [workspace.id]:
+                raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
+            with self._leaves(workspace.id):
                 while run_ids := self._records.open_in_workspace(workspace.id):  # some may begin meanwhile
                     for run_id in run_ids:
                         self._stop_to_delete(run_id)
-            self._store.delete_workspace(workspace)
+                self._store.delete_workspace(workspace)
             self._journal.forget_gone()
+
+    @contextmanager
+    def _leaves(self, name: str) -> Iterator[None]:
+        self._leaving.add(name)
+        try:
+            yield
+        finally:
+            self._leaving.discard(name)

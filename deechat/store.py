@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deechat.database import Database, Row, Work
-from deechat.errors import ConflictError, NotFoundError
+from deechat.errors import NotFoundError
 
 DEFAULT_THREAD = "default"
 
@@ -141,13 +141,11 @@ class Store:
         return self.workspace(workspace.slug)
 
     def delete_workspace(self, workspace: Workspace) -> None:
-        """Deletes the workspace with everything in it. Raises `NotFoundError`, `ConflictError` for the last one."""
+        """Deletes the workspace with everything in it. Raises `NotFoundError`."""
 
         def work(connection: sqlite3.Connection) -> None:
             if connection.execute("SELECT 1 FROM workspace WHERE id = ?", (workspace.id,)).fetchone() is None:
                 raise NotFoundError("The workspace was deleted.")
-            if connection.execute("SELECT count(*) FROM workspace").fetchone()[0] == 1:
-                raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
             connection.execute("DELETE FROM workspace WHERE id = ?", (workspace.id,))
 
         self._database.write(work)

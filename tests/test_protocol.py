@@ -405,6 +405,22 @@ def test_deleting_a_thread_or_a_workspace_stops_its_run_first(agent: Client, mod
         agent.gone.add(stream.run_id)
 
 
+def test_who_sees_a_run_end_because_its_thread_is_deleted_finds_the_thread_gone(
+    agent: Client, model: ModelServer
+) -> None:
+    for _ in range(10):
+        thread = agent.new_thread()
+        model.script(reply(text("So"), model.gate()))
+        stream = thread.send("Go")
+        stream.read_until("So")
+        deleting = threading.Thread(target=thread.delete)
+        deleting.start()
+        assert stream.read().frames[-1]["type"] == "stopGeneration"
+        assert agent.call("GET", f"{thread.thread_path}/chats").status_code == 404
+        deleting.join()
+        agent.gone.add(stream.run_id)
+
+
 def test_threads_come_newest_activity_first(client: Client) -> None:
     older, newer = client.new_thread("older"), client.new_thread("newer")
     newer.ask("hi")
