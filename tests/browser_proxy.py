@@ -58,17 +58,20 @@ class Proxy:
             for name, value in handler.headers.items():
                 there.putheader(name, value)
             there.endheaders(body)
-            response = there.getresponse()
-            stream = (response.getheader("Content-Type") or "").startswith("text/event-stream")
-            if stream and self.held == "body":
-                self._head(handler, response, {"Connection": "close"})
-                handler.wfile.flush()
-                handler.wfile.write(response.read())
-                handler.close_connection = True
-            else:
-                whole = response.read()
-                self._head(handler, response, {"Content-Length": str(len(whole))})
-                handler.wfile.write(whole)
+            with contextlib.closing(there.getresponse()) as response:
+                self._hand_on(handler, response)
+
+    def _hand_on(self, handler: BaseHTTPRequestHandler, response: http.client.HTTPResponse) -> None:
+        stream = (response.getheader("Content-Type") or "").startswith("text/event-stream")
+        if stream and self.held == "body":
+            self._head(handler, response, {"Connection": "close"})
+            handler.wfile.flush()
+            handler.wfile.write(response.read())
+            handler.close_connection = True
+        else:
+            whole = response.read()
+            self._head(handler, response, {"Content-Length": str(len(whole))})
+            handler.wfile.write(whole)
 
     def _head(self, handler: BaseHTTPRequestHandler, response: http.client.HTTPResponse, more: dict[str, str]) -> None:
         ours = {"connection", "content-length", "transfer-encoding", "keep-alive", "server", "date"}

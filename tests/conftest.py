@@ -10,6 +10,10 @@ from client import Client
 from model_server import ModelServer
 from server import Server
 
+from deechat.database import Database
+from deechat.journal import Journal
+from deechat.store import Store, Thread
+
 _servers: list[Server] = []
 
 
@@ -92,6 +96,26 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield start
     for running in started:
         next(running, None)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    """A database of the test's own, without a server."""
+    database = Database(tmp_path / "test.sqlite3", patience=0.5)
+    database.start()
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def thread(database: Database) -> Thread:
+    store = Store(database)
+    return store.new_thread(store.workspace("default"), None)
+
+
+@pytest.fixture
+def journal(database: Database) -> Journal:
+    return Journal(database)
 
 
 def model_settings(model: ModelServer) -> dict[str, str]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import random
 import sqlite3
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
 import pytest
-from test_journal import on_disk, start
+from journal_rig import on_disk, start
 
 from deechat import blocks, schema, sweeper
 from deechat.database import Database
@@ -35,25 +34,6 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweeper, "DELAY", 0.01)
     monkeypatch.setattr(sweeper, "SELDOM", 0.01)
     monkeypatch.setattr(sweeper, "PAUSE", 0.0)
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "test.sqlite3", patience=0.5)
-    database.start()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def thread(database: Database) -> Thread:
-    store = Store(database)
-    return store.new_thread(store.workspace("default"), None)
-
-
-@pytest.fixture
-def journal(database: Database) -> Journal:
-    return Journal(database)
 
 
 def count(database: Database, table: str) -> int:

@@ -2,44 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
-
 import gevent
 import pytest
+from journal_rig import on_disk, start
 
-from deechat.blocks import log_of
 from deechat.database import Database
 from deechat.errors import NotFoundError, StorageUnavailableError
-from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
-from deechat.journal import PAGE, Journal, Log
-from deechat.records import RunRecord
+from deechat.events import Entry, RunStopped, TextChunk, encode
+from deechat.journal import PAGE, Journal
 from deechat.store import Message, Store, Thread, inserting
-
-
-@pytest.fixture
-def database(tmp_path: Path) -> Iterator[Database]:
-    database = Database(tmp_path / "test.sqlite3", patience=0.5)
-    database.start()
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def thread(database: Database) -> Thread:
-    store = Store(database)
-    return store.new_thread(store.workspace("default"), None)
-
-
-@pytest.fixture
-def journal(database: Database) -> Journal:
-    return Journal(database)
-
-
-def start(journal: Journal, thread: Thread, run_id: str = "r") -> Log:
-    record = RunRecord(run_id, thread.id, f"{run_id}-message", f"{run_id}-prompt", None, None, "m", "en", 1.0)
-    return journal.open(record, [RunStarted(run_id, record.message_id, "w", "t", None, "m")])
 
 
 def texts(entries: list[Entry]) -> list[str]:
@@ -48,14 +19,6 @@ def texts(entries: list[Entry]) -> list[str]:
 
 def everything(journal: Journal, run_id: str = "r", after: int = 0) -> list[Entry]:
     return [entry for batch in journal.follow(run_id, after, 5.0) for entry in batch]
-
-
-def on_disk(database: Database, run_id: str = "r") -> int:
-    other = sqlite3.connect(database.path)
-    try:
-        return len(log_of(other, run_id))
-    finally:
-        other.close()
 
 
 def test_nobody_sees_an_entry_before_it_is_on_disk(journal: Journal, database: Database, thread: Thread) -> None:

@@ -1,0 +1,26 @@
+"""What the tests of the log share: a run that begins, and what another program finds on disk of it."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from deechat.blocks import log_of
+from deechat.database import Database
+from deechat.events import RunStarted
+from deechat.journal import Journal, Log
+from deechat.records import RunRecord
+from deechat.store import Thread
+
+
+def start(journal: Journal, thread: Thread, run_id: str = "r") -> Log:
+    record = RunRecord(run_id, thread.id, f"{run_id}-message", f"{run_id}-prompt", None, None, "m", "en", 1.0)
+    return journal.open(record, [RunStarted(run_id, record.message_id, "w", "t", None, "m")])
+
+
+def on_disk(database: Database, run_id: str = "r") -> int:
+    """Gives how many entries another program finds in the file."""
+    other = sqlite3.connect(database.path)
+    try:
+        return len(log_of(other, run_id))
+    finally:
+        other.close()
