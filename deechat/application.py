@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
 from collections.abc import Iterable
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from deechat.agents.providers.discovery import find_local_server
 from deechat.agents.providers.offline import OfflineProvider
 from deechat.agents.providers.openai import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
+from deechat.arrivals import Arrivals
 from deechat.config import Settings
 from deechat.database import Database
 from deechat.errors import Cancelled, ModelError
@@ -39,6 +41,7 @@ from deechat.web.services import Services
 from deechat.web.streams import Streams
 
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
+TURN = 0.000_5  # seconds that one thread may keep Python's lock from another: from the writer, from the SDK's import
 PATIENCE_WITH_STEPS = 10.0  # seconds that steps in progress have when the server is asked to leave
 
 log = logging.getLogger(__name__)
@@ -97,6 +100,7 @@ class Application:
         if self._started:
             return
         gevent.config.track_greenlet_tree = False  # each would keep the stack that it was spawned from, 1 kB
+        sys.setswitchinterval(TURN)
         gevent.get_hub().NOT_ERROR += (Cancelled,)  # whoever stops a run asked for it: no traceback of that
         self._folder.hold()
         try:
@@ -105,6 +109,10 @@ class Application:
         except BaseException:
             self._folder.release()
             raise
+        # What is read in one round goes into one commit.
+        arrivals = Arrivals.here()
+        arrivals.interval = lambda: self._database.pace.interval
+        self._database.before_commit = arrivals.let_in_soon
         self._journal.take_over()
         self._recovery.at_start()
         self._started = True

@@ -107,6 +107,7 @@ class Database:
         self.answers = True  # false while a commit does not come back, whether the disk hangs or the thread is dead
         self.before = Before()
         self.pace = Pace()
+        self.before_commit: Callable[[], object] = lambda: None
         self.on_change: Callable[[bool], None] = lambda _available: None
 
     def start(self) -> None:
@@ -189,6 +190,8 @@ class Database:
         while True:
             self._wake.wait()
             gevent.sleep(self.pace.take())
+            self.before_commit()
+            gevent.sleep(0)  # whoever was let in by that has his turn now, and what he writes goes along
             batch = self._take([])
             failing_since: float | None = None
             while batch or not self.available:

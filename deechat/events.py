@@ -9,6 +9,7 @@ ever added, with a default: a log that was written once is read for ever.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import msgspec
@@ -267,13 +268,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     event: AnyEvent
 
 
-_encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
-def encode(event: Event) -> bytes:
-    """Gives the event as one line of JSON, the form in which it is kept."""
-    return _encoder.encode(event)
+encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
+"""Gives the event as one line of JSON, the form in which it is kept."""
 
 
 def decode(body: bytes) -> AnyEvent:

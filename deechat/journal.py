@@ -10,11 +10,11 @@ A follower is a place in the log, no queue: it holds nobody back and misses noth
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from weakref import WeakValueDictionary
 
 import gevent
@@ -23,10 +23,10 @@ from deechat import blocks
 from deechat.database import Before, Database, Job, LastingJob, Work
 from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, encode
-from deechat.records import Records, RunRecord, begin, closing, noting
+from deechat.records import Records, RunRecord, begin, ending, noting
 from deechat.rows import Rows, Share, insert
 from deechat.sweeper import Sweeper
-from deechat.waits import Waiter
+from deechat.waits import Waiter, wake_all
 
 logger = logging.getLogger(__name__)
 
@@ -36,34 +36,43 @@ UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wa
 
 
 class Log:
-    """The log of one open run, in memory. Only the journal changes it; others read."""
+    """The log of one open run, in memory. Only the journal changes it; others read.
+
+    `ended`: the ending is committed, and nothing follows it.
+    """
 
     def __init__(self, run_id: str, entries: Sequence[Entry] = ()) -> None:
         self.run_id = run_id
         self.entries: list[Entry] = list(entries)
         self.committed = len(self.entries)
+        self.ended = bool(entries) and entries[-1].event.ends
         self.suspended = False
         self.lost = False
         self.uncommitted_bytes = 0
         self.packed = 0  # entries that are in its block
-        self._waiting: set[Waiter] = set()
+        self.watchers: set[Waiter] = set()
 
-    @property
-    def ended(self) -> bool:
-        """Whether the ending is committed: nothing follows it."""
-        return self.committed > 0 and self.entries[self.committed - 1].event.ends
-
-    def wait(self, waiter: Waiter, seconds: float | None = None) -> bool:
-        """Gives true when something has changed since the caller looked, false when nothing did for so many seconds."""
-        self._waiting.add(waiter)
-        try:
-            return waiter.wait(seconds)
-        finally:
-            self._waiting.discard(waiter)
+    def watch(self) -> Watcher:
+        """Gives waits that end when something has changed; to be closed."""
+        return Watcher(self)
 
     def notify(self) -> None:
-        for waiter in self._waiting:
-            waiter.wake()
+        wake_all(list(self.watchers))
+
+
+class Watcher(Waiter):
+    """Waits for changes of a log: look, and wait when there was nothing. Nothing that comes between is missed."""
+
+    __slots__ = ("_log",)
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+        log.watchers.add(self)
+
+    def close(self) -> None:
+        super().close()
+        self._log.watchers.discard(self)
 
 
 class Journal:
@@ -134,42 +143,55 @@ class Journal:
         """
         if log.lost:
             raise StorageUnavailableError("The run's log cannot be written any more.")
-        entry = Entry(len(log.entries) + 1, _in_ms(time.time()), event)
-        body = encode(event)
+        entry = Entry(len(log.entries) + 1, int(time.time() * 1000) / 1000, event)
+        row = (log.run_id, entry.seq, entry.at, encode(event))
+        rows = self._rows or self._next_rows()
         if isinstance(event, Ending):
-            also = (*also, closing(log.run_id, entry.at, event.reason), _packing(log))
-        self._next_rows().add(log, (log.run_id, entry.seq, entry.at, body), also, packed=event.ends)
+            also = (*also, ending(log.run_id, entry.at, event.reason), _packing(log))
+        rows.add(log, row, also, packed=event.ends)
         log.entries.append(entry)
-        log.uncommitted_bytes += len(body)
+        log.uncommitted_bytes += len(row[3])
         return entry
 
     def _next_rows(self) -> Rows[Log]:
-        if self._rows is None:
-            self._rows = Rows(sealed=self._seal, written=self._written, is_lost=lambda log: log.lost)
-            self._database.pace.runs = len(self._logs)
-            self._database.submit(self._rows)
-        return self._rows
+        rows = self._rows = Rows(sealed=self._seal, written=self._written, is_lost=lambda log: log.lost)
+        self._database.pace.runs = len(self._logs)
+        self._database.submit(rows)
+        return rows
 
     def _seal(self) -> None:
         self._rows = None
 
-    def _written(self, log: Log, share: Share, error: Exception | None) -> None:
-        """Notes on the hub that a log's rows are on disk or, with an error, that they never will be."""
-        if error is None:
-            log.committed = share.rows[-1][1]
-            log.uncommitted_bytes -= share.size
-            if share.is_packed:
-                self._sweeper.packed(log.committed - len(share.rows) - log.packed)
+    def _written(self, shares: Mapping[Log, Share], kept_out: Mapping[Log, Exception]) -> None:
+        """Notes on the hub that the logs' rows are on disk, or that those kept out never will be; wakes who waits."""
+        woken: list[Waiter] = []
+        plain = 0
+        for log, share in shares.items():
+            if log in kept_out:
+                self._give_up(log, kept_out[log])
             else:
-                self._sweeper.wrote(len(share.rows))
-            if log.ended:
-                self._forget(log)
-        elif not log.lost:
-            # Most often the thread was deleted under the run. Nothing may follow in this log: it would leave a gap.
+                log.committed = share[-1][1]
+                log.uncommitted_bytes -= share.size
+                if share.is_packed:
+                    self._end(log, share)
+                else:
+                    plain += len(share)
+            woken += log.watchers
+        self._sweeper.wrote(plain)
+        wake_all(woken)
+
+    def _end(self, log: Log, share: Share) -> None:
+        # On the hub, right after the commit and before anyone sees the ending: whoever does sees a run that is over.
+        self._sweeper.packed(log.committed - len(share) - log.packed)
+        log.ended = True
+        self._logs.pop(log.run_id, None)
+        self.on_end(log.run_id)
+
+    def _give_up(self, log: Log, error: Exception) -> None:
+        # Most often the thread was deleted under the run. Nothing may follow in this log: it would leave a gap.
+        if not log.lost:
             logger.error("rows of the run %s could not be stored", log.run_id, exc_info=error)
-            log.suspended = log.lost = True
             self._lose(log)
-        log.notify()
 
     def wait_committed(self, log: Log, seq: int) -> None:
         """Returns when the entry `seq` is on disk. Raises `StorageUnavailableError` when the log is suspended."""
@@ -180,11 +202,13 @@ class Journal:
         self._wait(log, lambda: log.ended, "The ending cannot be stored at the moment.")
 
     def _wait(self, log: Log, there: Callable[[], bool], otherwise: str) -> None:
-        waiter = Waiter()
-        while not there():
-            if log.suspended:
-                raise StorageUnavailableError(otherwise, retry_after=5)
-            log.wait(waiter)
+        if there():
+            return
+        with closing(log.watch()) as watcher:
+            while not there():
+                if log.suspended:
+                    raise StorageUnavailableError(otherwise, retry_after=5)
+                watcher.wait()
 
     def wait_for_room(self, log: Log) -> None:
         """Returns when less than `UNCOMMITTED_BYTES` of the log wait for the writer."""
@@ -201,12 +225,8 @@ class Journal:
         log.suspended = False
         log.notify()
 
-    def _forget(self, log: Log) -> None:
-        # On the hub, right after the commit and before anyone sees the ending: whoever does sees a run that is over.
-        self._logs.pop(log.run_id, None)
-        self.on_end(log.run_id)
-
     def _lose(self, log: Log) -> None:
+        log.suspended = log.lost = True
         self._logs.pop(log.run_id, None)
         self.on_lost(log.run_id)
 
@@ -241,7 +261,6 @@ class Journal:
         """Lets go of the logs whose runs were deleted, and of those who follow them."""
         for run_id, log in list(self._logs.items()):
             if self.records.find(run_id) is None:
-                log.suspended = log.lost = True
                 self._lose(log)
                 log.notify()
 
@@ -280,7 +299,7 @@ class Journal:
         except BrokenLogError:
             logger.exception("the run %s cannot be followed", run_id)
             return
-        with contextlib.closing(Waiter()) as waiter:
+        with closing(log.watch()) as watcher:
             while not self._closed:
                 entries = log.entries[after : min(log.committed, after + PAGE)]
                 if entries:
@@ -292,7 +311,7 @@ class Journal:
                         gevent.sleep(0)  # a fast reader of a long log must not keep the hub from everybody else
                 elif log.suspended or log.ended:
                     return
-                elif not log.wait(waiter, silence):
+                elif not watcher.wait(silence):
                     yield []
 
     def _watched(self, run_id: str) -> Log | None:

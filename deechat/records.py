@@ -87,7 +87,7 @@ class Records:
 
     def close(self, run_id: str, reason: str) -> Job[None]:
         """Queues the end of a run that has no ending in its log."""
-        return self._database.submit(LastingJob(closing(run_id, time.time(), reason)))
+        return self._database.submit(LastingJob(ending(run_id, time.time(), reason)))
 
 
 # -- pieces of other transactions --------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def noting(run_id: str, **columns: int) -> Work[None]:
     return work
 
 
-def closing(run_id: str, at: float, reason: str) -> Work[None]:
+def ending(run_id: str, at: float, reason: str) -> Work[None]:
     """Gives the work that notes how a run ended."""
 
     def work(connection: sqlite3.Connection) -> None:

@@ -22,7 +22,6 @@ from deechat.events import RunFailed
 from deechat.journal import Journal
 from deechat.records import RunRecord
 from deechat.runner import Runner
-from deechat.waits import Waiter
 
 PATIENCE_AT_START = 5.0  # seconds
 LIVES = 3  # of a step: the first, and two after a death of the process
@@ -126,9 +125,9 @@ class Recovery:
     def _watch(self, runner: Runner, seconds: float) -> None:
         """Returns when the run got through a step, has nothing to do any more, or has lived for so long."""
         finished, deadline = runner.state.finished, time.monotonic() + seconds
-        with closing(Waiter()) as waiter:
+        with closing(runner.log.watch()) as watcher:
             while runner.working and runner.state.finished is finished and time.monotonic() < deadline:
-                runner.log.wait(waiter, min(0.5, seconds))  # leaving is no change of the log
+                watcher.wait(min(0.5, seconds))  # leaving is no change of the log
 
     def _wait_ended(self, runner: Runner) -> None:
         with suppress(StorageUnavailableError):  # its ending comes when writing works again

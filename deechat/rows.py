@@ -11,9 +11,8 @@ all 7-18 ms.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
 
@@ -23,7 +22,8 @@ from deechat.errors import StorageUnavailableError
 Log = TypeVar("Log", bound=Hashable)
 EventRow = tuple[str, int, float, bytes]  # run_id, seq, at, body
 
-SIZES = (16, 64, 256)  # rows of a statement, some of them empty: each is prepared once, and is one turn at the lock
+# Rows of a statement, up to fifteen of them empty: each is prepared once, and is one turn at the lock.
+SIZES = (4, *range(16, 257, 16))
 _NO_ROW = (None, None, None, None)
 _INSERT = {
     size: "INSERT INTO event (run_id, seq, at, body) SELECT * FROM (VALUES "
@@ -33,24 +33,22 @@ _INSERT = {
 }
 
 
-@dataclass(slots=True)
-class Share:
+class Share(list[EventRow]):
     """What one log adds to a commit: rows of events, and whatever else belongs into the same savepoint.
 
-    `is_packed`: all of the log becomes a block in it, so that the rows need not be stored.
+    `size`: bytes of its events. `is_packed`: all of the log becomes a block in it, so that the rows need not be stored.
     """
 
-    rows: list[EventRow] = field(default_factory=list)
-    also: list[Work[None]] = field(default_factory=list)
-    size: int = 0
-    is_packed: bool = False
+    size = 0
+    also: tuple[Work[None], ...] = ()
+    is_packed = False
 
 
 class Rows(Job[None], Generic[Log]):
     """The rows of one commit, by log. Each log's share is stored whole or not at all, whatever becomes of the others.
 
-    `sealed` is called when nothing more may be added; `written` for each log after the commit, with the error that kept
-    its share out, if any. What `is_lost` says yes to is kept out from the first: a log must not have gaps.
+    `sealed` is called when nothing more may be added; `written` after the commit, with all shares and with the errors
+    that kept some of them out. What `is_lost` says yes to is kept out from the first: a log must not have gaps.
     """
 
     lasting = True
@@ -59,7 +57,7 @@ class Rows(Job[None], Generic[Log]):
         self,
         *,
         sealed: Callable[[], None],
-        written: Callable[[Log, Share, Exception | None], None],
+        written: Callable[[Mapping[Log, Share], Mapping[Log, Exception]], None],
         is_lost: Callable[[Log], bool],
     ) -> None:
         super().__init__(self._write)
@@ -74,23 +72,23 @@ class Rows(Job[None], Generic[Log]):
         share = self._shares.get(log)
         if share is None:
             share = self._shares[log] = Share()
-        share.rows.append(row)
+        share.append(row)
         share.size += len(row[3])
-        share.also += also
-        share.is_packed |= packed
+        if also:
+            share.also += (*also,)
+        if packed:
+            share.is_packed = True
 
     def seal(self) -> None:
         self._sealed()
 
     def done(self, value: None) -> None:
         super().done(value)
-        for log, share in self._shares.items():
-            self._written(log, share, self._kept_out.get(log))
+        self._written(self._shares, self._kept_out)
 
     def failed(self, error: Exception) -> None:
         super().failed(error)
-        for log, share in self._shares.items():
-            self._written(log, share, error)
+        self._written(self._shares, dict.fromkeys(self._shares, error))
 
     def _write(self, connection: sqlite3.Connection) -> None:
         before = StorageUnavailableError("Rows before these were lost.")
@@ -98,7 +96,7 @@ class Rows(Job[None], Generic[Log]):
         sound = {log: share for log, share in self._shares.items() if log not in self._kept_out}
         plain = [log for log, share in sound.items() if not share.also]
         try:
-            insert(connection, list(chain.from_iterable(sound[log].rows for log in plain)))
+            insert(connection, list(chain.from_iterable(sound[log] for log in plain)))
         except Exception as exc:
             if is_disk(exc):
                 raise
@@ -111,7 +109,7 @@ class Rows(Job[None], Generic[Log]):
         try:
             with _savepoint(connection):
                 if not share.is_packed:
-                    insert(connection, share.rows)
+                    insert(connection, share)
                 for work in share.also:
                     work(connection)
         except Exception as exc:

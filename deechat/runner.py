@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import gevent
 from gevent.queue import SimpleQueue
@@ -42,7 +42,7 @@ from deechat.events import (
     TextClosed,
     ToolCallResult,
 )
-from deechat.journal import Journal, Log
+from deechat.journal import UNCOMMITTED_BYTES, Journal, Log
 from deechat.records import RunRecord, noting
 from deechat.store import Message, inserting
 
@@ -183,7 +183,9 @@ class Runner:
         except _Leaving:
             for result in self._crew.results():
                 if result is not None:
-                    self._append(result)
+                    if self._claimed:
+                        self._wait_for_cancel()
+                    self._record(result)
 
     def _go_on(self, handler: AgentHandler) -> None:
         with closing(loop.run(handler, self.state, self._crew)) as events:
@@ -201,15 +203,15 @@ class Runner:
             return
         if self._leaving and event.commit_first:
             raise _Leaving
-        entry = self._append(event)
+        if self._claimed:
+            self._wait_for_cancel()
+        entry = self._record(event)
         if event.commit_first:
             self._journal.wait_committed(self.log, entry.seq)
-        else:
+            return
+        if self.log.uncommitted_bytes > UNCOMMITTED_BYTES:
             self._journal.wait_for_room(self.log)
-            self._share(event)
-
-    def _share(self, event: AnyEvent) -> None:
-        """Lets others have their turn now and then: a fast model server is never waited for."""
+        # A fast model server is never waited for, so that nobody else would have a turn.
         self._turn += EVENT + (len(event.text) if isinstance(event, _SAID) else 0)
         if self._turn >= TURN:
             self._turn = 0
@@ -220,17 +222,13 @@ class Runner:
         self._journal.wait_committed(self.log, self.state.last_seq)
         if not self.state.unread and self.claim():  # a message that joined meanwhile is read first
             self.end(event)
-        self._leave_if_claimed(by_me=self.state.ending is event)
+        if self._claimed and self.state.ending is not event:
+            self._wait_for_cancel()
 
-    def _append(self, event: AnyEvent) -> Entry:
-        self._leave_if_claimed()
-        return self._record(event)
-
-    def _leave_if_claimed(self, *, by_me: bool = False) -> None:
-        if self._claimed and not by_me:
-            # Its claimant is about to cancel this greenlet: there is one cancel, and it carries one instance.
-            gevent.sleep(2 * PATIENCE_WITH_CANCELLED)
-            raise Cancelled
+    def _wait_for_cancel(self) -> NoReturn:
+        """Leaves a run whose ending somebody else writes: he is about to cancel this greenlet, once."""
+        gevent.sleep(2 * PATIENCE_WITH_CANCELLED)
+        raise Cancelled
 
     def _record(self, event: AnyEvent, *also: Callable[[Any], None]) -> Entry:
         if self.retried and isinstance(event, StepFinished):

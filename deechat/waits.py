@@ -9,8 +9,8 @@ about timeouts" in libev's manual.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Iterable
+from typing import Any
 
 from gevent import get_hub, getcurrent
 
@@ -40,13 +40,13 @@ class Waiter:
                 self._set(seconds)
         self._greenlet = getcurrent()
         try:
-            return cast(bool, self._hub.switch())
+            return self._hub.switch()  # type: ignore[no-any-return] # whoever wakes gives true, the timer false
         finally:
             self._greenlet = None
 
     def wake(self) -> None:
         """Ends the wait, soon. Means nothing when nobody waits. Never yields to another greenlet."""
-        self._hub.loop.run_callback(self._go)
+        self._hub.loop.run_callback(go_on, (self,))
 
     def close(self) -> None:
         """Lets go of the timer, which would keep this in memory until it goes off."""
@@ -56,10 +56,6 @@ class Waiter:
         if self._timer is not None:
             self._timer.close()
             self._timer = self._due = None
-
-    def _go(self) -> None:
-        if self._greenlet is not None:
-            self._greenlet.switch(True)
 
     def _set(self, seconds: float) -> None:
         self._drop_timer()
@@ -78,25 +74,13 @@ class Waiter:
             self._greenlet.switch(False)
 
 
-class Readable(Waiter):
-    """Waits until a file descriptor can be read; close it before the descriptor."""
+def wake_all(waiters: Iterable[Waiter]) -> None:
+    """Ends the waits of all, as `Waiter.wake` does for one; they go on one after the other in one turn of the loop."""
+    get_hub().loop.run_callback(go_on, waiters)
 
-    __slots__ = ("_start", "_watcher")
 
-    def __init__(self, descriptor: int) -> None:
-        super().__init__()
-        self._watcher: Any = self._hub.loop.io(descriptor, 1)
-        self._start: Callable[[Callable[[], None]], None] = self._watcher.start
-
-    def wait(self, seconds: float | None = None) -> bool:
-        """Gives true once there is something to read, or the end of it, and false after so many seconds."""
-        self._start(self._go)
-        try:
-            return super().wait(seconds)
-        finally:
-            self._watcher.stop()
-
-    def close(self) -> None:
-        """Lets go of the descriptor."""
-        super().close()
-        self._watcher.close()
+def go_on(waiters: Iterable[Waiter]) -> None:
+    """Lets each go on at once, if it still waits. For the hub alone, which each gives the turn back to."""
+    for waiter in waiters:
+        if waiter._greenlet is not None:
+            waiter._greenlet.switch(True)

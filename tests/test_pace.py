@@ -59,7 +59,7 @@ def test_a_busy_writer_commits_in_an_interval_that_grows_with_the_runs(
     assert max(waits) <= interval + 1e-9
 
 
-@pytest.mark.parametrize(("load", "interval"), [(0.5, 0.008), (0.8, 0.008), (0.9, 0.018), (0.95, 0.038), (1.0, MOST)])
+@pytest.mark.parametrize(("load", "interval"), [(0.5, 0.008), (0.6, 0.0135), (0.7, 0.0327), (0.8, 0.096), (1.0, MOST)])
 def test_the_fuller_the_hub_the_longer_the_interval(clock: Clock, load: float, interval: float) -> None:
     it = Pace()
     it.runs = 200
@@ -67,6 +67,14 @@ def test_the_fuller_the_hub_the_longer_the_interval(clock: Clock, load: float, i
     commits(it, clock, 2.0)
     waits = commits(it, clock, 10.0)
     assert len(waits) == pytest.approx(10.0 / interval, rel=0.03)
+
+
+def test_a_full_hub_does_not_keep_a_few_runs_waiting(clock: Clock) -> None:
+    it = Pace()
+    it.runs = 2
+    clock.load = 0.9
+    commits(it, clock, 2.0)
+    assert max(commits(it, clock, 1.0)) < 0.01
 
 
 def test_a_load_that_is_over_is_soon_forgotten(clock: Clock) -> None:

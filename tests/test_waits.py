@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import gevent
 import pytest
 
-from deechat.waits import Readable, Waiter
+from deechat.waits import Waiter, wake_all
 
 LONG = 30.0  # seconds that no test waits
 
@@ -35,13 +33,6 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
     monkeypatch.setattr("deechat.waits.get_hub", Hub)
     return seconds
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        yield ours, theirs
 
 
 def test_it_is_woken() -> None:
@@ -119,15 +110,41 @@ def test_who_waits_can_be_killed_and_another_can_wait() -> None:
     assert waiter.wait(0.01) is False
 
 
-def test_a_descriptor_is_waited_for_until_it_can_be_read(pair: tuple[socket.socket, socket.socket]) -> None:
-    ours, theirs = pair
-    readable = Readable(ours.fileno())
-    assert readable.wait(0.01) is False
-    gevent.spawn(theirs.send, b"x")
-    assert readable.wait(LONG) is True
-    assert readable.wait(LONG) is True, "nobody has read it"
-    ours.recv(1)
-    assert readable.wait(0.01) is False
-    theirs.close()
-    assert readable.wait(LONG) is True, "its end"
-    readable.close()
+def test_all_are_woken_in_one_turn_of_the_loop() -> None:
+    waiters, seen = [Waiter() for _ in range(10)], []
+
+    def wait(number: int) -> None:
+        assert waiters[number].wait(LONG) is True
+        seen.append(number)
+
+    greenlets = [gevent.spawn(wait, number) for number in range(10)]
+    gevent.sleep(0)
+    turns = gevent.get_hub().loop.iteration
+    wake_all(waiters)
+    gevent.joinall(greenlets, timeout=LONG)
+    assert seen == [*range(10)], "in their order"
+    assert gevent.get_hub().loop.iteration - turns <= 2
+    for waiter in waiters:
+        waiter.close()
+
+
+def test_who_was_woken_meanwhile_is_not_woken_twice() -> None:
+    one, other = Waiter(), Waiter()
+    seen = []
+
+    def first() -> None:
+        assert one.wait(LONG) is True
+        greenlet.kill(block=False)
+
+    def second() -> None:
+        seen.append(other.wait(LONG))
+        seen.append(other.wait(0.01))
+
+    gevent.spawn(first)
+    greenlet = gevent.spawn(second)
+    gevent.sleep(0)
+    wake_all([one, other, one])
+    gevent.sleep(0.05)
+    assert seen in ([True], []), "a greenlet that is being killed waits for nothing any more"
+    one.close()
+    other.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import sqlite3
 import sys
@@ -74,6 +75,15 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     for name in ("recv", "recv_into"):
         monkeypatch.setattr(socket.socket, name, counting(name))
+    plain_read = os.read
+
+    def read(descriptor: int, size: int) -> bytes:
+        got = plain_read(descriptor, size)
+        if threading.current_thread() is threading.main_thread():
+            sizes.append(len(got))
+        return got
+
+    monkeypatch.setattr(os, "read", read)
     return sizes
 
 

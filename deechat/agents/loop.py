@@ -86,19 +86,22 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
         yield _why_no_more_tools(handler, state, ask.reason)
     yield StepRestarted(ask.step, state.step_seq) if ask.restarted else StepStarted(ask.step)
     question = handler.question(state, may_use_tools=ask.may_use_tools)
+    gap = "\n\n" if state.text else ""  # sets the text of this step apart from that of the steps before
     turn = None
     with _asked(handler.provider, question) as parts:
         for part in parts:
             match part:
                 case Text(text):
-                    yield TextChunk(_after_a_gap(state, text))
+                    yield TextChunk(gap + text)
+                    gap = ""
                 case Reasoning(text):
                     yield ReasoningChunk(text)
                 case Notice(code, params):
                     yield Status(say(code, params, handler.language), code, params)
                 case Turn():
                     turn = part
-            _check_length(state)
+            if state.answer_bytes > ANSWER_BYTES:
+                raise _too_long()
     if turn is None:
         raise ModelError("The model server ended its answer without saying so.", code="model_protocol")
     yield _finished(handler, state, ask, question, turn)
@@ -128,16 +131,9 @@ def _finished(handler: AgentHandler, state: RunState, ask: Ask, question: Questi
     return StepFinished(ask.step, turn.finish_reason, usage, named, turn.extra)
 
 
-def _after_a_gap(state: RunState, text: str) -> str:
-    """Sets a later step's text apart from the text before it."""
-    return "\n\n" + text if state.text and not state.has_step_text else text
-
-
-def _check_length(state: RunState) -> None:
-    if state.answer_bytes > ANSWER_BYTES:
-        raise ModelError(
-            f"The answer grew beyond {ANSWER_BYTES // 1_000_000} MB and was ended there.", code="answer_too_long"
-        )
+def _too_long() -> ModelError:
+    words = f"The answer grew beyond {ANSWER_BYTES // 1_000_000} MB and was ended there."
+    return ModelError(words, code="answer_too_long")
 
 
 def _why_no_more_tools(handler: AgentHandler, state: RunState, reason: str) -> Status:

@@ -195,11 +195,6 @@ class RunState:
         """The text of the step in progress, or of the last one."""
         return "".join(self.text[self._text_mark :])
 
-    @property
-    def has_step_text(self) -> bool:
-        """Whether the step in progress, or the last one, has said anything."""
-        return len(self.text) > self._text_mark
-
     def next_move(self, max_tool_rounds: int) -> Ask | UseTools | Resume | Finish | Wait:
         """Says what the loop has to do now.
 
@@ -299,16 +294,17 @@ class RunState:
 
     def _on_text(self, event: TextChunk, at: float) -> None:
         self.text.append(event.text)
-        self._on_output(event.text, at)
+        self._count(event.text, at)
 
     def _on_reasoning(self, event: ReasoningChunk, at: float) -> None:
         self.reasoning.append(event.text)
-        self._on_output(event.text, at)
+        self._count(event.text, at)
 
-    def _on_output(self, text: str, at: float) -> None:
-        self.answer_bytes += len(text.encode())
-        self._step_output_at = self._step_output_at or at
-        self._first_output_at = self._first_output_at or at - self._waited
+    def _count(self, text: str, at: float) -> None:
+        self.answer_bytes += len(text) if text.isascii() else len(text.encode())
+        if self._step_output_at is None:
+            self._step_output_at = at
+            self._first_output_at = self._first_output_at or at - self._waited
 
     def _on_step_finished(self, event: StepFinished, at: float) -> None:
         self.finished = event

@@ -133,7 +133,7 @@ def _frames(
                 yield plugin.heartbeat(last)
                 continue
             last = batch[-1].seq
-            yield b"".join(plugin.frame(entry) for entry in batch)
+            yield b"".join(map(plugin.frame, batch))
 
 
 def _as_json(view: View, entries: list[Entry]) -> Response:

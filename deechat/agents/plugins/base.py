@@ -37,7 +37,7 @@ from deechat.events import (
 )
 
 Frame = dict[str, Any]
-_encoder = msgspec.json.Encoder()
+_MARK = "\0"  # a text that stands nowhere else in a frame
 
 
 class Plugin(Protocol):
@@ -73,9 +73,20 @@ def frame_of(entry: Entry, message_id: str) -> Frame:
     return {"id": message_id, "uuid": uuid, **_FIELDS[type(event)](event, message_id)}
 
 
-def dumps(frame: Frame) -> bytes:
-    """Gives a frame as one line of JSON, which never holds a line break."""
-    return _encoder.encode(frame)
+dumps: Callable[[Frame | str], bytes] = msgspec.json.Encoder().encode
+"""Gives a frame as one line of JSON, which never holds a line break."""
+
+
+def pattern_of(kind: type[TextChunk] | type[ReasoningChunk], message_id: str) -> bytes:
+    """Gives what the frames of such pieces have in common, to be filled with `%` by their `seq` and their `text`.
+
+    Nearly all frames are of pieces. The text is to be filled in as `dumps` gives it; what comes of it then is what
+    `dumps` gives of the whole frame.
+    """
+    frame = frame_of(Entry(0, 0.0, kind(_MARK)), message_id)
+    pattern = dumps(frame).replace(b"%", b"%%").replace(dumps(_MARK), b"%(text)b")
+    numbered = dumps(f"{message_id}:").replace(b"%", b"%%")[:-1]
+    return pattern if kind in _GROUPED else pattern.replace(numbered + b'0"', numbered + b'%(seq)d"')
 
 
 def metrics_of(metrics: Metrics) -> Frame:

@@ -6,10 +6,11 @@ other block reaches a plain `onmessage`.
 
 from __future__ import annotations
 
-from deechat.agents.plugins.base import dumps, frame_of
-from deechat.events import Entry, Status
+from deechat.agents.plugins.base import dumps, frame_of, pattern_of
+from deechat.events import Entry, ReasoningChunk, Status, TextChunk
 
 RETRY_MS = 1500  # what a native EventSource waits before it comes again
+_PIECES = (TextChunk, ReasoningChunk)
 
 
 class SSE:
@@ -24,12 +25,16 @@ class SSE:
     def __init__(self, message_id: str, *, introspection: bool = True) -> None:
         self._message_id = message_id
         self._introspection = introspection
+        self._patterns = {kind: b"id: %%(seq)d\ndata: %b\n\n" % pattern_of(kind, message_id) for kind in _PIECES}
 
     def opening(self) -> bytes:
         return b"retry: %d\n\n" % RETRY_MS
 
     def frame(self, entry: Entry) -> bytes:
-        if isinstance(entry.event, Status) and not self._introspection:
+        event = entry.event
+        if isinstance(event, _PIECES):
+            return self._patterns[type(event)] % {b"seq": entry.seq, b"text": dumps(event.text)}
+        if isinstance(event, Status) and not self._introspection:
             return b""
         return b"id: %d\ndata: %b\n\n" % (entry.seq, dumps(frame_of(entry, self._message_id)))
 

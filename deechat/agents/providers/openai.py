@@ -165,9 +165,9 @@ class OpenAIProvider:
                         yield part
                     if not said:
                         time.sleep(0)  # a flood that says nothing must not keep the hub from everybody
-                    if turn.done or patience.over():
-                        break
                     if turn.finished:
+                        if turn.done or patience.over():
+                            break
                         patience.end_within(min(self._stall, USAGE_SECONDS))
             except client.foreign:
                 if not turn.finished:

@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable, Generator
 from contextlib import closing
-from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -27,32 +26,33 @@ _MORE = re.compile(rb"\r\n(?:0*[1-9A-Fa-f][0-9A-Fa-f]*(?:;[^\r\n]*)?\r\n.|0+\r\n
 class Patience:
     """How long the model server may be silent: `first_byte` seconds from now, then `stall` seconds each time.
 
-    `limit` is the one that counts now.
+    `limit` is the one that counts now; `steady` is that too once it holds for each read anew, else None.
     """
 
     def __init__(self, first_byte: float, stall: float) -> None:
         self.limit = first_byte
+        self.steady: float | None = None
         self._stall = stall
-        self._until: float | None = time.monotonic() + first_byte
+        self._until = time.monotonic() + first_byte
         self._ending = False
 
     def alive(self) -> None:
         """Notes that a byte of the answer came."""
         if not self._ending:
-            self.limit, self._until = self._stall, None
+            self.limit = self.steady = self._stall
 
     def end_within(self, seconds: float) -> None:
         """Allows so much more for everything that is left."""
-        self._ending = True
+        self._ending, self.steady = True, None
         self._until = time.monotonic() + seconds
 
     def left(self) -> float:
         """Gives how long the next read may wait; a moment at least, for what has come already."""
-        return self.limit if self._until is None else max(self._until - time.monotonic(), 0.001)
+        return self.steady or max(self._until - time.monotonic(), 0.001)
 
     def over(self) -> bool:
         """Says whether the time that `end_within` gave has passed."""
-        return self._ending and self._until is not None and time.monotonic() >= self._until
+        return self._ending and time.monotonic() >= self._until
 
 
 class _Tap:
@@ -121,13 +121,12 @@ class Answer:
         when there is no end to it.
         """
         size = 0
-        if self._body is not None:
-            self._body.patience = patience.left
         with closing(self._others(patience)) as others:
             # Nearly always without a generator in between: each is one more to be woken for every token.
-            piece = self._body.piece if self._body is self._open else partial(next, others, b"")
-            while data := piece():
-                patience.alive()
+            piece = self._body.piece if self._body is self._open else lambda _: next(others, b"")
+            while data := piece(patience.steady or patience.left()):
+                if not size:
+                    patience.alive()
                 size += len(data)
                 if size > MAX_BODY:
                     raise broken(f"it sent more than {MAX_BODY // 1_000_000} MB")
@@ -139,7 +138,11 @@ class Answer:
 
     def _others(self, patience: Patience) -> Generator[bytes, None, None]:
         """Gives a body's reads by way of the HTTP library."""
-        yield from self._open.iter_bytes() if self._body is not None else _gathered(self._open, patience)
+        if self._body is None:
+            yield from _gathered(self._open, patience)
+        else:
+            self._body.patience = patience.left
+            yield from self._open.iter_bytes()
 
 
 def _gathered(response: Any, patience: Patience) -> Generator[bytes, None, None]:

@@ -59,11 +59,13 @@ class ThinkSplitter:
     White space may stand before the first tag and is dropped with it. An unclosed tag leaves everything reasoning. Tags
     anywhere else are text like any other, and so is what only looked like the beginning of one.
 
-    Once a text is past its head, which may yet begin with a tag, it does not matter into which pieces it is cut.
+    Once a text is past its head, which may yet begin with a tag, it does not matter into which pieces it is cut. Once
+    `is_past` is true all that comes is text.
     """
 
     def __init__(self) -> None:
         self.at_head = True
+        self.is_past = False
         self._state = self._head
         self._held = ""
 
@@ -85,20 +87,22 @@ class ThinkSplitter:
         if _OPEN.startswith(begun) and len(text) <= LONGEST_HEAD:
             self._held = text
             return []
-        self.at_head, self._state = False, self._after
-        return self._after(text)
+        self.at_head = False
+        return self._begin_text(text)
 
     def _inside(self, text: str) -> list[Said]:
         thought, tag, answer = text.partition(_CLOSE)
         if tag:
-            self._state = self._after
-            return _told(Reasoning, thought) + self._after(answer)
+            return _told(Reasoning, thought) + self._begin_text(answer)
         kept = _overlap(text)
         self._held = text[len(text) - kept :]
         return _told(Reasoning, text[: len(text) - kept])
 
+    def _begin_text(self, text: str) -> list[Said]:
+        self.is_past, self._state, self._held = True, self._after, ""
+        return self._after(text)
+
     def _after(self, text: str) -> list[Said]:
-        self._held = ""
         return _told(Text, text)
 
 

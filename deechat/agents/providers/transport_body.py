@@ -48,17 +48,8 @@ class Framing:
     reusable: bool
     fault: httpx2.RemoteProtocolError | None = None
 
-    def feed(self, raw: bytes | None) -> bytes:
-        """Takes a read of the connection, b"" for its end, None for what is here; gives what of the body is in it."""
-        pieces: list[bytes] = []
-        try:
-            self._parse(raw, pieces)
-        except (h11.RemoteProtocolError, httptools.HttpParserError) as exc:
-            self.fault = httpx2.RemoteProtocolError(str(exc))
-        return b"".join(pieces)
-
-    def _parse(self, raw: bytes | None, pieces: list[bytes]) -> None:
-        """Adds what of the body is in a read to the pieces, and notices its end. Raises what is wrong."""
+    def feed(self, raw: bytes) -> bytes:
+        """Takes a read of the connection, b"" for its end; gives what of the body is in it."""
         raise NotImplementedError
 
 
@@ -67,16 +58,25 @@ class Unchunked(Framing):
 
     def __init__(self, state: h11.Connection) -> None:
         self._h11 = state
-        self.first = self.feed(None)
+        self.first = self._next()
 
-    def _parse(self, raw: bytes | None, pieces: list[bytes]) -> None:
-        if raw is not None:
-            self._h11.receive_data(raw)
-        while isinstance(event := self._h11.next_event(), h11.Data):
-            pieces.append(bytes(event.data))
-        if isinstance(event, h11.EndOfMessage):
-            self.done = True
-            self.reusable = self._h11.their_state is h11.DONE and not self._h11.trailing_data[0]
+    def feed(self, raw: bytes) -> bytes:
+        self._h11.receive_data(raw)
+        return self._next()
+
+    def _next(self) -> bytes:
+        """Gives what of the body h11 has, and notices its end."""
+        pieces: list[bytes] = []
+        try:
+            while isinstance(event := self._h11.next_event(), h11.Data):
+                pieces.append(bytes(event.data))
+        except h11.RemoteProtocolError as exc:
+            self.fault = httpx2.RemoteProtocolError(str(exc))
+        else:
+            if isinstance(event, h11.EndOfMessage):
+                self.done = True
+                self.reusable = self._h11.their_state is h11.DONE and not self._h11.trailing_data[0]
+        return b"".join(pieces)
 
 
 class Chunked(Framing):
@@ -88,23 +88,26 @@ class Chunked(Framing):
         self._parser = httptools.HttpResponseParser(self._seen)
         self._parser.set_dangerous_leniencies(lenient_spaces_after_chunk_size=True)  # there are servers that pad it
         self._parser.feed_data(_CHUNKED)
-        self.first = self.feed(came or None)
+        self.first = self.feed(came) if came else b""
 
-    def _parse(self, raw: bytes | None, pieces: list[bytes]) -> None:
-        if raw is None:
-            return
+    def feed(self, raw: bytes) -> bytes:
+        seen = self._seen
         if not raw:
-            raise h11.RemoteProtocolError(_CUT)
+            self.fault = httpx2.RemoteProtocolError(_CUT)
+            return b""
         try:
             self._parser.feed_data(raw)
-        except httptools.HttpParserError:
-            if not self._seen.is_whole:
-                raise
+        except httptools.HttpParserError as exc:
             self.reusable = False  # something follows
-        finally:
-            pieces += self._seen.pieces
-            self._seen.pieces.clear()
-            self.done = self._seen.is_whole
+            if not seen.is_whole:
+                self.fault = httpx2.RemoteProtocolError(str(exc))
+        self.done = seen.is_whole
+        pieces = seen.pieces
+        if len(pieces) == 1:
+            return pieces.pop()
+        data = b"".join(pieces)
+        pieces.clear()
+        return data
 
 
 class _Seen:
@@ -127,8 +130,8 @@ class _Seen:
 class Body(httpx2.SyncByteStream):
     """The body, to be read once, with a bound on what frames it.
 
-    `patience` gives how long the next piece may take, and may be replaced. Reading that ends before the body does
-    closes the connection at once; else `release` gets it, where it can be used again.
+    `patience` gives how long the next piece may take where its reader does not say so, and may be replaced. Reading
+    that ends before the body does closes the connection at once; else `release` gets it, where it can be used again.
     """
 
     def __init__(
@@ -146,30 +149,40 @@ class Body(httpx2.SyncByteStream):
 
     def __iter__(self) -> Iterator[bytes]:
         try:
-            while data := self.piece():
+            while data := self.piece(self.patience()):
                 yield data
         except BaseException:
             self.close()
             raise
 
-    def piece(self) -> bytes:
+    def piece(self, seconds: float | None) -> bytes:
         """Gives the next piece, b"" at the end. Raises the HTTP library's errors; the body is to be closed then."""
-        if data := self._framing.first:
-            self._framing.first = b""  # it may be large, and streams are long
+        framing = self._framing
+        if data := framing.first:
+            framing.first = b""  # it may be large, and streams are long
             return data
-        framing, seconds = self._framing, self.patience()
-        began, silent, deadline = time.monotonic(), 0, None
+        if framing.done or framing.fault:
+            return self._end()
+        began = time.monotonic()
+        raw = self._connection.read(seconds)
+        # Nearly always there is something in a read.
+        return framing.feed(raw) or self._later_piece(Deadline(seconds, began), len(raw))
+
+    def _later_piece(self, deadline: Deadline, silent: int) -> bytes:
+        """Reads on behind reads that held nothing of the body, until `deadline`; `silent` bytes came by now."""
+        framing = self._framing
         while not (framing.done or framing.fault):
-            raw = self._connection.read(seconds)
-            if data := framing.feed(raw):
-                return data
-            deadline = deadline or Deadline(seconds, began)  # nearly always there is something in a read
-            seconds = deadline.left()
-            silent += len(raw)
             if silent > MAX_SILENT:
                 raise httpx2.RemoteProtocolError("it sent chunks with nothing in them")
-        if framing.fault:
-            raise framing.fault
+            raw = self._connection.read(deadline.left())
+            if data := framing.feed(raw):
+                return data
+            silent += len(raw)
+        return self._end()
+
+    def _end(self) -> bytes:
+        if self._framing.fault:
+            raise self._framing.fault
         return b""
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import httpx2
 
-from deechat.waits import Readable
+from deechat.arrivals import Readable
 
 SIZE = 65_536  # bytes of a read
 RECORDS = 64  # of TLS in a read: a server may send each token as one
@@ -42,9 +42,8 @@ class Connection:
     def __init__(self, origin: Origin, sock: socket.socket) -> None:
         self.origin = origin
         self._sock = sock
-        # What TLS has read ahead makes no socket readable, so with it each read has to look first.
-        self._readable = None if origin.is_secure else Readable(sock.fileno())
-        self._is_empty = True
+        # What TLS has read ahead makes no descriptor readable, so with it each read has to look first.
+        self._readable = None if origin.is_secure else Readable.of(sock.fileno())
         self._fault: OSError | None = None
         self._share = 0
 
@@ -75,9 +74,7 @@ class Connection:
             self._share = 0
             time.sleep(0)
         try:
-            if self._fault:
-                raise self._fault
-            data = self._plain(self._readable, timeout) if self._readable else self._secured(timeout)
+            data = self._readable.read(SIZE, timeout) if self._readable else self._secured(timeout)
         except TimeoutError as exc:
             raise httpx2.ReadTimeout(str(exc)) from exc
         except OSError as exc:
@@ -85,15 +82,9 @@ class Connection:
         self._share += max(len(data), LEAST)
         return data
 
-    def _plain(self, readable: Readable, timeout: float | None) -> bytes:
-        # To look first would nearly always be in vain, and tell so by an error.
-        if self._is_empty and not readable.wait(timeout):
-            raise TimeoutError("timed out")
-        data = self._sock.recv(SIZE)
-        self._is_empty = len(data) < SIZE
-        return data
-
     def _secured(self, timeout: float | None) -> bytes:
+        if self._fault:
+            raise self._fault
         self._sock.settimeout(timeout)
         data = self._sock.recv(SIZE)
         return self._with_more_records(data) if data else data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from deechat.agents.providers import sse
@@ -12,7 +12,7 @@ from deechat.agents.providers.base import Part, Reasoning, Text, Turn
 from deechat.agents.providers.calls import Calls
 from deechat.agents.providers.deltas import CallPiece, Choice, Chunk, Delta, counted, decode, kept, spoken
 from deechat.agents.providers.faults import broken
-from deechat.agents.providers.plain import said_plainly
+from deechat.agents.providers.plain import said_alone, said_plainly
 from deechat.agents.providers.speech import Mender, ThinkSplitter, mend, mend_all
 from deechat.errors import ModelError
 from deechat.events import Usage
@@ -29,14 +29,15 @@ class Assembler:
     """A turn being put together.
 
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
-    the server gave a finish reason. `done`: it said that nothing follows. `said` makes the error of an error object.
+    the server gave a finish reason, or is
+    `done`: it said that nothing follows. `said` makes the error of an error object.
     """
 
     def __init__(self, said: Callable[[Any], ModelError]) -> None:
         self._said = said
         self._lines = sse.Lines()
         self._event = b""
-        self._menders = {Text: Mender(), Reasoning: Mender()}
+        self._mended, self._thought = Mender(), Mender()
         self._splitter = ThinkSplitter()
         self._calls = Calls()
         self._usage: Usage | None = None
@@ -44,15 +45,34 @@ class Assembler:
         self._finish = ""
         self._size = self._kept_size = 0
         self._pending: list[tuple[type[Text] | type[Reasoning], list[str]]] = []
-        self.done = False
+        self.finished = self.done = False
 
-    @property
-    def finished(self) -> bool:
-        return self.done or bool(self._finish)
+    def feed(self, data: bytes) -> Iterable[Part]:
+        """Gives the parts of a read; what was said before a fault comes before the fault.
 
-    def feed(self, data: bytes) -> Generator[Part, None, None]:
-        """Gives the parts of a read; what was said before a fault comes before the fault."""
-        return self._read(self._take, data)
+        Where all of it does nothing but say more, what comes of taking it at once is what comes of taking it line by
+        line: no half of a pair is held, and what it says, at four bytes a letter, stays below the limit.
+        """
+        says = not (self.done or self._event or self._mended.held or self._thought.held)
+        if says and not self._lines.rest and (one := said_alone(data)) is not None:
+            kind, text = one
+            if (self._splitter.is_past or kind is Reasoning) and self._size + 4 * len(text) <= MAX_ANSWER:
+                return self._told(kind, text)
+        lines = self._lines.feed(data)
+        many = said_plainly(lines) if says else None
+        if many is None:
+            return self._read(self._take, lines)
+        kind, pieces = many
+        text = "".join(pieces)
+        if self._size + 4 * len(text) > MAX_ANSWER:
+            return self._read(self._take, lines)
+        if kind is Text and not self._splitter.is_past:
+            return self._read(self._hear_at_head, pieces)
+        return self._told(kind, text)
+
+    def _told(self, kind: type[Text] | type[Reasoning], text: str) -> Iterable[Part]:
+        self._size += len(text) if text.isascii() else len(text.encode())
+        return (kind(text),) if text else ()
 
     def end(self) -> Generator[Part, None, None]:
         """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so."""
@@ -62,10 +82,10 @@ class Assembler:
         calls = self._calls.whole()
         yield Turn(self._reason(), calls, self._usage, self._extra())
 
-    def _read(self, take: Callable[..., None], *data: bytes) -> Generator[Part, None, None]:
+    def _read(self, take: Callable[..., None], *taken: Any) -> Generator[Part, None, None]:
         fault = None
         try:
-            take(*data)
+            take(*taken)
         except ModelError as exc:
             fault = exc
         for kind, pieces in self._pending:
@@ -83,44 +103,21 @@ class Assembler:
             except ModelError:
                 if not self._finish:
                     raise
-        self._hear(Reasoning, self._menders[Reasoning].end())
-        self._hear(Text, self._menders[Text].end())
+        self._hear(Reasoning, self._thought.end())
+        self._hear(Text, self._mended.end())
         for kind, text in self._splitter.end():
             self._add(kind, text)
 
-    def _take(self, data: bytes) -> None:
-        """Takes a read's lines, at once where they are what nearly all lines are."""
-        lines = self._lines.feed(data)
-        if not self._take_plain(lines):
-            for line in lines:
-                self._line(line)
+    def _take(self, lines: list[bytes]) -> None:
+        for line in lines:
+            self._line(line)
 
-    def _take_plain(self, lines: list[bytes]) -> bool:
-        """Takes lines that do nothing but say more text, or more thinking; leaves all of them when any does not.
-
-        What comes of it is what comes of taking them one after the other: no half of a pair is held, the text's head is
-        still heard piece by piece, and what they say, at four bytes a letter, stays below the limit.
-        """
-        if self.done or self._event or self._menders[Text].held or self._menders[Reasoning].held:
-            return False
-        said = said_plainly(lines)
-        if said is None:
-            return False
-        kind, pieces = said
-        text = "".join(pieces)
-        if self._size + 4 * len(text) > MAX_ANSWER:
-            return False
-        if kind is Text and self._splitter.at_head:
-            text = self._past_head(pieces)
-        self._hear(kind, text)
-        return True
-
-    def _past_head(self, pieces: list[str]) -> str:
-        """Hears one piece after the other until the text is past its head; gives the others joined."""
+    def _hear_at_head(self, pieces: list[str]) -> None:
+        """Hears one piece after the other until the text is past its head, and the others at once."""
         rest = iter(pieces)
         while self._splitter.at_head and (piece := next(rest, "")):
             self._hear(Text, piece)
-        return "".join(rest)
+        self._hear(Text, "".join(rest))
 
     def _line(self, line: bytes) -> None:
         if not line:
@@ -135,7 +132,7 @@ class Assembler:
 
     def _data(self, value: bytes) -> None:
         if value == b"[DONE]":
-            self.done = True
+            self.finished = self.done = True
         elif self._event == b"error":
             raise self._said(_loosely(value))
         else:
@@ -156,12 +153,13 @@ class Assembler:
         if choice.delta is not None:
             self._delta(choice.delta)
         if choice.finish_reason:
+            self.finished = True
             # A word for programs. What does not look like one may be anything, a secret among it.
             self._finish = choice.finish_reason if _REASON.fullmatch(choice.finish_reason) else "other"
 
     def _delta(self, delta: Delta) -> None:
         for kind, piece in spoken(delta):
-            self._hear(kind, self._menders[kind].feed(piece))
+            self._hear(kind, (self._mended if kind is Text else self._thought).feed(piece))
         for call in delta.tool_calls or ():
             self._count(self._calls.feed(call))
         if delta.function_call is not None:
