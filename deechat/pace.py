@@ -11,9 +11,9 @@ import time
 BURST = 8  # commits at once on a quiet server: a run's start, its step and its first words wait for nothing
 A_RUN = 0.000_04  # seconds of the interval for each run that is open: with many of them each has little to say
 LONGEST = 0.025  # seconds that it comes to
-# Seconds of it where `MANY` runs keep the hub at work half of the time; as in a queue, twice as long where it has half of
-# that left: the fuller it is the more each run says at once, until there is room for all of them. Few runs fill it by
-# what they say and not by their number, and gain nothing by waiting.
+# Seconds of it where `MANY` runs keep the hub at work half of the time; as in a queue, twice as long where it has half
+# of that left: the fuller it is the more each run says at once, until there is room for all of them. Few runs fill it
+# by what they say and not by their number, and gain nothing by waiting.
 LOADED = 0.025
 MANY = 200
 MOST = 0.100  # seconds that it comes to

@@ -188,13 +188,13 @@ def provider_of(url: str) -> OpenAIProvider:
 def direct(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the hosts that were asked by our transport."""
     asked: list[str] = []
-    handle = transport_module.Transport.handle_request
+    ask = transport_module.Transport._ask
 
-    def noting(self: Any, request: httpx2.Request) -> httpx2.Response:
-        asked.append(request.url.host)
-        return handle(self, request)
+    def noting(self: Any, origin: Origin, *more: Any) -> Any:
+        asked.append(origin.host)
+        return ask(self, origin, *more)
 
-    monkeypatch.setattr(transport_module.Transport, "handle_request", noting)
+    monkeypatch.setattr(transport_module.Transport, "_ask", noting)
     return asked
 
 

@@ -31,7 +31,7 @@ class _Streamed(Response):
     """A response whose pieces are bytes already, so that nothing need look at each on its way."""
 
     def iter_encoded(self) -> Iterator[bytes]:
-        return cast(Iterator[bytes], self.response)
+        return cast("Iterator[bytes]", self.response)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import getproxies
 
+from deechat.agents.providers.reads import Answer
+
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # servers that want no key take any
 MAX_IDLE = 10  # each idle connection costs every request a poll
@@ -85,14 +87,16 @@ class Client:
             http.InvalidURL,
             ssl.SSLError,
         )
+        self._direct = None if _has_proxy(address) else _direct(http, trust, limits)
+        self._bound = _bounding(http)
         self._http = http.Client(
             timeout=http.Timeout(patience, connect=min(patience, CONNECT_SECONDS), pool=None),
             limits=limits,
             follow_redirects=False,
             trust_env=not address.is_local,
             verify=trust,
-            transport=None if _has_proxy(address) else _direct(http, trust, limits),
-            event_hooks={"response": [_bounding(http)]},
+            transport=self._direct,
+            event_hooks={"response": [self._bound]},
         )
         self._sdk = self._over(self._http)
 
@@ -129,20 +133,41 @@ class Client:
         del noted[0].headers["content-length"]
         return noted[0]
 
-    def ask(self, body: bytes) -> Any:
-        """Asks for a streamed completion; gives the HTTP library's response, open, and keeps nothing of the body.
+    def ask(self, body: bytes) -> Answer:
+        """Asks for a streamed completion; gives the answer, open, and keeps nothing of the body.
 
         Raises the errors of `foreign`, the SDK's `APIStatusError` among them.
         """
+        response = self._send(body)
+        if isinstance(response, tuple):
+            content_type, its_body = response
+            return Answer(content_type, its_body, its_body)
+        response.request = self._pattern  # the one that was sent is as long as the conversation
+        if not response.is_success:
+            raise self._refusal(response)
+        return Answer(response.headers.get("content-type", ""), response, response.extensions.get("body"))
+
+    @functools.cached_property
+    def _send(self) -> Callable[[bytes], Any]:
+        """What sends a request like the pattern: through the HTTP library's client only where that does something."""
+        ask, bound = self._direct and self._direct.form(self._pattern), self._bound
+        if ask is None:
+            return self._send_by_library
+
+        def send(body: bytes) -> Any:
+            response = ask(body)
+            if not isinstance(response, tuple):
+                bound(response)
+            return response
+
+        return send
+
+    def _send_by_library(self, body: bytes) -> Any:
         like = self._pattern
         request = self._library.Request(
             like.method, like.url, headers=like.headers, content=body, extensions=like.extensions
         )
-        response = self._http.send(request, stream=True)
-        response.request = like  # the one that was sent is as long as the conversation
-        if not response.is_success:
-            raise self._refusal(response)
-        return response
+        return self._http.send(request, stream=True)
 
     def _refusal(self, response: Any) -> Exception:
         """Reads what was said instead of an answer; gives the SDK's error of it."""

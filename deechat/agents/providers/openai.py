@@ -143,7 +143,7 @@ class OpenAIProvider:
         with (
             _closed_when_cancelled(),
             self._translating(client, model, patience),
-            Answer(client.ask(body.take())) as answer,
+            client.ask(body.take()) as answer,
         ):
             try:
                 _check_type(answer.content_type, self._faults.clean)

@@ -93,16 +93,16 @@ class _Tap:
 class Answer:
     """An open response: its content type, its body to be read once, and a way to close it.
 
-    There are many, and they take long, so each is only what reading needs. A body of our transport that is not
-    compressed is read past the HTTP library, and its response, the head included, is let go.
+    There are many, and they take long, so each is only what reading needs: `body` is that of our own transport, if it
+    is, and `opened` the same where it is to be read as it is, past the HTTP library, else that library's response.
     """
 
     __slots__ = ("_body", "_open", "content_type")
 
-    def __init__(self, response: Any) -> None:
-        self.content_type: str = response.headers.get("content-type", "")
-        self._body = response.extensions.get("body")
-        self._open = response if self._body is None or "content-encoding" in response.headers else self._body
+    def __init__(self, content_type: str, opened: Any, body: Any = None) -> None:
+        self.content_type = content_type
+        self._open = opened
+        self._body = body
 
     def __enter__(self) -> Answer:
         return self

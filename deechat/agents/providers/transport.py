@@ -10,11 +10,22 @@ from __future__ import annotations
 import ssl
 import threading
 import time
+from collections.abc import Callable
+from typing import NamedTuple
 
+import h11
 import httpx2
 
-from deechat.agents.providers.transport_exchange import Exchange
+from deechat.agents.providers.transport_body import Body
+from deechat.agents.providers.transport_exchange import Exchange, Form, Message, response_of
 from deechat.agents.providers.transport_socket import Connection, Origin
+
+
+class Plain(NamedTuple):
+    """An answer to be read as it is, without the HTTP library's response around it, which is larger than all else."""
+
+    content_type: str
+    body: Body
 
 
 class Transport(httpx2.BaseTransport):
@@ -32,20 +43,39 @@ class Transport(httpx2.BaseTransport):
         self._idle = Idle(max_idle, idle_seconds)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Asks, a second time where a kept connection had ended before the server can have taken the request."""
+        """Asks as the HTTP library wants it."""
         if not _is_plain(request):
             return self._ordinary.handle_request(request)
-        origin = Origin.of(request.url)
+        return response_of(*self._ask(Origin.of(request.url), lambda: Message.of(request)))
+
+    def form(self, like: httpx2.Request) -> Callable[[bytes], Plain | httpx2.Response] | None:
+        """Gives what sends a request that is like this one with another body; None where the request is not plain."""
+        if not _is_plain(like):
+            return None
+        origin, form = Origin.of(like.url), Form(like)
+
+        def ask(body: bytes) -> Plain | httpx2.Response:
+            head, its_body = self._ask(origin, lambda: form.message(body))
+            fields = dict(head.headers)
+            if 200 <= head.status_code < 300 and b"content-encoding" not in fields:
+                return Plain(fields.get(b"content-type", b"").decode("latin-1"), its_body)
+            return response_of(head, its_body)
+
+        return ask
+
+    def _ask(self, origin: Origin, write: Callable[[], Message]) -> tuple[h11.Response, Body]:
+        """Asks, a second time where a kept connection had ended before the server can have taken the request."""
         kept = self._idle.take(origin)
         if kept is not None:
-            exchange = Exchange(kept, request)
+            exchange = Exchange(kept, write())
             try:
-                return exchange.response(self._idle.put)
+                return exchange.answer(self._idle.put)
             except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                 if not exchange.is_untaken:
                     raise
-        connection = Connection.to(origin, self._trust, request.extensions.get("timeout", {}).get("connect"))
-        return Exchange(connection, request).response(self._idle.put)
+        message = write()
+        connection = Connection.to(origin, self._trust, message.timeouts.get("connect"))
+        return Exchange(connection, message).answer(self._idle.put)
 
     def close(self) -> None:
         """Closes idle connections; one in use is closed when it is given back."""
