@@ -24,7 +24,7 @@ from deechat.agents.providers.discovery import find_local_server
 from deechat.agents.providers.offline import OfflineProvider
 from deechat.agents.providers.openai import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
-from deechat.arrivals import Arrivals
+from deechat.arrivals import Arrivals, no_interval
 from deechat.config import Settings
 from deechat.database import Database
 from deechat.errors import Cancelled, ModelError
@@ -41,7 +41,9 @@ from deechat.web.services import Services
 from deechat.web.streams import Streams
 
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
-TURN = 0.000_5  # seconds that one thread may keep Python's lock from another: from the writer, from the SDK's import
+# Seconds that one thread may keep Python's lock from another, the hub from the writer or the import of the SDK from the
+# hub; and that the hub runs callbacks before it looks at sockets again.
+TURN = 0.000_5
 PATIENCE_WITH_STEPS = 10.0  # seconds that steps in progress have when the server is asked to leave
 
 log = logging.getLogger(__name__)
@@ -135,6 +137,7 @@ class Application:
             self.leave()
             if self._leaving is not None:
                 self._leaving.join()
+            Arrivals.here().interval = no_interval
             self._journal.tidy()
             self._database.close()
             self._folder.release()

@@ -5,6 +5,7 @@ that takes 4 µs in a row takes 30 to 130 after a sleep of some milliseconds. So
 our own, which the hub watches in turn, and a round may be put off for a moment in which more comes. What is read in one
 round is in one commit, and reaches its viewers in one round more.
 
+These are the plain connections to model servers; TLS reads ahead, so its descriptors do not tell all that has come.
 Where the system has no epoll each descriptor is waited for alone.
 """
 
@@ -21,7 +22,7 @@ from gevent import get_hub, monkey
 
 from deechat.waits import Waiter, go_on
 
-MOST = 1_000  # descriptors of a round; what is beyond is for the next one, which comes at once
+MOST = 1_000  # descriptors of a round, as many as streams are open by default; what is beyond is for the next one
 
 _here = monkey.get_original("threading", "local")()  # gevent's own is of each greenlet
 
@@ -30,11 +31,11 @@ class Arrivals:
     """The rounds of one thread's hub. `interval` gives how many seconds there are to be between two of them."""
 
     def __init__(self) -> None:
-        self.interval: Callable[[], float] = _none
+        self.interval: Callable[[], float] = no_interval
         self._last = 0.0
         self._loop: Any = get_hub().loop
-        self._epoll: Any = monkey.get_original("select", "epoll")()
-        self._watcher: Any = self._loop.io(self._epoll.fileno(), 1)
+        self._epoll: Any = monkey.get_original("select", "epoll")() if _can_gather() else None
+        self._watcher: Any = self._loop.io(self._epoll.fileno(), 1) if self._epoll else None
         self._timer: Any = None
         self._readers: dict[int, _Gathered] = {}
 
@@ -54,10 +55,11 @@ class Arrivals:
         if self._timer is None:
             self._watcher.start(self._notice)
 
-    def remove(self, descriptor: int) -> None:
-        """Watches it no longer. It may be closed already."""
-        if self._readers.pop(descriptor, None) is not None:
-            with suppress(OSError, ValueError):
+    def remove(self, descriptor: int, reader: _Gathered) -> None:
+        """Watches it no longer, unless the number belongs to another reader by now."""
+        if self._readers.get(descriptor) is reader:
+            del self._readers[descriptor]
+            with suppress(OSError, ValueError):  # it was closed too early
                 self._epoll.unregister(descriptor)
 
     def let_in(self) -> None:
@@ -91,8 +93,13 @@ class Arrivals:
         self._timer.start(self.let_in)
 
 
-def _none() -> float:
+def no_interval() -> float:
+    """Lets a round come as soon as there is something to read."""
     return 0.0
+
+
+def _can_gather() -> bool:
+    return hasattr(select, "EPOLLET")
 
 
 class Readable(Waiter):
@@ -112,16 +119,17 @@ class Readable(Waiter):
     @staticmethod
     def of(descriptor: int) -> Readable:
         """Gives one that is let in with others where the system can tell of many, else one that waits alone."""
-        return _Gathered(descriptor) if hasattr(select, "EPOLLET") else _Alone(descriptor)
+        return _Gathered(descriptor) if _can_gather() else _Alone(descriptor)
 
     def read(self, size: int, seconds: float | None) -> bytes:
         """Gives what is there, b"" at the end, waiting so long for it. Raises `TimeoutError` and other `OSError`s."""
         while True:
-            if self.is_empty and not self.wait(seconds):
-                raise TimeoutError("timed out")
+            is_late = self.is_empty and not self.wait(seconds)
             try:
-                data = os.read(self.descriptor, size)
-            except BlockingIOError:  # it was told of what had been read already
+                data = os.read(self.descriptor, size)  # too late too: it may be that only its round had not come yet
+            except BlockingIOError:  # or it was told of what had been read already
+                if is_late:
+                    raise TimeoutError("timed out") from None
                 self.is_empty = True
                 continue
             self.is_empty = len(data) < size and not self.has_ended
@@ -138,7 +146,7 @@ class _Gathered(Readable):
 
     def close(self) -> None:
         super().close()
-        self._arrivals.remove(self.descriptor)
+        self._arrivals.remove(self.descriptor, self)
 
 
 class _Alone(Readable):

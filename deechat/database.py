@@ -1,8 +1,8 @@
 """One SQLite file: one thread that writes, connections that only read.
 
-Everything that writes is a `Job` in one queue. What has gathered there is committed together, each job in a savepoint
-of its own, so that a job that fails takes no other with it. The hub never waits for the disk: a greenlet hands each
-batch to the one writer thread and learns the outcome on the hub, where it wakes whoever waits.
+Everything that writes is a `Job` in one queue. What has gathered there is committed together; where a job fails, all is
+done again with a savepoint for each, so that it takes no other with it. The hub never waits for the disk: a greenlet
+hands each batch to the one writer thread and learns the outcome on the hub, where it wakes whoever waits.
 
 When nothing can be committed for `patience` seconds (the disk is full, another program holds the lock), the database is
 *unavailable*: jobs of callers who wait are given back with `StorageUnavailableError` and will not happen; jobs that
@@ -107,6 +107,7 @@ class Database:
         self.answers = True  # false while a commit does not come back, whether the disk hangs or the thread is dead
         self.before = Before()
         self.pace = Pace()
+        # Called on the hub just before a batch is taken: what it lets have a turn then can still join it.
         self.before_commit: Callable[[], object] = lambda: None
         self.on_change: Callable[[bool], None] = lambda _available: None
 
@@ -191,7 +192,7 @@ class Database:
             self._wake.wait()
             gevent.sleep(self.pace.take())
             self.before_commit()
-            gevent.sleep(0)  # whoever was let in by that has his turn now, and what he writes goes along
+            gevent.sleep(0)
             batch = self._take([])
             failing_since: float | None = None
             while batch or not self.available:

@@ -36,7 +36,7 @@ UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wa
 
 
 class Log:
-    """The log of one open run, in memory. Only the journal changes it; others read.
+    """The log of one open run, in memory. Only the journal changes its entries; others read, and watch.
 
     `ended`: the ending is committed, and nothing follows it.
     """
@@ -61,7 +61,10 @@ class Log:
 
 
 class Watcher(Waiter):
-    """Waits for changes of a log: look, and wait when there was nothing. Nothing that comes between is missed."""
+    """Waits for changes of a log: look, and wait when there was nothing. Nothing that comes between is missed.
+
+    It is one of the log's `watchers` until it is closed, waiting or not: to wake one that does not wait means nothing.
+    """
 
     __slots__ = ("_log",)
 
@@ -143,7 +146,7 @@ class Journal:
         """
         if log.lost:
             raise StorageUnavailableError("The run's log cannot be written any more.")
-        entry = Entry(len(log.entries) + 1, int(time.time() * 1000) / 1000, event)
+        entry = Entry(len(log.entries) + 1, int(time.time() * 1000) / 1000, event)  # `_in_ms`, without a call a token
         row = (log.run_id, entry.seq, entry.at, encode(event))
         rows = self._rows or self._next_rows()
         if isinstance(event, Ending):
@@ -163,22 +166,27 @@ class Journal:
         self._rows = None
 
     def _written(self, shares: Mapping[Log, Share], kept_out: Mapping[Log, Exception]) -> None:
-        """Notes on the hub that the logs' rows are on disk, or that those kept out never will be; wakes who waits."""
+        """Notes on the hub that the logs' rows are on disk, or that those kept out never will be.
+
+        First all logs are marked, then all waits end together: whoever goes on sees the whole commit.
+        """
         woken: list[Waiter] = []
         plain = 0
-        for log, share in shares.items():
-            if log in kept_out:
-                self._give_up(log, kept_out[log])
-            else:
+        try:
+            for log, share in shares.items():
+                woken += log.watchers
+                if log in kept_out:
+                    self._give_up(log, kept_out[log])
+                    continue
                 log.committed = share[-1][1]
                 log.uncommitted_bytes -= share.size
                 if share.is_packed:
                     self._end(log, share)
                 else:
                     plain += len(share)
-            woken += log.watchers
-        self._sweeper.wrote(plain)
-        wake_all(woken)
+        finally:
+            self._sweeper.wrote(plain)
+            wake_all(woken)
 
     def _end(self, log: Log, share: Share) -> None:
         # On the hub, right after the commit and before anyone sees the ending: whoever does sees a run that is over.
@@ -233,36 +241,6 @@ class Journal:
     def rest(self, log: Log) -> None:
         """Queues the note that the run waits for a person, with its log as a block, unless something is appended."""
         self._database.submit(_Resting(log, self._sweeper.packed))
-
-    def take_over(self) -> None:
-        """Makes the logs that an earlier process left in rows blocks, so that reading one looks at no other's rows.
-
-        Returns after `PATIENCE_AT_START` in any case: a log in rows can be read too.
-        """
-        if self._database.look(blocks.numbers):
-            self._database.submit(LastingJob(blocks.put_all)).outcome.wait(PATIENCE_AT_START)
-
-    def tidy(self) -> None:
-        """Sweeps what is left of packed logs; to be called when nothing is appended any more."""
-        self._sweeper.close()
-
-    def close(self) -> None:
-        """Ends every follower without an ending: the process is going away."""
-        self._closed = True
-        for log in list(self._logs.values()):
-            log.notify()
-
-    @property
-    def before(self) -> Before:
-        """The process that had the journal before this one."""
-        return self._database.before
-
-    def forget_gone(self) -> None:
-        """Lets go of the logs whose runs were deleted, and of those who follow them."""
-        for run_id, log in list(self._logs.items()):
-            if self.records.find(run_id) is None:
-                self._lose(log)
-                log.notify()
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -326,6 +304,38 @@ class Journal:
                 return
             yield entries[at : at + PAGE]
             gevent.sleep(0)  # likewise
+
+    # -- beginning and leaving -----------------------------------------------------------------------------------------
+
+    def take_over(self) -> None:
+        """Makes the logs that an earlier process left in rows blocks, so that reading one looks at no other's rows.
+
+        Returns after `PATIENCE_AT_START` in any case: a log in rows can be read too.
+        """
+        if self._database.look(blocks.numbers):
+            self._database.submit(LastingJob(blocks.put_all)).outcome.wait(PATIENCE_AT_START)
+
+    def tidy(self) -> None:
+        """Sweeps what is left of packed logs; to be called when nothing is appended any more."""
+        self._sweeper.close()
+
+    def close(self) -> None:
+        """Ends every follower without an ending: the process is going away."""
+        self._closed = True
+        for log in list(self._logs.values()):
+            log.notify()
+
+    @property
+    def before(self) -> Before:
+        """The process that had the journal before this one."""
+        return self._database.before
+
+    def forget_gone(self) -> None:
+        """Lets go of the logs whose runs were deleted, and of those who follow them."""
+        for run_id, log in list(self._logs.items()):
+            if self.records.find(run_id) is None:
+                self._lose(log)
+                log.notify()
 
 
 class _Resting(LastingJob[bool]):

@@ -44,10 +44,6 @@ class Waiter:
         finally:
             self._greenlet = None
 
-    def wake(self) -> None:
-        """Ends the wait, soon. Means nothing when nobody waits. Never yields to another greenlet."""
-        self._hub.loop.run_callback(go_on, (self,))
-
     def close(self) -> None:
         """Lets go of the timer, which would keep this in memory until it goes off."""
         self._drop_timer()
@@ -75,12 +71,20 @@ class Waiter:
 
 
 def wake_all(waiters: Iterable[Waiter]) -> None:
-    """Ends the waits of all, as `Waiter.wake` does for one; they go on one after the other in one turn of the loop."""
+    """Ends the waits of all, soon, one after the other in one turn of the loop. Never yields to another greenlet.
+
+    Means nothing to those that do not wait.
+    """
     get_hub().loop.run_callback(go_on, waiters)
 
 
 def go_on(waiters: Iterable[Waiter]) -> None:
     """Lets each go on at once, if it still waits. For the hub alone, which each gives the turn back to."""
-    for waiter in waiters:
-        if waiter._greenlet is not None:
-            waiter._greenlet.switch(True)
+    rest = iter(waiters)
+    try:
+        for waiter in rest:
+            if waiter._greenlet is not None:
+                waiter._greenlet.switch(True)
+    finally:
+        if left := list(rest):  # a greenlet's error came up to the hub: it is none of the others' business
+            wake_all(left)

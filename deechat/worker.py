@@ -53,7 +53,7 @@ class _Client(gevent.socket.socket):
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Sends it all. gevent's own first asks the system how much at a time it may be, for each token that is."""
         try:
-            sent = os.write(self.fileno(), data)
+            sent = 0 if flags else os.write(self.fileno(), data)
         except BlockingIOError:
             sent = 0
         if sent < len(data):

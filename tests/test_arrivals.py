@@ -162,6 +162,23 @@ def test_a_descriptor_that_is_used_again_belongs_to_the_new_one(connect: Callabl
     assert_silent(readable)
 
 
+def test_closing_twice_leaves_the_next_one_with_that_number_alone() -> None:
+    ours, theirs = socket.socketpair()
+    first, number = Readable.of(ours.fileno()), ours.fileno()
+    first.close()
+    ours.close()
+    theirs.close()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        second = Readable.of(ours.fileno())
+        assert ours.fileno() == number
+        first.close()
+        gevent.spawn(theirs.send, b"abc")
+        assert second.read(100, LONG) == b"abc"
+        second.close()
+
+
 def test_closing_a_closed_descriptor_is_no_error() -> None:
     ours, theirs = socket.socketpair()
     readable = Readable.of(ours.fileno())
@@ -196,6 +213,15 @@ def test_the_first_after_a_silence_waits_for_nothing(connect: Callable[[], Pair]
     assert readable.read(100, LONG) == b"abc"
     assert gevent.get_hub().loop.iteration - turns <= 3
     assert rounds == [1]
+
+
+@pytest.mark.usefixtures("slow")
+@pytest.mark.parametrize("connect", ["gathered"], indirect=True)
+def test_what_came_in_time_is_no_silence_though_its_round_is_to_come(connect: Callable[[], Pair]) -> None:
+    readable, theirs = connect()
+    Arrivals.here().let_in()  # from here on the next round is a while away
+    theirs.send(b"abc")
+    assert readable.read(100, 0.01) == b"abc"
 
 
 @pytest.mark.usefixtures("slow")

@@ -7,7 +7,7 @@ from typing import get_args
 
 import pytest
 
-from deechat.agents.plugins.base import Plugin, frame_of
+from deechat.agents.plugins.base import Plugin, dumps, frame_of
 from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.events import (
@@ -231,3 +231,15 @@ def test_a_line_of_json_that_is_no_event_has_no_number_either() -> None:
     assert plugin.opening() == b""
     assert plugin.heartbeat(9) == b'{"type":"heartbeat","lastEventId":9}\n'
     assert plugin.resync() == b'{"type":"resync"}\n'
+
+
+@pytest.mark.parametrize("message_id", ["i", "%d%%(seq)d", 'a":0"b', "\\u0000:0"])
+@pytest.mark.parametrize("kind", [TextChunk, ReasoningChunk])
+@pytest.mark.parametrize("text", ["x", 'Zo\u00eb said "%(text)b" \\ %s', "\0", "\u2028\n", '","id":0'])
+def test_a_piece_written_into_its_form_is_the_frame_as_any_other_is_written(
+    message_id: str, kind: type[TextChunk] | type[ReasoningChunk], text: str
+) -> None:
+    plugin = SSE(message_id)
+    for seq in (1, 10**6):
+        entry = Entry(seq, 1.0, kind(text))
+        assert plugin.frame(entry) == b"id: %d\ndata: %b\n\n" % (seq, dumps(frame_of(entry, message_id)))

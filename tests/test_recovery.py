@@ -154,6 +154,8 @@ def test_a_second_server_waits_for_the_folder_and_gets_it(serve: Callable[..., S
     first.terminate()
     first.start()
     assert client.ask("hi").ending is not None
+    for stream in client.streams:
+        stream.close()
 
 
 def test_a_stream_opened_before_the_restart_and_one_after_it_agree(

@@ -13,6 +13,10 @@ from deechat.waits import Waiter, wake_all
 LONG = 30.0  # seconds that no test waits
 
 
+def wake(waiter: Waiter) -> None:
+    wake_all([waiter])
+
+
 @pytest.fixture
 def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The seconds of every timer that is set."""
@@ -37,14 +41,14 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def test_it_is_woken() -> None:
     waiter = Waiter()
-    gevent.spawn(waiter.wake)
+    gevent.spawn(wake, waiter)
     assert waiter.wait(LONG) is True
     waiter.close()
 
 
 def test_without_a_limit_it_is_woken_too() -> None:
     waiter = Waiter()
-    gevent.spawn_later(0.01, waiter.wake)
+    gevent.spawn_later(0.01, wake, waiter)
     assert waiter.wait() is True
 
 
@@ -58,7 +62,7 @@ def test_its_time_is_up() -> None:
 def test_many_waits_set_one_timer(timers: list[float]) -> None:
     waiter = Waiter()
     for _ in range(100):
-        gevent.spawn(waiter.wake)
+        gevent.spawn(wake, waiter)
         assert waiter.wait(LONG) is True
     assert len(timers) == 1
     waiter.close()
@@ -66,7 +70,7 @@ def test_many_waits_set_one_timer(timers: list[float]) -> None:
 
 def test_a_timer_that_goes_off_early_waits_for_the_rest(timers: list[float]) -> None:
     waiter = Waiter()
-    gevent.spawn(waiter.wake)
+    gevent.spawn(wake, waiter)
     assert waiter.wait(0.05) is True
     gevent.sleep(0.03)
     began = time.monotonic()
@@ -77,7 +81,7 @@ def test_a_timer_that_goes_off_early_waits_for_the_rest(timers: list[float]) -> 
 
 def test_a_shorter_wait_than_the_one_before_is_not_late() -> None:
     waiter = Waiter()
-    gevent.spawn(waiter.wake)
+    gevent.spawn(wake, waiter)
     waiter.wait(LONG)
     began = time.monotonic()
     assert waiter.wait(0.01) is False
@@ -87,15 +91,15 @@ def test_a_shorter_wait_than_the_one_before_is_not_late() -> None:
 
 def test_a_wait_without_a_limit_outlasts_the_timer_of_the_one_before() -> None:
     waiter = Waiter()
-    gevent.spawn(waiter.wake)
+    gevent.spawn(wake, waiter)
     waiter.wait(0.01)
-    gevent.spawn_later(0.05, waiter.wake)
+    gevent.spawn_later(0.05, wake, waiter)
     assert waiter.wait() is True
 
 
 def test_a_wake_up_means_nothing_when_nobody_waits() -> None:
     waiter = Waiter()
-    waiter.wake()
+    wake(waiter)
     gevent.sleep(0.01)
     assert waiter.wait(0.01) is False
 
@@ -105,7 +109,7 @@ def test_who_waits_can_be_killed_and_another_can_wait() -> None:
     greenlet = gevent.spawn(waiter.wait, LONG)
     gevent.sleep(0)
     greenlet.kill()
-    waiter.wake()  # for whoever is not there any more
+    wake(waiter)  # for whoever is not there any more
     gevent.sleep(0)
     assert waiter.wait(0.01) is False
 
@@ -147,4 +151,22 @@ def test_who_was_woken_meanwhile_is_not_woken_twice() -> None:
     gevent.sleep(0.05)
     assert seen in ([True], []), "a greenlet that is being killed waits for nothing any more"
     one.close()
+    other.close()
+
+
+def test_an_error_that_comes_up_to_the_hub_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, errors = gevent.get_hub(), []
+    monkeypatch.setattr(hub, "handle_error", lambda *error: errors.append(error[1]))
+
+    class Broken:
+        def switch(self, _value: object) -> None:
+            raise ZeroDivisionError
+
+    broken, other = Waiter(), Waiter()
+    broken._greenlet = Broken()
+    greenlet = gevent.spawn(other.wait, LONG)
+    gevent.sleep(0)
+    wake_all([broken, other])
+    assert greenlet.get(timeout=LONG) is True
+    assert errors == [ZeroDivisionError]
     other.close()

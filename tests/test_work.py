@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import socket
 import sqlite3
 import sys
@@ -16,7 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
 import gevent
@@ -26,6 +27,7 @@ from model_server import ModelServer, delta, frame, reply
 from openai_rig import HELLO, Rig
 from test_runs import House
 
+from deechat import arrivals
 from deechat.agents.plugins.sse import SSE
 from deechat.agents.providers.base import Scripted, Text, Turn
 from deechat.agents.providers.turns import Assembler
@@ -282,10 +284,14 @@ def test_asking_takes_few_calls() -> None:
 # -- all of it ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("gathers", [True, False], ids=["epoll", "no epoll"])
 def test_a_whole_answer_costs_by_reads_and_not_by_tokens(
-    tmp_path: Path, statements: list[str], reads: list[int]
+    tmp_path: Path, statements: list[str], reads: list[int], gathers: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the request to its last byte, through the application, with a model server that sends all at once."""
+    if not gathers:
+        monkeypatch.delattr(select, "EPOLLET")
+        monkeypatch.setattr(arrivals, "_here", SimpleNamespace())
     body = [delta("stop"), b"data: [DONE]\n\n"]
     with ModelServer() as model:
         settings = Settings(
@@ -321,3 +327,65 @@ def ask(application: Application, message: str) -> list[bytes]:
     response = client.post("/api/workspace/default/stream-chat", json={"message": message})
     assert response.status_code == 200, response.data
     return list(response.response)
+
+
+# -- a token that comes alone ------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def calls_by_place() -> Iterator[Counter[str]]:
+    """Counts the calls of our own functions, in whatever greenlet of this thread they are made."""
+    counts: Counter[str] = Counter()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and OURS in frame.f_code.co_filename:
+            counts[f"{frame.f_code.co_filename.rpartition(OURS)[2]}:{frame.f_code.co_name}"] += 1
+
+    def follow(_event: str, _greenlets: object) -> None:
+        sys.setprofile(note if counting else None)  # a greenlet has its own
+
+    counting = True
+    before = greenlet.settrace(follow)
+    try:
+        yield counts
+    finally:
+        counting = False
+        gevent.sleep(0.01)
+        greenlet.settrace(before)
+        sys.setprofile(None)
+
+
+OURS = "/deechat/"
+ALONE = 50
+
+
+def test_a_token_that_comes_alone_takes_few_calls_from_the_model_server_to_the_viewer(tmp_path: Path) -> None:
+    with ModelServer() as model:
+        *gates, last = [model.gate() for _ in range(ALONE + 1)]
+        paced = [piece for gate in gates for piece in (gate, frame(delta(content="word ")))]
+        model.script(reply("Hello"), reply("First ", paced, last))
+        settings = Settings(
+            data=tmp_path / "data", provider="openai", base_url=model.base_url, api_key="none", model="fake-1"
+        )
+        application = Application(settings)
+        application.start()
+        try:
+            ask(application, "Warm up")
+            gevent.sleep(0.5)  # what is done beside the start
+            client = application.app.test_client()
+            sends = client.post("/api/workspace/default/stream-chat", json={"message": "Slowly"}).response
+            said = b""
+            while b"First" not in said:
+                said += next(sends)
+            with calls_by_place() as called:
+                for gate in gates:
+                    gate.release()
+                    assert b"word" in next(sends)
+            last.release()
+            list(sends)
+        finally:
+            application.close()
+    # Of the 52 about half are for its round and its commit, which many share where there are many.
+    assert called.total() <= 75 * ALONE, called.most_common()
+    for place in ("agents/providers/plain.py:said_alone", "journal.py:append", "agents/plugins/sse.py:frame"):
+        assert called[place] == ALONE, called.most_common()

@@ -294,13 +294,13 @@ class RunState:
 
     def _on_text(self, event: TextChunk, at: float) -> None:
         self.text.append(event.text)
-        self._count(event.text, at)
+        self._on_output(event.text, at)
 
     def _on_reasoning(self, event: ReasoningChunk, at: float) -> None:
         self.reasoning.append(event.text)
-        self._count(event.text, at)
+        self._on_output(event.text, at)
 
-    def _count(self, text: str, at: float) -> None:
+    def _on_output(self, text: str, at: float) -> None:
         self.answer_bytes += len(text) if text.isascii() else len(text.encode())
         if self._step_output_at is None:
             self._step_output_at = at

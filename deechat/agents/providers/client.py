@@ -139,7 +139,7 @@ class Client:
         Raises the errors of `foreign`, the SDK's `APIStatusError` among them.
         """
         response = self._send(body)
-        if isinstance(response, tuple):
+        if isinstance(response, tuple):  # an `Uncoded`, whose module needs the HTTP library
             content_type, its_body = response
             return Answer(content_type, its_body, its_body)
         response.request = self._pattern  # the one that was sent is as long as the conversation

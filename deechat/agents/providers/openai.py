@@ -127,6 +127,7 @@ class OpenAIProvider:
                     "model_retry", {"why": fault.why, "seconds": wait, "attempt": retries, "attempts": RETRIES}
                 )
                 self._sleep(wait)
+            del fault  # its traceback holds the body that was sent, for as long as the next answer takes
 
     def _wait_before(self, retry: int, fault: ModelFault) -> float:
         """Gives the seconds to wait before this retry; raises the fault where another would not help."""

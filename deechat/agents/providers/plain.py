@@ -50,7 +50,7 @@ class PlainChunk(Chunk, kw_only=True, gc=False):
     message: None = None
 
 
-_OTHER = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder(PlainChunk).decode
 
 
@@ -64,7 +64,7 @@ def said_alone(data: bytes) -> tuple[type[Text] | type[Reasoning], str] | None:
         return None
     try:
         delta = _decode(value).choices[0].delta
-    except _OTHER:
+    except _NOT_PLAIN:
         return None
     thought = delta.reasoning_content or delta.reasoning
     if not thought:
@@ -93,7 +93,7 @@ def said_plainly(lines: Iterable[bytes]) -> tuple[type[Text] | type[Reasoning], 
                 if delta.reasoning and delta.reasoning != thought:
                     return None
                 thoughts.append(thought)
-    except _OTHER:
+    except _NOT_PLAIN:
         return None
     if texts and thoughts:
         return None

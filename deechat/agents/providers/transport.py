@@ -3,6 +3,8 @@
 The HTTP library's own transport wakes its reader for each HTTP chunk, which is each token with most model servers. This
 one gives what a read of the socket brought. It does that for plain requests straight to a server; any other is left to
 the library's own. h11 reads the heads, as it does there, so that both take and refuse the same servers.
+
+`form` is for completions, which are many and alike; `handle_request` is for whatever else the SDK asks.
 """
 
 from __future__ import annotations
@@ -17,11 +19,12 @@ import h11
 import httpx2
 
 from deechat.agents.providers.transport_body import Body
-from deechat.agents.providers.transport_exchange import Exchange, Form, Message, response_of
+from deechat.agents.providers.transport_exchange import Exchange, response_of
+from deechat.agents.providers.transport_request import Form, Outgoing
 from deechat.agents.providers.transport_socket import Connection, Origin
 
 
-class Plain(NamedTuple):
+class Uncoded(NamedTuple):
     """An answer to be read as it is, without the HTTP library's response around it, which is larger than all else."""
 
     content_type: str
@@ -46,36 +49,37 @@ class Transport(httpx2.BaseTransport):
         """Asks as the HTTP library wants it."""
         if not _is_plain(request):
             return self._ordinary.handle_request(request)
-        return response_of(*self._ask(Origin.of(request.url), lambda: Message.of(request)))
+        return response_of(*self._ask(Origin.of(request.url), lambda: Outgoing.of(request)))
 
-    def form(self, like: httpx2.Request) -> Callable[[bytes], Plain | httpx2.Response] | None:
+    def form(self, like: httpx2.Request) -> Callable[[bytes], Uncoded | httpx2.Response] | None:
         """Gives what sends a request that is like this one with another body; None where the request is not plain."""
         if not _is_plain(like):
             return None
         origin, form = Origin.of(like.url), Form(like)
 
-        def ask(body: bytes) -> Plain | httpx2.Response:
-            head, its_body = self._ask(origin, lambda: form.message(body))
+        def ask(body: bytes) -> Uncoded | httpx2.Response:
+            head, its_body = self._ask(origin, lambda: form.request(body))
             fields = dict(head.headers)
             if 200 <= head.status_code < 300 and b"content-encoding" not in fields:
-                return Plain(fields.get(b"content-type", b"").decode("latin-1"), its_body)
+                return Uncoded(fields.get(b"content-type", b"").decode("latin-1"), its_body)
             return response_of(head, its_body)
 
         return ask
 
-    def _ask(self, origin: Origin, write: Callable[[], Message]) -> tuple[h11.Response, Body]:
+    def _ask(self, origin: Origin, write: Callable[[], Outgoing]) -> tuple[h11.Response, Body]:
         """Asks, a second time where a kept connection had ended before the server can have taken the request."""
+        request = write()
         kept = self._idle.take(origin)
         if kept is not None:
-            exchange = Exchange(kept, write())
+            exchange = Exchange(kept, request)
             try:
                 return exchange.answer(self._idle.put)
             except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                 if not exchange.is_untaken:
                     raise
-        message = write()
-        connection = Connection.to(origin, self._trust, message.timeouts.get("connect"))
-        return Exchange(connection, message).answer(self._idle.put)
+            request = write()  # h11 has heard of the other connection
+        connection = Connection.to(origin, self._trust, request.timeouts.get("connect"))
+        return Exchange(connection, request).answer(self._idle.put)
 
     def close(self) -> None:
         """Closes idle connections; one in use is closed when it is given back."""

@@ -55,10 +55,10 @@ class Connection:
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 secured = trust.wrap_socket(sock, server_hostname=origin.host) if origin.is_secure else sock
+                return cls(origin, secured)
             except BaseException:
                 sock.close()
                 raise
-        return cls(origin, secured)
 
     def write(self, data: bytes, timeout: float | None) -> None:
         """Sends it all, waiting so long for each part that goes. Raises `WriteError` and `WriteTimeout`."""

@@ -29,15 +29,15 @@ class Assembler:
     """A turn being put together.
 
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
-    the server gave a finish reason, or is
-    `done`: it said that nothing follows. `said` makes the error of an error object.
+    the server gave a finish reason, or it is `done`:
+    the server said that nothing follows. `said` makes the error of an error object.
     """
 
     def __init__(self, said: Callable[[Any], ModelError]) -> None:
         self._said = said
         self._lines = sse.Lines()
         self._event = b""
-        self._mended, self._thought = Mender(), Mender()
+        self._text_mender, self._thought_mender = Mender(), Mender()
         self._splitter = ThinkSplitter()
         self._calls = Calls()
         self._usage: Usage | None = None
@@ -53,7 +53,7 @@ class Assembler:
         Where all of it does nothing but say more, what comes of taking it at once is what comes of taking it line by
         line: no half of a pair is held, and what it says, at four bytes a letter, stays below the limit.
         """
-        says = not (self.done or self._event or self._mended.held or self._thought.held)
+        says = not (self.done or self._event or self._text_mender.held or self._thought_mender.held)
         if says and not self._lines.rest and (one := said_alone(data)) is not None:
             kind, text = one
             if (self._splitter.is_past or kind is Reasoning) and self._size + 4 * len(text) <= MAX_ANSWER:
@@ -103,8 +103,8 @@ class Assembler:
             except ModelError:
                 if not self._finish:
                     raise
-        self._hear(Reasoning, self._thought.end())
-        self._hear(Text, self._mended.end())
+        self._hear(Reasoning, self._thought_mender.end())
+        self._hear(Text, self._text_mender.end())
         for kind, text in self._splitter.end():
             self._add(kind, text)
 
@@ -159,7 +159,7 @@ class Assembler:
 
     def _delta(self, delta: Delta) -> None:
         for kind, piece in spoken(delta):
-            self._hear(kind, (self._mended if kind is Text else self._thought).feed(piece))
+            self._hear(kind, (self._text_mender if kind is Text else self._thought_mender).feed(piece))
         for call in delta.tool_calls or ():
             self._count(self._calls.feed(call))
         if delta.function_call is not None:
