@@ -41,6 +41,7 @@ from deechat.web.services import Services
 from deechat.web.streams import Streams
 
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
+FIRST_COME = 0.5  # seconds for whoever waited for the server, before the SDK is imported beside them
 # Seconds that one thread may keep Python's lock from another, the hub from the writer or the import of the SDK from the
 # hub; and that the hub runs callbacks before it looks at sockets again.
 TURN = 0.000_5
@@ -153,6 +154,7 @@ class Application:
             log.warning("there is no DEECHAT_PASSWORD, so requests from other machines are refused")
         provider = self._chooser.current()
         if isinstance(provider, OpenAIProvider):
+            gevent.sleep(FIRST_COME)
             _load_openai()
         try:
             log.info("answers come from: %s, model %s", provider.name, provider.default_model())
