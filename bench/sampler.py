@@ -39,6 +39,8 @@ RULES = (
     ("gevent/hub.py", "wake-up"),
     ("gevent/timeout.py", "wake-up"),
     ("deechat/waits.py", "wake-up"),
+    ("deechat/arrivals.py:read", "read"),
+    ("deechat/arrivals.py", "wake-up"),
     ("deechat/worker.py:sendall", "send"),
     ("providers/wire.py", "ask"),
     ("openai/resources/", "ask"),

@@ -45,8 +45,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def open_tab(browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenTab]:
-    """Opens tabs: `open_tab(server, locale="zh-CN")`; `beside=tab` opens it in the same browser, with its cookies."""
+def open_tab(browser: Browser, request: pytest.FixtureRequest, serve: object) -> Iterator[OpenTab]:
+    """Opens tabs: `open_tab(server, locale="zh-CN")`; `beside=tab` opens it in the same browser, with its cookies.
+
+    It names `serve` so that tabs are closed before the servers of a test are: a page may still be asking something.
+    """
     tabs: list[Tab] = []
     contexts: list[BrowserContext] = []
 
