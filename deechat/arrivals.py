@@ -24,6 +24,8 @@ from deechat.waits import Waiter, go_on
 
 MOST = 1_000  # descriptors of a round, as many as streams are open by default; what is beyond is for the next one
 
+LARGE = 4_096  # bytes of a read that say of a server that it writes faster than it is read, with nothing to wait for
+
 _here = monkey.get_original("threading", "local")()  # gevent's own is of each greenlet
 
 
@@ -32,6 +34,9 @@ class Arrivals:
 
     def __init__(self) -> None:
         self.interval: Callable[[], float] = no_interval
+        self.is_behind = (
+            False  # somebody has read so much that more is to come, for which the next round is not put off
+        )
         self._last = 0.0
         self._loop: Any = get_hub().loop
         self._epoll: Any = monkey.get_original("select", "epoll")() if _can_gather() else None
@@ -84,7 +89,8 @@ class Arrivals:
             self._loop.run_callback(self.let_in)
 
     def _notice(self) -> None:
-        seconds = self._last + self.interval() - time.monotonic()
+        seconds = 0.0 if self.is_behind else self._last + self.interval() - time.monotonic()
+        self.is_behind = False
         if seconds <= 0:
             self.let_in()
             return
@@ -133,7 +139,12 @@ class Readable(Waiter):
                 self.is_empty = True
                 continue
             self.is_empty = len(data) < size and not self.has_ended
+            if len(data) >= LARGE:
+                self._hurry()
             return data
+
+    def _hurry(self) -> None:
+        """Notes that more will come at once."""
 
 
 class _Gathered(Readable):
@@ -143,6 +154,9 @@ class _Gathered(Readable):
         super().__init__(descriptor)
         self._arrivals = Arrivals.here()
         self._arrivals.add(descriptor, self)
+
+    def _hurry(self) -> None:
+        self._arrivals.is_behind = True
 
     def close(self) -> None:
         super().close()

@@ -39,7 +39,7 @@ class Pace:
         """Takes a token; gives the seconds until there is one."""
         passed = self._measure()
         by_runs = min(max(1, self.runs) * A_RUN, LONGEST)
-        by_load = LOADED * min(self.runs / MANY, 1.0) ** 2 * self._load / (1 - self._load)
+        by_load = LOADED * min(self.runs / MANY, 1.0) ** 3 * self._load / (1 - self._load)
         self.interval = max(by_runs, min(by_load, MOST))
         self._tokens = min(max(1, BURST - self.runs // 8), self._tokens + passed / self.interval) - 1
         return max(0.0, -self._tokens * self.interval)

@@ -224,6 +224,21 @@ def test_what_came_in_time_is_no_silence_though_its_round_is_to_come(connect: Ca
     assert readable.read(100, 0.01) == b"abc"
 
 
+@pytest.mark.parametrize("connect", ["gathered"], indirect=True)
+def test_who_writes_faster_than_it_is_read_is_not_waited_for(
+    connect: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readable, theirs = connect()
+    theirs.send(b"x" * arrivals.LARGE)
+    assert readable.read(arrivals.LARGE + 1, LONG) == b"x" * arrivals.LARGE
+    monkeypatch.setattr(Arrivals.here(), "interval", lambda: 2 * LONG)
+    gevent.spawn(theirs.send, b"abc")
+    assert readable.wait(LONG) is True
+    assert os.read(readable.descriptor, 100) == b"abc"
+    gevent.spawn(theirs.send, b"def")
+    assert readable.wait(0.05) is False, "which is waited for, as nothing large came before it"
+
+
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
 def test_a_round_may_be_asked_for_before_its_time(connect: Callable[[], Pair]) -> None:
