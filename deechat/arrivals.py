@@ -23,20 +23,20 @@ from gevent import get_hub, monkey
 from deechat.waits import Waiter, go_on
 
 MOST = 1_000  # descriptors of a round, as many as streams are open by default; what is beyond is for the next one
-
 LARGE = 4_096  # bytes of a read that say of a server that it writes faster than it is read, with nothing to wait for
 
 _here = monkey.get_original("threading", "local")()  # gevent's own is of each greenlet
 
 
 class Arrivals:
-    """The rounds of one thread's hub. `interval` gives how many seconds there are to be between two of them."""
+    """The rounds of one thread's hub. `interval` gives how many seconds there are to be between two of them.
+
+    `is_behind`: somebody has read so much that more is to come, for which the next round is not put off.
+    """
 
     def __init__(self) -> None:
         self.interval: Callable[[], float] = no_interval
-        self.is_behind = (
-            False  # somebody has read so much that more is to come, for which the next round is not put off
-        )
+        self.is_behind = False
         self._last = 0.0
         self._loop: Any = get_hub().loop
         self._epoll: Any = monkey.get_original("select", "epoll")() if _can_gather() else None

@@ -14,15 +14,15 @@ import logging
 import sqlite3
 import zlib
 from collections.abc import Sequence
-from itertools import groupby
-from operator import itemgetter, sub
+from itertools import groupby, pairwise
+from operator import itemgetter
 
 import msgspec
 
 from deechat.events import AnyEvent, Entry, ReasoningChunk, TextChunk, decode
 
 SLICE = 1_000  # rows that one sweep looks at
-LEVEL = 6  # of zlib: a slower one gains three bytes in a thousand
+LEVEL = 9  # of zlib: the slowest, and still 0.4 ms for 1,000 tokens
 
 log = logging.getLogger(__name__)
 
@@ -52,16 +52,16 @@ def pack(entries: Sequence[Entry], content: str = "") -> bytes:
     short: list[int | AnyEvent] = []
     for entry in entries:
         event = entry.event
-        if type(event) is TextChunk and event.text:
+        if isinstance(event, TextChunk) and event.text:
             text.append(event.text)
             short.append(len(event.text))
-        elif type(event) is ReasoningChunk and event.text:
+        elif isinstance(event, ReasoningChunk) and event.text:
             reasoning.append(event.text)
             short.append(-len(event.text))
         else:
             short.append(event)
     times = [round(entry.at * 1000) for entry in entries]
-    at = times[:1] + list(map(sub, times[1:], times))
+    at = times[:1] + [after - before for before, after in pairwise(times)]
     said = "".join(text)
     block = _Block(at, short, None if said and said == content else said, "".join(reasoning))
     return zlib.compress(_encoder.encode(block), LEVEL)

@@ -209,7 +209,7 @@ class Runner:
         if event.commit_first:
             self._journal.wait_committed(self.log, entry.seq)
             return
-        if self.log.uncommitted_bytes > UNCOMMITTED_BYTES:
+        if self.log.uncommitted_bytes > UNCOMMITTED_BYTES:  # asked here too: a call less for each token
             self._journal.wait_for_room(self.log)
         # A fast model server is never waited for, so that nobody else would have a turn.
         self._turn += EVENT + (len(event.text) if isinstance(event, _SAID) else 0)

@@ -18,7 +18,7 @@ from model_server import DONE, delta, frame
 from deechat.agents.providers import speech, turns
 from deechat.agents.providers.base import Part, Reasoning, Text
 from deechat.agents.providers.deltas import Chunk
-from deechat.agents.providers.plain import PlainChoice, PlainChunk, PlainDelta, said_alone, said_plainly
+from deechat.agents.providers.plain import PlainChoice, PlainChunk, PlainDelta, said_plainly
 from deechat.agents.providers.turns import Assembler
 from deechat.errors import ModelError
 
@@ -196,18 +196,12 @@ def outcome(pieces: Iterable[bytes]) -> tuple[list[Part], str | None]:
 def test_a_stream_is_the_same_however_it_is_cut_and_by_either_way(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(seed)
     monkeypatch.setattr(speech, "LONGEST_HEAD", 8)
-    taken = alone = faults = 0
+    taken = faults = 0
 
     def counting(lines: list[bytes]) -> Any:
         nonlocal taken
         found = said_plainly(lines)
         taken += found is not None and found[1] != []
-        return found
-
-    def counting_alone(data: bytes) -> Any:
-        nonlocal alone
-        found = said_alone(data)
-        alone += found is not None
         return found
 
     for number in range(60):
@@ -216,17 +210,14 @@ def test_a_stream_is_the_same_however_it_is_cut_and_by_either_way(seed: int, mon
         bytewise = [whole[at : at + 1] for at in range(len(whole))]
         eventwise = re.findall(rb"(?s).*?\n\n|.+", whole)
         cuts = [[whole], cut(chance, whole), cut(chance, whole), bytewise, eventwise]
-        for name in ("said_plainly", "said_alone"):
-            monkeypatch.setattr(turns, name, lambda _read: None)
+        monkeypatch.setattr(turns, "said_plainly", lambda _lines: None)
         general = [outcome(pieces) for pieces in cuts]
         monkeypatch.setattr(turns, "said_plainly", counting)
-        monkeypatch.setattr(turns, "said_alone", counting_alone)
         short = [outcome(pieces) for pieces in cuts]
         assert short == general, (seed, number)
         assert general == [general[0]] * len(cuts), (seed, number)
         faults += general[0][1] is not None
     assert taken > 150, "the short way is taken"
-    assert alone > 150, "and the one for what comes alone"
     assert 5 < faults < 55
 
 

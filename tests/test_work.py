@@ -387,5 +387,5 @@ def test_a_token_that_comes_alone_takes_few_calls_from_the_model_server_to_the_v
             application.close()
     # Of the 52 about half are for its round and its commit, which many share where there are many.
     assert called.total() <= 75 * ALONE, called.most_common()
-    for place in ("agents/providers/plain.py:said_alone", "journal.py:append", "agents/plugins/sse.py:frame"):
+    for place in ("agents/providers/plain.py:said_plainly", "journal.py:append", "agents/plugins/sse.py:frame"):
         assert called[place] == ALONE, called.most_common()

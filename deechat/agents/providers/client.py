@@ -138,29 +138,24 @@ class Client:
 
         Raises the errors of `foreign`, the SDK's `APIStatusError` among them.
         """
-        response = self._send(body)
-        if isinstance(response, tuple):  # an `Uncoded`, whose module needs the HTTP library
-            content_type, its_body = response
-            return Answer(content_type, its_body, its_body)
+        if self._form is None:
+            response = self._send_by_library(body)
+        else:
+            response = self._form(body)
+            if isinstance(response, tuple):  # an `Uncoded`, whose module needs the HTTP library
+                content_type, its_body = response
+                return Answer(content_type, its_body, its_body)
+            self._bound(response)
         response.request = self._pattern  # the one that was sent is as long as the conversation
         if not response.is_success:
             raise self._refusal(response)
         return Answer(response.headers.get("content-type", ""), response, response.extensions.get("body"))
 
     @functools.cached_property
-    def _send(self) -> Callable[[bytes], Any]:
-        """What sends a request like the pattern: through the HTTP library's client only where that does something."""
-        ask, bound = self._direct and self._direct.form(self._pattern), self._bound
-        if ask is None:
-            return self._send_by_library
-
-        def send(body: bytes) -> Any:
-            response = ask(body)
-            if not isinstance(response, tuple):
-                bound(response)
-            return response
-
-        return send
+    def _form(self) -> Callable[[bytes], Any] | None:
+        """What sends a request like the pattern past the HTTP library's client; None where that does something."""
+        form: Callable[[bytes], Any] | None = self._direct.form(self._pattern) if self._direct is not None else None
+        return form
 
     def _send_by_library(self, body: bytes) -> Any:
         like = self._pattern

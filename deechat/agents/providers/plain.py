@@ -50,26 +50,7 @@ class PlainChunk(Chunk, kw_only=True, gc=False):
     message: None = None
 
 
-_NOT_PLAIN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _decode = msgspec.json.Decoder(PlainChunk).decode
-
-
-def said_alone(data: bytes) -> tuple[type[Text] | type[Reasoning], str] | None:
-    """Gives what a read says that is one event, whole, whose one line is a plain chunk: what a paced server sends.
-
-    None where it is another, and where it says text as well as thinking. As with `said_plainly`, half of no pair.
-    """
-    value = data[_SIZE:-2]
-    if data[:_SIZE] != _FIELD or data[-2:] != b"\n\n" or b"\n" in value or b"\r" in value:
-        return None
-    try:
-        delta = _decode(value).choices[0].delta
-    except _NOT_PLAIN:
-        return None
-    thought = delta.reasoning_content or delta.reasoning
-    if not thought:
-        return Text, delta.content or ""
-    return None if delta.content or (delta.reasoning and delta.reasoning != thought) else (Reasoning, thought)
 
 
 def said_plainly(lines: Iterable[bytes]) -> tuple[type[Text] | type[Reasoning], list[str]] | None:
@@ -93,7 +74,7 @@ def said_plainly(lines: Iterable[bytes]) -> tuple[type[Text] | type[Reasoning], 
                 if delta.reasoning and delta.reasoning != thought:
                     return None
                 thoughts.append(thought)
-    except _NOT_PLAIN:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if texts and thoughts:
         return None

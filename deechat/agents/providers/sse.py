@@ -12,11 +12,11 @@ class Lines:
     """Splits a stream into lines on CR, LF and CRLF, wherever its reads were cut.
 
     A CRLF that is cut in two gives an empty line more, which means nothing here. No line passes `MAX_LINE` bytes: a
-    longer one raises `ModelError`, so that memory is bounded. `rest` is what has come of the next line.
+    longer one raises `ModelError`, so that memory is bounded.
     """
 
     def __init__(self) -> None:
-        self.rest: list[bytes] = []
+        self._rest: list[bytes] = []
         self._size = 0
 
     def feed(self, data: bytes) -> list[bytes]:
@@ -25,11 +25,11 @@ class Lines:
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")
         rest = lines.pop()
-        if lines and self.rest:
-            lines[0] = b"".join([*self.rest, lines[0]])
-            self.rest, self._size = [], 0
+        if lines and self._rest:
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._rest, self._size = [], 0
         if rest:
-            self.rest.append(rest)
+            self._rest.append(rest)
             self._size += len(rest)
             if self._size > MAX_LINE:
                 raise broken(f"it sent a line of more than {MAX_LINE // 1_000_000} MB")
@@ -37,7 +37,7 @@ class Lines:
 
     def end(self) -> bytes:
         """Gives what came after the last line break."""
-        return b"".join(self.rest)
+        return b"".join(self._rest)
 
 
 def field(line: bytes) -> tuple[bytes, bytes]:

@@ -12,7 +12,7 @@ from deechat.agents.providers.base import Part, Reasoning, Text, Turn
 from deechat.agents.providers.calls import Calls
 from deechat.agents.providers.deltas import CallPiece, Choice, Chunk, Delta, counted, decode, kept, spoken
 from deechat.agents.providers.faults import broken
-from deechat.agents.providers.plain import said_alone, said_plainly
+from deechat.agents.providers.plain import said_plainly
 from deechat.agents.providers.speech import Mender, ThinkSplitter, mend, mend_all
 from deechat.errors import ModelError
 from deechat.events import Usage
@@ -54,10 +54,6 @@ class Assembler:
         line: no half of a pair is held, and what it says, at four bytes a letter, stays below the limit.
         """
         says = not (self.done or self._event or self._text_mender.held or self._thought_mender.held)
-        if says and not self._lines.rest and (one := said_alone(data)) is not None:
-            kind, text = one
-            if (self._splitter.is_past or kind is Reasoning) and self._size + 4 * len(text) <= MAX_ANSWER:
-                return self._told(kind, text)
         lines = self._lines.feed(data)
         many = said_plainly(lines) if says else None
         if many is None:
@@ -68,9 +64,6 @@ class Assembler:
             return self._read(self._take, lines)
         if kind is Text and not self._splitter.is_past:
             return self._read(self._hear_at_head, pieces)
-        return self._told(kind, text)
-
-    def _told(self, kind: type[Text] | type[Reasoning], text: str) -> Iterable[Part]:
         self._size += len(text) if text.isascii() else len(text.encode())
         return (kind(text),) if text else ()
 
