@@ -11,7 +11,7 @@ run: install
 	@$(VENV)/bin/python app.py
 
 test: install
-	@sh scripts/chromium.sh
+	@sh scripts/programs.sh
 	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 lint: install

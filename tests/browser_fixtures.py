@@ -37,7 +37,7 @@ def browser() -> Iterator[Browser]:
     """The distribution's Chromium, without a window."""
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
-        pytest.fail("The browser tests need Chromium on the PATH; scripts/chromium.sh installs it on Debian.")
+        pytest.fail("The browser tests need Chromium on the PATH; scripts/programs.sh installs it on Debian.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield browser

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Finds what the tests need besides Python: a Chromium for the page, nginx for docs/deploy.md. What is missing is taken
+# from the distribution where that can be, else the line says what to do. Without Chromium the tests cannot run; without
+# nginx three of them are skipped.
+set -eu
+
+has() {
+  for name in "$@"; do
+    if command -v "$name" >/dev/null 2>&1; then return 0; fi
+  done
+  return 1
+}
+
+install() {
+  if [ "$(id -u)" != 0 ] || ! has apt-get; then return 1; fi
+  echo "Installing $* for the tests (apt-get install) ..."
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+# A machine that systemd runs would serve the web from then on, which nobody asked for.
+if ! has nginx /usr/sbin/nginx; then
+  if [ -d /run/systemd/system ] || ! install nginx-light; then
+    echo "The tests of docs/deploy.md are skipped without nginx. On Debian: sudo apt-get install nginx-light." >&2
+  fi
+fi
+
+if ! has chromium chromium-browser google-chrome && ! install chromium fonts-noto-cjk; then
+  echo "The browser tests need Chromium, which is missing here. On Debian: sudo apt-get install chromium. Elsewhere install it from your distribution, so that 'chromium' is on the PATH." >&2
+  exit 1
+fi
