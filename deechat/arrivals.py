@@ -23,6 +23,7 @@ from gevent import get_hub, monkey
 from deechat.waits import Waiter, go_on
 
 MOST = 1_000  # descriptors of a round, as many as streams are open by default; what is beyond is for the next one
+AHEAD = 0.002  # seconds to the next round from which on it is not waited for an arrival
 LARGE = 4_096  # bytes of a read that say of a server that it writes faster than it is read, with nothing to wait for
 
 _here = monkey.get_original("threading", "local")()  # gevent's own is of each greenlet
@@ -57,7 +58,7 @@ class Arrivals:
         # Each arrival is told once, so that the hub is left alone however long the reader lets it lie.
         self._epoll.register(descriptor, select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET)
         self._readers[descriptor] = reader
-        if self._timer is None:
+        if self._timer is None and not self._watcher.active:
             self._watcher.start(self._notice)
 
     def remove(self, descriptor: int, reader: _Gathered) -> None:
@@ -69,11 +70,8 @@ class Arrivals:
 
     def let_in(self) -> None:
         """Lets everyone go on who has something to read, now. For the hub alone."""
-        if self._timer is not None:
-            self._timer.close()
-            self._timer = None
-            self._watcher.start(self._notice)
         self._last = time.monotonic()
+        self.is_behind = False
         ready: list[Waiter] = []
         for descriptor, events in self._epoll.poll(0, MOST):
             reader = self._readers.get(descriptor)
@@ -82,21 +80,43 @@ class Arrivals:
                 reader.has_ended |= events != select.EPOLLIN
                 ready.append(reader)
         go_on(ready)
+        # Where much comes, something will have come by then. An epoll in another is woken by each arrival until the
+        # round, and to stop and start watching it takes the system longer the more there is in it.
+        seconds = self._last + self.interval() - time.monotonic() if ready and not self.is_behind else 0.0
+        if seconds >= AHEAD:
+            self._let_in_after(seconds)
+        else:
+            self._watch()
 
     def let_in_soon(self) -> None:
         """Lets everyone go on who has something to read, before those who wait for their turn from now on."""
         if self._readers:
             self._loop.run_callback(self.let_in)
 
-    def _notice(self) -> None:
-        seconds = 0.0 if self.is_behind else self._last + self.interval() - time.monotonic()
-        self.is_behind = False
-        if seconds <= 0:
-            self.let_in()
-            return
+    def _watch(self) -> None:
+        """Waits for the next arrival."""
+        self._drop_timer()
+        if not self._watcher.active:
+            self._watcher.start(self._notice)
+
+    def _let_in_after(self, seconds: float) -> None:
+        """Waits for the next round, whatever arrives until then."""
+        self._drop_timer()
         self._watcher.stop()
         self._timer = self._loop.timer(seconds)
         self._timer.start(self.let_in)
+
+    def _drop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.close()
+            self._timer = None
+
+    def _notice(self) -> None:
+        seconds = 0.0 if self.is_behind else self._last + self.interval() - time.monotonic()
+        if seconds <= 0:
+            self.let_in()
+        else:
+            self._let_in_after(seconds)
 
 
 def no_interval() -> float:
