@@ -7,9 +7,10 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import gevent
+import msgspec
 
 from deechat.agents.providers.base import Provider
 from deechat.database import Work
@@ -25,8 +26,7 @@ MODEL_PATIENCE = 2.0  # seconds that a start waits to learn the default model's 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True):
     """What a person sends. `parent_id` None follows the thread's last message, '' starts a branch at its beginning."""
 
     message: str
@@ -35,8 +35,7 @@ class Prompt:
     language: str = "en"
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """A run that has just begun. Whoever has it holds its log in memory."""
 
     record: RunRecord

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from dataclasses import dataclass
+
+import msgspec
 
 from deechat.database import Database, Job, LastingJob, Work
 from deechat.errors import NotFoundError
 
 
-@dataclass(frozen=True, slots=True)
-class RunRecord:
+class RunRecord(msgspec.Struct, frozen=True):
     """A run as its row has it; times are Unix seconds, `ended_at` and `reason` None while it has not ended.
 
     `retries`: how often it was entered again since its last whole step because the process had died.

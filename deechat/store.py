@@ -12,8 +12,9 @@ import sqlite3
 import time
 import unicodedata
 import uuid
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from deechat.database import Database, Row, Work
 from deechat.errors import NotFoundError
@@ -21,8 +22,7 @@ from deechat.errors import NotFoundError
 DEFAULT_THREAD = "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Workspace:
+class Workspace(msgspec.Struct, frozen=True):
     """Threads that share a prompt, a model and tool policies. `model` and `temperature` None: the server's default.
 
     `tools` are policies by a tool's name, where they differ from its own. `allowed` is what a person has said yes to
@@ -40,8 +40,7 @@ class Workspace:
     allowed: dict[str, list[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Thread:
+class Thread(msgspec.Struct, frozen=True):
     """A conversation; `name` is None until somebody, or its first prompt, names it. Times are Unix seconds."""
 
     id: str
@@ -52,8 +51,7 @@ class Thread:
     updated_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True):
     """What was said. `details` are an assistant message's further fields, in the contract's words.
 
     `turns` is JSON of what a model is shown of the message later; '' where the content says it all, '[]' for a user's.
@@ -66,7 +64,7 @@ class Message:
     content: str
     sent_at: float
     run_id: str | None = None
-    details: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = {}
     turns: str = "[]"
 
 
@@ -78,11 +76,11 @@ _MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, t
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], json.loads(row[7]), json.loads(row[8])))
+    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8])))
 
 
 def _message(row: Row) -> Message:
-    return Message(*(*row[:7], json.loads(row[7]), row[8]))
+    return Message(*(*row[:7], msgspec.json.decode(row[7]), row[8]))
 
 
 class Store:
@@ -295,7 +293,7 @@ def allowing(workspace_id: str, tool: str, policy: str | None, scope: str | None
         row = connection.execute("SELECT tools, allowed FROM workspace WHERE id = ?", (workspace_id,)).fetchone()
         if row is None:
             return  # deleted meanwhile
-        tools, allowed = json.loads(row[0]), json.loads(row[1])
+        tools, allowed = msgspec.json.decode(row[0]), msgspec.json.decode(row[1])
         if scope is not None:
             allowed[tool] = sorted({*allowed.get(tool, []), scope})
         else:

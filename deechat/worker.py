@@ -68,6 +68,9 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     """
 
     def init_process(self) -> None:
+        # gunicorn looks up thirty settings for each request, by a fallback of Python's for what an object lacks.
+        plain = {name: each.get() for name, each in self.cfg.settings.items() if not hasattr(type(self.cfg), name)}
+        self.cfg.__dict__.update(plain)
         self._idle: set[Any] = set()
         self._busy: set[Any] = set()
         super().init_process()

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+import msgspec
 
 from deechat.agents.providers.base import AssistantMessage, Message, ToolMessage, UserMessage
 from deechat.events import (
@@ -52,8 +53,7 @@ _WIDE = re.compile("[\u2e80-\U0010ffff]+")
 REPEATS = 3  # rounds in a row that make the same call end the rounds
 
 
-@dataclass(slots=True)
-class CallState:
+class CallState(msgspec.Struct):
     """One tool call, and what became of it.
 
     `request` and its `reply` are there when a person had to say yes, or was asked something. `arguments` are those it
@@ -77,8 +77,7 @@ class CallState:
         return self.request is None and self.arguments is None and self.result is None
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """Ask the model.
 
     `restarted`: the step was in progress when a process died, so what it said is void. `may_use_tools` false asks for
@@ -91,34 +90,29 @@ class Ask:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class UseTools:
+class UseTools(msgspec.Struct, frozen=True):
     """Run these calls of the last step: nobody was asked about them yet, or a person has answered."""
 
     calls: tuple[CallState, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Resume:
+class Resume(msgspec.Struct, frozen=True):
     """These calls had started when a process died: run the repeatable ones again, note of the others what is known."""
 
     calls: tuple[CallState, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The answer is whole."""
 
     finish_reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """A person has to answer first."""
 
 
-@dataclass(slots=True)
-class RunState:
+class RunState(msgspec.Struct):
     """The fold of a run's log. Times are Unix seconds; text, reasoning and calls are in the order they came.
 
     `request_seqs` says where in the log each request stands, by its id.
@@ -131,21 +125,21 @@ class RunState:
     step: int = 0
     step_seq: int = 0
     finished: StepFinished | None = None
-    text: list[str] = field(default_factory=list)
-    reasoning: list[str] = field(default_factory=list)
+    text: list[str] = []
+    reasoning: list[str] = []
     answer_bytes: int = 0
-    calls: dict[str, CallState] = field(default_factory=dict)
-    requests: dict[str, Request] = field(default_factory=dict)
-    request_seqs: dict[str, int] = field(default_factory=dict)
-    replies: dict[str, InputReceived] = field(default_factory=dict)
-    steered: list[str] = field(default_factory=list)
-    unread: list[str] = field(default_factory=list)
-    turns: list[Message] = field(default_factory=list)
+    calls: dict[str, CallState] = {}
+    requests: dict[str, Request] = {}
+    request_seqs: dict[str, int] = {}
+    replies: dict[str, InputReceived] = {}
+    steered: list[str] = []
+    unread: list[str] = []
+    turns: list[Message] = []
     ending: Ending | None = None
     _text_mark: int = 0
     _reasoning_mark: int = 0
-    _rounds: list[frozenset[tuple[str, str]]] = field(default_factory=list)
-    _usage: list[Usage] = field(default_factory=list)
+    _rounds: list[frozenset[tuple[str, str]]] = []
+    _usage: list[Usage] = []
     _first_output_at: float | None = None
     _step_output_at: float | None = None
     _output_seconds: float = 0.0

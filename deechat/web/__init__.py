@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask, Response
 
 from deechat.web import chats, pages, runs, threads, workspaces
@@ -13,14 +16,18 @@ from deechat.web.services import Services
 _CONTENT_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
 
 
+class _Flask(Flask):
+    """Flask without a look at each function, for each request, whether it is a coroutine: there are none here."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def make_app(services: Services, gate: Gate) -> Flask:
     """Makes the WSGI application over services that are ready before the first request."""
-    app = Flask("deechat")
+    app = _Flask("deechat")
     # One more than is taken: the framework cuts a body without a length there, and what was cut must not pass as whole.
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY + 1
-    # No address is answered with a redirect to another: a client that sends a message may not follow it.
-    app.url_map.redirect_defaults = False
-    app.url_map.merge_slashes = False
     # An address means one thing and is answered there: a redirect would lose a POST's stream on most clients.
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False

@@ -12,7 +12,7 @@ import hmac
 import re
 import time
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -107,6 +107,7 @@ def _is_from_here() -> bool:
     return name in _HERE and all(_is_loopback(each) for each in [request.remote_addr or "", *spoken_for])
 
 
+@lru_cache(1_000)
 def _is_loopback(address: str) -> bool:
     try:
         parsed = ip_address(address)

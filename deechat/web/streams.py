@@ -6,9 +6,8 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 from flask import Response, jsonify, request
 
@@ -34,8 +33,7 @@ class _Streamed(Response):
         return cast("Iterator[bytes]", self.response)
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(NamedTuple):
     """What a viewer wants to see: a run's log after the SEQ `after`; `last_seq` is where the log ends now."""
 
     record: RunRecord

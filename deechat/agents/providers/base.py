@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -51,8 +50,7 @@ class ToolMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ro
 Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
 
 
-@dataclass(frozen=True, slots=True)
-class ToolSpec:
+class ToolSpec(msgspec.Struct, frozen=True):
     """A tool as a model sees it; `parameters` is a JSON schema of type object."""
 
     name: str
@@ -60,8 +58,7 @@ class ToolSpec:
     parameters: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """What one step asks. `model` and `temperature` None mean the server's default.
 
     Every call in `messages` is followed by its result, in order, before any other message.
@@ -86,16 +83,14 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(msgspec.Struct, frozen=True):
     """Something a person who waits should know, as a code of `deechat.agents.words` and what fills its words."""
 
     code: str
-    params: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """The end of a turn. `calls` have the model's arguments as text and no id yet that is ours: their `id` is ''.
 
     `usage` is None when the server did not count; the loop then estimates.
@@ -104,7 +99,7 @@ class Turn:
     finish_reason: str
     calls: tuple[ToolCall, ...] = ()
     usage: Usage | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = {}
 
 
 Part = Text | Reasoning | Notice | Turn
