@@ -15,11 +15,11 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import h11
 import httpx2
 
 from deechat.agents.providers.transport_body import Body
 from deechat.agents.providers.transport_exchange import Exchange, response_of
+from deechat.agents.providers.transport_head import Head
 from deechat.agents.providers.transport_request import Form, Outgoing
 from deechat.agents.providers.transport_socket import Connection, Origin
 
@@ -59,14 +59,14 @@ class Transport(httpx2.BaseTransport):
 
         def ask(body: bytes) -> Uncoded | httpx2.Response:
             head, its_body = self._ask(origin, lambda: form.request(body))
-            fields = dict(head.headers)
-            if 200 <= head.status_code < 300 and b"content-encoding" not in fields:
+            fields = dict(head.fields)
+            if 200 <= head.status < 300 and b"content-encoding" not in fields:
                 return Uncoded(fields.get(b"content-type", b"").decode("latin-1"), its_body)
             return response_of(head, its_body)
 
         return ask
 
-    def _ask(self, origin: Origin, write: Callable[[], Outgoing]) -> tuple[h11.Response, Body]:
+    def _ask(self, origin: Origin, write: Callable[[], Outgoing]) -> tuple[Head, Body]:
         """Asks, a second time where a kept connection had ended before the server can have taken the request."""
         request = write()
         kept = self._idle.take(origin)

@@ -5,7 +5,7 @@ h11 writes the heads, as it does in the HTTP library's own transport, so that bo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import h11
@@ -18,7 +18,7 @@ Timeouts = dict[str, float | None]
 
 
 class Outgoing:
-    """A request's bytes, and h11's state of a connection once they are out.
+    """A request's bytes, and `state`, which gives h11's of a connection once they are out.
 
     `only_reads`: the server changes nothing by it, so it may be sent twice.
     """
@@ -26,7 +26,7 @@ class Outgoing:
     __slots__ = ("data", "only_reads", "state", "timeouts")
 
     def __init__(
-        self, data: bytes, state: h11.Connection, timeouts: dict[str, float | None], *, only_reads: bool
+        self, data: bytes, state: Callable[[], h11.Connection], timeouts: Timeouts, *, only_reads: bool
     ) -> None:
         self.data = data
         self.state = state
@@ -40,7 +40,7 @@ class Outgoing:
         with translated():
             head = h11.Request(method=request.method, target=request.url.raw_path, headers=request.headers.raw)
             data = b"".join([state.send(event) or b"" for event in (head, h11.Data(data=request.content), _END)])
-        return cls(data, state, request.extensions.get("timeout", {}), only_reads=request.method == "GET")
+        return cls(data, lambda: state, request.extensions.get("timeout", {}), only_reads=request.method == "GET")
 
 
 class Form:
@@ -62,11 +62,14 @@ class Form:
 
     def request(self, body: bytes) -> Outgoing:
         """Writes the request with this body."""
+        data = b"%b%d%b%b" % (self._begin, len(body), self._end, body)
+        return Outgoing(data, self._state, self._timeouts, only_reads=False)
+
+    def _state(self) -> h11.Connection:
         state = _fresh()
         state.send(self._told)
         state.send(_END)
-        data = b"%b%d%b%b" % (self._begin, len(body), self._end, body)
-        return Outgoing(data, state, self._timeouts, only_reads=False)
+        return state
 
 
 def _fresh() -> h11.Connection:
