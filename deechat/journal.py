@@ -86,7 +86,8 @@ class Journal:
         self.records = Records(database)
         # Weak: the runner, the followers and the rows on their way hold a log; without them it is read anew from disk.
         self._logs: WeakValueDictionary[str, Log] = WeakValueDictionary()
-        self._rows: Rows[Log] | None = None
+        self._rows: Rows[Log] | None = None  # those that more can be added to
+        self._latest: Rows[Log] | None = None
         self._sweeper = Sweeper(database)
         self._closed = False
         self.on_end: Callable[[str], object] = lambda _run_id: None
@@ -116,8 +117,8 @@ class Journal:
                 raise NotFoundError("The thread was deleted.") from exc
             raise
         self._sweeper.wrote(len(rows))
-        log = self._logs[run.id] = Log(run.id, entries)
-        return log
+        # Who was quicker, between the commit and this moment, has read it from disk, and may be waiting already.
+        return self._logs.setdefault(run.id, Log(run.id, entries))
 
     def check_available(self) -> None:
         """Raises `StorageUnavailableError` while nothing can be written."""
@@ -157,7 +158,8 @@ class Journal:
         return entry
 
     def _next_rows(self) -> Rows[Log]:
-        rows = self._rows = Rows(sealed=self._seal, written=self._written, is_lost=lambda log: log.lost)
+        rows = Rows(before=self._latest, sealed=self._seal, written=self._written, is_lost=lambda log: log.lost)
+        self._rows = self._latest = rows
         self._database.pace.runs = len(self._logs)
         self._database.submit(rows)
         return rows

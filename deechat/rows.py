@@ -16,10 +16,10 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Generic, TypeVar
 
-from deechat.database import Job, Work, is_disk
+from deechat.database import LastingJob, Work, is_disk
 from deechat.errors import StorageUnavailableError
 
-Log = TypeVar("Log", bound=Hashable)
+Log = TypeVar("Log", bound=Hashable)  # a key, and nothing else is known of it here
 EventRow = tuple[str, int, float, bytes]  # run_id, seq, at, body
 
 # Rows of a statement, up to fifteen of them empty: each is prepared once, and is one turn at the lock.
@@ -44,23 +44,25 @@ class Share(list[EventRow]):
     is_packed = False
 
 
-class Rows(Job[None], Generic[Log]):
-    """The rows of one commit, by log. Each log's share is stored whole or not at all, whatever becomes of the others.
+class Rows(LastingJob[None], Generic[Log]):
+    """Rows that go into a commit together, by log. Each log's share is stored whole or not at all, whatever becomes of
+    the others.
 
     `sealed` is called when nothing more may be added; `written` after the commit, with all shares and with the errors
-    that kept some of them out. What `is_lost` says yes to is kept out from the first: a log must not have gaps.
+    that kept some of them out. A log must not have gaps: what `is_lost` says yes to is kept out from the first, and so
+    is what was kept out of the rows `before`, which may be in the same transaction when that had to be tried again.
     """
-
-    lasting = True
 
     def __init__(
         self,
         *,
+        before: Rows[Log] | None,
         sealed: Callable[[], None],
         written: Callable[[Mapping[Log, Share], Mapping[Log, Exception]], None],
         is_lost: Callable[[Log], bool],
     ) -> None:
         super().__init__(self._write)
+        self._before = before
         self._sealed = sealed
         self._written = written
         self._is_lost = is_lost
@@ -84,15 +86,20 @@ class Rows(Job[None], Generic[Log]):
 
     def done(self, value: None) -> None:
         super().done(value)
-        self._written(self._shares, self._kept_out)
+        self._tell(self._kept_out)
 
     def failed(self, error: Exception) -> None:
         super().failed(error)
-        self._written(self._shares, dict.fromkeys(self._shares, error))
+        self._tell(dict.fromkeys(self._shares, error))
+
+    def _tell(self, kept_out: Mapping[Log, Exception]) -> None:
+        shares, self._shares, self._kept_out, self._before = self._shares, {}, {}, None  # which would hold the logs
+        self._written(shares, kept_out)
 
     def _write(self, connection: sqlite3.Connection) -> None:
-        before = StorageUnavailableError("Rows before these were lost.")
-        self._kept_out = {log: before for log in self._shares if self._is_lost(log)}
+        lost = StorageUnavailableError("Rows before these were lost.")
+        earlier = self._before._kept_out if self._before else {}
+        self._kept_out = {log: lost for log in self._shares if log in earlier or self._is_lost(log)}
         sound = {log: share for log, share in self._shares.items() if log not in self._kept_out}
         plain = [log for log, share in sound.items() if not share.also]
         try:

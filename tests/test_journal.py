@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import gevent
 import pytest
 from journal_rig import on_disk, start
 
-from deechat.database import Database
+from deechat.database import Database, Work
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import Entry, RunStopped, TextChunk, encode
-from deechat.journal import PAGE, Journal
+from deechat.journal import PAGE, Journal, Log
 from deechat.store import Message, Store, Thread, inserting
 
 
@@ -138,6 +141,48 @@ def test_a_run_whose_thread_was_deleted_ends_for_its_followers(
     assert lost == ["r"]
     with pytest.raises(StorageUnavailableError):  # nothing may follow: it would leave a gap
         journal.append(log, TextChunk("later still"))
+
+
+def test_what_follows_rows_that_were_kept_out_is_kept_out_in_the_same_commit_too(
+    journal: Journal, database: Database, thread: Thread
+) -> None:
+    """While the lock is held a second batch gathers behind the first, and both go into one transaction."""
+    store = Store(database)
+    other_thread = store.new_thread(store.workspaces()[0], None)
+    bad, sound = start(journal, thread, "bad"), start(journal, other_thread, "sound")
+
+    def refuse(_connection: sqlite3.Connection) -> None:
+        raise ValueError("it does not fit")
+
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        journal.append(bad, TextChunk("never stored"), refuse)
+        journal.append(sound, TextChunk("one"))
+        gevent.sleep(0.1)  # the first batch was taken by now; SQLite waits a second for the lock
+        journal.append(bad, TextChunk("would leave a gap"))
+        journal.append(sound, TextChunk("two"))
+        gevent.sleep(1.3)
+        other.execute("ROLLBACK")
+        journal.wait_committed(sound, 3)
+    assert (bad.lost, bad.committed) == (True, 1)
+    assert on_disk(database, "bad") == 1
+    assert texts(journal.entries("sound")) == ["one", "two"]
+
+
+def test_who_looks_at_a_run_in_the_moment_of_its_commit_follows_it_to_its_end(
+    journal: Journal, database: Database, thread: Thread
+) -> None:
+    """Others may see it before the one who opens it goes on."""
+    quicker: list[Log] = []
+    write = database.write
+
+    def looked_at(work: Work[None]) -> None:
+        write(work)
+        quicker.append(journal.log("r"))
+
+    database.write = looked_at  # type: ignore[method-assign,assignment]
+    log = start(journal, thread)
+    assert [log] == quicker
 
 
 def test_a_runaway_waits_for_the_writer(journal: Journal, database: Database, thread: Thread) -> None:
