@@ -23,7 +23,7 @@ from gevent import get_hub, monkey
 from deechat.waits import Waiter, go_on
 
 MOST = 1_000  # descriptors of a round, as many as streams are open by default; what is beyond is for the next one
-AHEAD = 0.002  # seconds to the next round from which on it is not waited for an arrival
+AHEAD = 0.002  # seconds: a round that is at least so far off is set at once; if nearer, the next arrival is waited for
 LARGE = 4_096  # bytes of a read that say of a server that it writes faster than it is read, with nothing to wait for
 
 _here = monkey.get_original("threading", "local")()  # gevent's own is of each greenlet
@@ -69,7 +69,7 @@ class Arrivals:
                 self._epoll.unregister(descriptor)
 
     def let_in(self) -> None:
-        """Lets everyone go on who has something to read, now. For the hub alone."""
+        """Lets everyone go on who has something to read, now. Called by the event loop alone."""
         self._last = time.monotonic()
         self.is_behind = False
         ready: list[Waiter] = []
@@ -131,7 +131,8 @@ def _can_gather() -> bool:
 class Readable(Waiter):
     """A descriptor that does not block, and its one reader; to be closed before the descriptor is.
 
-    `is_empty`: all that had come was read. `has_ended`: the end comes after it, so that a short read leaves something.
+    `is_empty`: all that had come was read. `has_ended`: the other side has closed, so that after a short read there is
+    still the end to be read.
     """
 
     __slots__ = ("descriptor", "has_ended", "is_empty")

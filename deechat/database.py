@@ -1,8 +1,10 @@
-"""One SQLite file: one thread that writes, connections that only read.
+"""One SQLite file: one thread that writes, one connection that reads.
 
 Everything that writes is a `Job` in one queue. What has gathered there is committed together; where a job fails, all is
-done again with a savepoint for each, so that it takes no other with it. The hub never waits for the disk: a greenlet
-hands each batch to the one writer thread and learns the outcome on the hub, where it wakes whoever waits.
+done again with a savepoint for each, so that it takes no other with it. No greenlet waits for a write to reach the disk
+but those that ask for it: the writer's greenlet hands each batch to the one writer thread, learns what came of it and
+wakes whoever waits. Reads are done where they are asked for: what is asked for often is in memory, and a hand-over to a
+thread takes longer than to look.
 
 When nothing can be committed for `patience` seconds (the disk is full, another program holds the lock), the database is
 *unavailable*: jobs of callers who wait are given back with `StorageUnavailableError` and will not happen; jobs that
@@ -51,7 +53,7 @@ _RETRY_SECONDS = 0.25
 
 
 class Job(Generic[T]):
-    """Something to write. `seal` runs on the hub when the job's batch is taken, `work` in the writer thread.
+    """Something to write. `work` runs in the writer thread, the rest in the writer's greenlet, where it must not wait.
 
     `work` may run several times, until a commit succeeds. `lasting` jobs are kept while the database is unavailable.
     """
@@ -63,14 +65,14 @@ class Job(Generic[T]):
         self.outcome: AsyncResult[T] = AsyncResult()
 
     def seal(self) -> None:
-        """Takes nothing more in from here on."""
+        """Takes nothing more in from here on: the job's batch is taken. May be said again."""
 
     def done(self, value: T) -> None:
-        """Runs on the hub after the commit."""
+        """Is told of the commit."""
         self.outcome.set(value)
 
     def failed(self, error: Exception) -> None:
-        """Runs on the hub; the job was rolled back and will not be tried again."""
+        """Is told that the job was rolled back and will not be tried again."""
         self.outcome.set_exception(error)
 
 
@@ -107,7 +109,7 @@ class Database:
         self.answers = True  # false while a commit does not come back, whether the disk hangs or the thread is dead
         self.before = Before()
         self.pace = Pace()
-        # Called on the hub just before a batch is taken: what it lets have a turn then can still join it.
+        # Called just before a batch is taken: what it lets have a turn then can still join it.
         self.before_commit: Callable[[], object] = lambda: None
         self.on_change: Callable[[bool], None] = lambda _available: None
 
@@ -137,12 +139,6 @@ class Database:
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
-    def read(self, sql: str, *values: object) -> list[Row]:
-        """Gives all rows of a query over what is committed. Never yields to another greenlet in between."""
-        if self._reader is None:
-            raise RuntimeError("the database is not started")
-        return self._reader.execute(sql, values).fetchall()
-
     def look(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Gives what `work` reads of what is committed. It must not yield to another greenlet."""
         if self._reader is None:
@@ -152,13 +148,15 @@ class Database:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """Lets several reads see one and the same commit. No greenlet may be switched inside."""
-        if self._reader is None:
-            raise RuntimeError("the database is not started")
-        self._reader.execute("BEGIN")
+        self.look(lambda connection: connection.execute("BEGIN"))
         try:
             yield
         finally:
-            self._reader.execute("COMMIT")
+            self.look(lambda connection: connection.execute("COMMIT"))
+
+    def read(self, sql: str, *values: object) -> list[Row]:
+        """Gives all rows of a query over what is committed. Never yields to another greenlet in between."""
+        return self.look(lambda connection: connection.execute(sql, values).fetchall())
 
     def read_one(self, sql: str, *values: object) -> Row | None:
         """Gives the first row, or None."""
@@ -209,7 +207,7 @@ class Database:
                 batch = []
 
     def _take(self, batch: list[Job[Any]]) -> list[Job[Any]]:
-        """Adds what has gathered to the batch; without a lasting job, what cannot wait any longer leaves it."""
+        """Seals what has gathered and adds it to the batch; while it is unavailable, gives back what does not last."""
         self._wake.clear()
         gathered, self._queue = self._queue, []
         for job in gathered:

@@ -36,9 +36,11 @@ UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wa
 
 
 class Log:
-    """The log of one open run, in memory. Only the journal changes its entries; others read, and watch.
+    """The log of one open run, in memory. Only the journal changes it; others read, and watch.
 
-    `ended`: the ending is committed, and nothing follows it.
+    `entries`: all that was appended. `committed`: how many of them are on disk, which is what followers see. `packed`:
+    how many are in its block. `ended`: the ending is committed, and nothing follows it. `suspended`: nothing can be
+    stored at the moment, so followers leave and nobody waits. `lost`: rows are missing for good, so nothing may follow.
     """
 
     def __init__(self, run_id: str, entries: Sequence[Entry] = ()) -> None:
@@ -49,7 +51,7 @@ class Log:
         self.suspended = False
         self.lost = False
         self.uncommitted_bytes = 0
-        self.packed = 0  # entries that are in its block
+        self.packed = 0
         self.watchers: set[Waiter] = set()
 
     def watch(self) -> Watcher:
@@ -90,6 +92,7 @@ class Journal:
         self._latest: Rows[Log] | None = None
         self._sweeper = Sweeper(database)
         self._closed = False
+        # Called with a run's id when its ending is on disk, or its rows are lost, before anyone is told; must not wait.
         self.on_end: Callable[[str], object] = lambda _run_id: None
         self.on_lost: Callable[[str], object] = lambda _run_id: None
 
@@ -100,7 +103,7 @@ class Journal:
 
         Raises `NotFoundError` when the thread is gone and `StorageUnavailableError`; nothing is kept then.
         """
-        at = _in_ms(run.started_at)
+        at = _to_the_ms(run.started_at)
         entries = [Entry(seq, at, event) for seq, event in enumerate(events, start=1)]
         rows = [(run.id, entry.seq, entry.at, encode(entry.event)) for entry in entries]
 
@@ -147,12 +150,15 @@ class Journal:
         """
         if log.lost:
             raise StorageUnavailableError("The run's log cannot be written any more.")
-        entry = Entry(len(log.entries) + 1, int(time.time() * 1000) / 1000, event)  # `_in_ms`, without a call a token
-        row = (log.run_id, entry.seq, entry.at, encode(event))
+        at = int(time.time() * 1000) / 1000  # `_to_the_ms`, without a call for each token
+        entry = Entry(len(log.entries) + 1, at, event)
+        row = (log.run_id, entry.seq, at, encode(event))
         rows = self._rows or self._next_rows()
         if isinstance(event, Ending):
-            also = (*also, ending(log.run_id, entry.at, event.reason), _packing(log))
-        rows.add(log, row, also, packed=event.ends)
+            # The block last: it leaves out the text that is in the run's message by then.
+            rows.add(log, row, (*also, ending(log.run_id, at, event.reason), _packing(log)), packed=True)
+        else:
+            rows.add(log, row, also)
         log.entries.append(entry)
         log.uncommitted_bytes += len(row[3])
         return entry
@@ -168,7 +174,7 @@ class Journal:
         self._rows = None
 
     def _written(self, shares: Mapping[Log, Share], kept_out: Mapping[Log, Exception]) -> None:
-        """Notes on the hub that the logs' rows are on disk, or that those kept out never will be.
+        """Notes that the logs' rows are on disk, or that those kept out never will be; for the writer's greenlet.
 
         First all logs are marked, then all waits end together: whoever goes on sees the whole commit.
         """
@@ -191,8 +197,8 @@ class Journal:
             wake_all(woken)
 
     def _end(self, log: Log, share: Share) -> None:
-        # On the hub, right after the commit and before anyone sees the ending: whoever does sees a run that is over.
-        self._sweeper.packed(log.committed - len(share) - log.packed)
+        # Right after the commit and before anyone sees the ending: whoever does sees a run that is over.
+        self._sweeper.died(log.committed - len(share) - log.packed)
         log.ended = True
         self._logs.pop(log.run_id, None)
         self.on_end(log.run_id)
@@ -242,7 +248,7 @@ class Journal:
 
     def rest(self, log: Log) -> None:
         """Queues the note that the run waits for a person, with its log as a block, unless something is appended."""
-        self._database.submit(_Resting(log, self._sweeper.packed))
+        self._database.submit(_Resting(log, self._sweeper.died))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -262,8 +268,9 @@ class Journal:
     def last_seq(self, run_id: str) -> int:
         """Gives the SEQ of the last committed entry; 0 when there is none."""
         log = self._logs.get(run_id)
-        packed = self._database.look(lambda connection: blocks.last_seq(connection, run_id, rows=log is None))
-        return packed if log is None else max(packed, log.committed)
+        stored = self._database.look(lambda connection: blocks.last_seq(connection, run_id, rows=log is None))
+        # A block may be on disk a moment before it is noted here.
+        return stored if log is None else max(stored, log.committed)
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         """Yields the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
@@ -272,7 +279,7 @@ class Journal:
         cannot be read, the run is deleted or the journal is closed: the follower may come again.
         """
         try:
-            log = self._logs.get(run_id) or self._watched(run_id)
+            log = self._logs.get(run_id) or self._log_if_open(run_id)
             if log is None:
                 yield from self._follow_disk(run_id, after)
                 return
@@ -294,7 +301,7 @@ class Journal:
                 elif not watcher.wait(silence):
                     yield []
 
-    def _watched(self, run_id: str) -> Log | None:
+    def _log_if_open(self, run_id: str) -> Log | None:
         """Gives the log of a run that waits for somebody; None when it has ended or is gone."""
         record = self.records.find(run_id)
         return self.log(run_id) if record is not None and record.ended_at is None else None
@@ -305,12 +312,12 @@ class Journal:
             if self._closed:
                 return
             yield entries[at : at + PAGE]
-            gevent.sleep(0)  # likewise
+            gevent.sleep(0)  # as above
 
     # -- beginning and leaving -----------------------------------------------------------------------------------------
 
     def take_over(self) -> None:
-        """Makes the logs that an earlier process left in rows blocks, so that reading one looks at no other's rows.
+        """Makes a block of every log that an earlier process left as rows: reading one then looks at no other's rows.
 
         Returns after `PATIENCE_AT_START` in any case: a log in rows can be read too.
         """
@@ -343,11 +350,11 @@ class Journal:
 class _Resting(LastingJob[bool]):
     """Notes that a run waits for a person, and makes its log a block, unless something is appended meanwhile."""
 
-    def __init__(self, log: Log, packed: Callable[[int], object]) -> None:
+    def __init__(self, log: Log, count_dead: Callable[[int], object]) -> None:
         super().__init__(self._note)
         self._log = log  # held until then, so that nobody has to read it from rows
         self._entries = log.entries[: log.committed]
-        self._packed = packed
+        self._count_dead = count_dead
 
     def _note(self, connection: sqlite3.Connection) -> bool:
         if len(self._log.entries) > len(self._entries):
@@ -360,7 +367,7 @@ class _Resting(LastingJob[bool]):
     def done(self, value: bool) -> None:
         super().done(value)
         if value:
-            self._packed(len(self._entries) - self._log.packed)
+            self._count_dead(len(self._entries) - self._log.packed)
             self._log.packed = len(self._entries)
 
 
@@ -373,6 +380,6 @@ def _packing(log: Log) -> Work[None]:
     return work
 
 
-def _in_ms(at: float) -> float:
-    """Gives the time as it is kept, to the millisecond: the same entry has the same time for ever."""
+def _to_the_ms(at: float) -> float:
+    """Gives the time, in seconds, as it is kept: the same entry has the same time for ever."""
     return int(at * 1000) / 1000

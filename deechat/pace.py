@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import time
 
+RUNS_A_COMMIT = 8
 BURST = 8  # commits at once on a quiet server: a run's start, its step and its first words wait for nothing
-A_RUN = 0.000_04  # seconds of the interval for each run that is open: with many of them each has little to say
-LONGEST = 0.025  # seconds that it comes to
-# Seconds of it where `MANY` runs keep the hub at work half of the time; as in a queue, twice as long where it has half
-# of that left: the fuller it is the more each run says at once, until there is room for all of them. Few runs fill it
-# by what they say and not by their number, and gain nothing by waiting.
-LOADED = 0.025
+A_RUN = 0.000_04  # seconds of the interval for each open log: where there are many each has little to say
+MOST_BY_RUNS = 0.025  # seconds that it comes to by their number
+# Seconds of it where `MANY` logs keep the hub at work half of the time. As in a queue it grows by how much longer that
+# works than rests, to three times as much at three quarters: the fuller the hub is the more each run says at once,
+# until there is room for all. It falls with the third power of their number: half as many fill the hub by what they say
+# and not by their number, and gain little by waiting.
+AT_HALF_LOAD = 0.025
 MANY = 200
-MOST = 0.100  # seconds that it comes to
+MOST_BY_LOAD = 0.100  # seconds that it comes to by the load
 MEMORY = 0.2  # seconds over which the hub's load is measured
 
 
 class Pace:
     """A token bucket: `BURST` commits at once, then one in an `interval`, in seconds.
 
-    The interval grows with the number of open runs, and when the thread that asks, the hub's, gets short of time. Each
-    eight runs take one from the burst: where there are many, a commit has always come just now.
+    The interval grows with `runs`, the number of logs in memory, and as the thread that asks, the hub's, gets short of
+    time. Each `RUNS_A_COMMIT` of them take one from the burst: where there are many, a commit has always come just now.
     """
 
     def __init__(self) -> None:
@@ -38,10 +40,11 @@ class Pace:
     def take(self) -> float:
         """Takes a token; gives the seconds until there is one."""
         passed = self._measure()
-        by_runs = min(max(1, self.runs) * A_RUN, LONGEST)
-        by_load = LOADED * min(self.runs / MANY, 1.0) ** 3 * self._load / (1 - self._load)
-        self.interval = max(by_runs, min(by_load, MOST))
-        self._tokens = min(max(1, BURST - self.runs // 8), self._tokens + passed / self.interval) - 1
+        by_runs = min(max(1, self.runs) * A_RUN, MOST_BY_RUNS)
+        by_load = AT_HALF_LOAD * min(self.runs / MANY, 1.0) ** 3 * self._load / (1 - self._load)
+        self.interval = max(by_runs, min(by_load, MOST_BY_LOAD))
+        burst = max(1, BURST - self.runs // RUNS_A_COMMIT)
+        self._tokens = min(burst, self._tokens + passed / self.interval) - 1
         return max(0.0, -self._tokens * self.interval)
 
     def _measure(self) -> float:

@@ -146,7 +146,7 @@ class Recovery:
         self._journal.abandon(run_id).outcome.wait(PATIENCE_AT_START)
 
     def _lose(self, run_id: str) -> None:
-        # Called by the one writer, which must not wait.
+        # Called where rows are found to be lost, which must not wait.
         runner = self._active.drop(run_id)
         if runner is not None:
             gevent.spawn(self._bury, runner)

@@ -27,7 +27,7 @@ class Sweeper:
         """Counts rows that were added."""
         self._rows += rows
 
-    def packed(self, rows: int) -> None:
+    def died(self, rows: int) -> None:
         """Counts rows that are in a block now."""
         self._dead += rows
         if self._greenlet is None:

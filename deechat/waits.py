@@ -73,13 +73,13 @@ class Waiter:
 def wake_all(waiters: Iterable[Waiter]) -> None:
     """Ends the waits of all, soon, one after the other in one turn of the loop. Never yields to another greenlet.
 
-    Means nothing to those that do not wait.
+    It goes through them later, and means nothing to those that do not wait then.
     """
     get_hub().loop.run_callback(go_on, waiters)
 
 
 def go_on(waiters: Iterable[Waiter]) -> None:
-    """Lets each go on at once, if it still waits. For the hub alone, which each gives the turn back to."""
+    """Lets each go on at once, if it still waits. Called by the event loop alone: who waits again comes back here."""
     rest = iter(waiters)
     try:
         for waiter in rest:

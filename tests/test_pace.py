@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deechat import pace
-from deechat.pace import A_RUN, BURST, LONGEST, MOST, Pace
+from deechat.pace import A_RUN, BURST, MOST_BY_LOAD, MOST_BY_RUNS, Pace
 
 
 class Clock:
@@ -48,7 +48,7 @@ def test_the_first_commits_wait_for_nothing(clock: Clock) -> None:
     assert it.take() > 0
 
 
-@pytest.mark.parametrize(("runs", "interval"), [(100, 0.004), (200, 0.008), (1000, LONGEST), (9000, LONGEST)])
+@pytest.mark.parametrize(("runs", "interval"), [(100, 0.004), (200, 0.008), (1000, MOST_BY_RUNS), (9000, MOST_BY_RUNS)])
 def test_a_busy_writer_commits_in_an_interval_that_grows_with_the_runs(
     clock: Clock, runs: int, interval: float
 ) -> None:
@@ -59,7 +59,9 @@ def test_a_busy_writer_commits_in_an_interval_that_grows_with_the_runs(
     assert max(waits) <= interval + 1e-9
 
 
-@pytest.mark.parametrize(("load", "interval"), [(0.2, 0.008), (0.4, 0.0167), (0.5, 0.025), (0.7, 0.0583), (1.0, MOST)])
+@pytest.mark.parametrize(
+    ("load", "interval"), [(0.2, 0.008), (0.4, 0.0167), (0.5, 0.025), (0.7, 0.0583), (1.0, MOST_BY_LOAD)]
+)
 def test_the_fuller_the_hub_the_longer_the_interval(clock: Clock, load: float, interval: float) -> None:
     it = Pace()
     it.runs = 200

@@ -1,7 +1,8 @@
-"""The SDK's client for one server, with nothing taken from the environment but the proxies of a distant one.
+"""The SDK's client for one server, with nothing taken from the environment but a distant one's proxies and authorities.
 
 The SDK says what a request for a completion looks like, once. Those that go out are copies with a body of their own,
-through the same HTTP client: to make each anew took the SDK more processor time than all the rest of asking.
+sent by our own transport, or by the HTTP client where a proxy may stand between: to make each anew took the SDK more
+processor time than all the rest of asking.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from deechat.agents.providers.reads import Answer
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # servers that want no key take any
-MAX_IDLE = 10  # each idle connection costs every request a poll
+MAX_IDLE = 10  # idle connections; in the HTTP library's pool, for proxies, each costs every request a poll
 IDLE_SECONDS = 4.0  # servers commonly close theirs after 5, and a request must not meet that moment
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BODY = 64_000
@@ -130,7 +131,7 @@ class Client:
             chat = self._over(http_client).chat.completions.with_streaming_response
             with chat.create(model="", messages=[], stream=True):
                 pass
-        del noted[0].headers["content-length"]
+        del noted[0].headers["content-length"]  # each body has its own
         return noted[0]
 
     def ask(self, body: bytes) -> Answer:
@@ -153,7 +154,7 @@ class Client:
 
     @functools.cached_property
     def _form(self) -> Callable[[bytes], Any] | None:
-        """What sends a request like the pattern past the HTTP library's client; None where that does something."""
+        """What sends a request like the pattern by our own transport; None where a proxy may stand between."""
         form: Callable[[bytes], Any] | None = self._direct.form(self._pattern) if self._direct is not None else None
         return form
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from deechat.agents.providers.faults import broken
 
-SLICE = 8_192  # bytes that are read before others have their turn
+SLICE = 8_192  # bytes of a piece at most, so that its reader can let others have a turn in between
 MAX_BODY = 500_000_000  # an answer of 1 MB in chunks of a letter each
 
 # What follows a chunk whose successor is in the same read: data of the next one, or the end of all.
@@ -26,7 +26,8 @@ _MORE = re.compile(rb"\r\n(?:0*[1-9A-Fa-f][0-9A-Fa-f]*(?:;[^\r\n]*)?\r\n.|0+\r\n
 class Patience:
     """How long the model server may be silent: `first_byte` seconds from now, then `stall` seconds each time.
 
-    `limit` is the one that counts now; `steady` is that too once it holds for each read anew, else None.
+    `limit`: seconds of silence that are allowed, as an error tells them. `steady`: the same while each read has all of
+    it anew; None while one deadline holds for all that is left.
     """
 
     def __init__(self, first_byte: float, stall: float) -> None:
@@ -93,8 +94,11 @@ class _Tap:
 class Answer:
     """An open response: its content type, its body to be read once, and a way to close it.
 
-    There are many, and they take long, so each is only what reading needs: `body` is that of our own transport, if it
-    is, and `opened` the same where it is to be read as it is, past the HTTP library, else that library's response.
+    There are many, and they take long, so each is only what reading needs. `opened` is what is closed, one of three:
+
+    - the body of our own transport, which is `body` too, and is read as it is;
+    - the HTTP library's response over that `body`, where it is compressed;
+    - that library's response alone, with a proxy between: `body` is None, and it is read through a tap.
     """
 
     __slots__ = ("_body", "_open", "content_type")
@@ -124,7 +128,7 @@ class Answer:
         with closing(self._others(patience)) as others:
             # Nearly always without a generator in between: each is one more to be woken for every token.
             piece = self._body.piece if self._body is self._open else lambda _: next(others, b"")
-            while data := piece(patience.steady or patience.left()):
+            while data := piece(patience.steady or patience.left()):  # `left` says the same, by a call
                 if not size:
                     patience.alive()
                 size += len(data)

@@ -1,10 +1,10 @@
-"""HTTP/1.1 under the SDK, for bodies that are streams of small chunks.
+"""HTTP/1.1 to model servers, for bodies that are streams of small chunks.
 
 The HTTP library's own transport wakes its reader for each HTTP chunk, which is each token with most model servers. This
-one gives what a read of the socket brought. It does that for plain requests straight to a server; any other is left to
-the library's own. h11 reads the heads, as it does there, so that both take and refuse the same servers.
+one gives what a read of the socket brought, and takes and refuses the same servers.
 
-`form` is for completions, which are many and alike; `handle_request` is for whatever else the SDK asks.
+`form` is for completions, which are many and alike; `handle_request` is for whatever the SDK asks by the HTTP library.
+All that it asks today is done here; what it might ask some day in another way is left to the library's own transport.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from typing import NamedTuple
 import httpx2
 
 from deechat.agents.providers.transport_body import Body
-from deechat.agents.providers.transport_exchange import Exchange, response_of
+from deechat.agents.providers.transport_exchange import Exchange
 from deechat.agents.providers.transport_head import Head
 from deechat.agents.providers.transport_request import Form, Outgoing
 from deechat.agents.providers.transport_socket import Connection, Origin
 
 
 class Uncoded(NamedTuple):
-    """An answer to be read as it is, without the HTTP library's response around it, which is larger than all else."""
+    """An answer with a status of 2xx and no content coding, to be read as it is.
+
+    The HTTP library's response would be around it, and is larger than all else that an open stream needs of a provider.
+    """
 
     content_type: str
     body: Body
 
 
 class Transport(httpx2.BaseTransport):
-    """Asks servers directly, verified by `trust`; keeps `max_idle` connections for `idle_seconds`.
+    """Asks servers directly; keeps `max_idle` connections for `idle_seconds`.
 
-    `ordinary` takes the requests that are not plain, and is closed with this.
+    `trust` verifies them, and is told here that they shall speak HTTP/1.1. `ordinary` takes the requests that are not
+    done here, and is closed with this.
     """
 
     def __init__(
@@ -47,28 +51,27 @@ class Transport(httpx2.BaseTransport):
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         """Asks as the HTTP library wants it."""
-        if not _is_plain(request):
+        if not _is_ours(request):
             return self._ordinary.handle_request(request)
-        return response_of(*self._ask(Origin.of(request.url), lambda: Outgoing.of(request)))
+        return _response(*self._ask(Origin.of(request.url), Outgoing.of(request)))
 
     def form(self, like: httpx2.Request) -> Callable[[bytes], Uncoded | httpx2.Response] | None:
-        """Gives what sends a request that is like this one with another body; None where the request is not plain."""
-        if not _is_plain(like):
+        """Gives what sends a request that is like this one with another body; None where it is not done here."""
+        if not _is_ours(like):
             return None
         origin, form = Origin.of(like.url), Form(like)
 
         def ask(body: bytes) -> Uncoded | httpx2.Response:
-            head, its_body = self._ask(origin, lambda: form.request(body))
+            head, its_body = self._ask(origin, form.request(body))
             fields = dict(head.fields)
             if 200 <= head.status < 300 and b"content-encoding" not in fields:
                 return Uncoded(fields.get(b"content-type", b"").decode("latin-1"), its_body)
-            return response_of(head, its_body)
+            return _response(head, its_body)
 
         return ask
 
-    def _ask(self, origin: Origin, write: Callable[[], Outgoing]) -> tuple[Head, Body]:
+    def _ask(self, origin: Origin, request: Outgoing) -> tuple[Head, Body]:
         """Asks, a second time where a kept connection had ended before the server can have taken the request."""
-        request = write()
         kept = self._idle.take(origin)
         if kept is not None:
             exchange = Exchange(kept, request)
@@ -77,7 +80,6 @@ class Transport(httpx2.BaseTransport):
             except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                 if not exchange.is_untaken:
                     raise
-            request = write()  # h11 has heard of the other connection
         connection = Connection.to(origin, self._trust, request.timeouts.get("connect"))
         return Exchange(connection, request).answer(self._idle.put)
 
@@ -87,12 +89,23 @@ class Transport(httpx2.BaseTransport):
         self._ordinary.close()
 
 
-def _is_plain(request: httpx2.Request) -> bool:
+def _is_ours(request: httpx2.Request) -> bool:
+    """Says whether the request is one of those that are sent here: with a body of bytes, and no wishes of its own."""
     return (
         request.url.scheme in {"http", "https"}
         and request.method in {"GET", "POST"}
         and isinstance(request.stream, httpx2.ByteStream)
         and request.extensions.keys() <= {"timeout"}
+    )
+
+
+def _response(head: Head, body: Body) -> httpx2.Response:
+    """Gives an answer as the HTTP library has it; `body`, one of its extensions, takes its reader's patience."""
+    return httpx2.Response(
+        head.status,
+        headers=head.raw,
+        stream=body,
+        extensions={"http_version": b"HTTP/" + head.version, "reason_phrase": head.reason, "body": body},
     )
 
 

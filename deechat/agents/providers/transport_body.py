@@ -16,6 +16,7 @@ import httpx2
 from deechat.agents.providers.transport_socket import Connection
 
 MAX_SILENT = 100_000  # bytes of framing without a byte of the body
+# httptools cannot begin at a body, so it is given a head.
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 _CUT = "peer closed connection without sending complete message body (incomplete chunked read)"
 
@@ -130,8 +131,8 @@ class _Seen:
 class Body(httpx2.SyncByteStream):
     """The body, to be read once, with a bound on what frames it.
 
-    `patience` gives how long the next piece may take where its reader does not say so, and may be replaced. Reading
-    that ends before the body does closes the connection at once; else `release` gets it, where it can be used again.
+    `patience` gives how long the next piece may take where its reader does not say so, and may be replaced. `close`
+    gives the connection to `release` where the body was read to its end and it can be used again, and else closes it.
     """
 
     def __init__(

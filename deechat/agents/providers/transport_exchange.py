@@ -79,16 +79,6 @@ class Exchange:
         return raw
 
 
-def response_of(head: Head, body: Body) -> httpx2.Response:
-    """Gives an answer as the HTTP library has it."""
-    return httpx2.Response(
-        head.status,
-        headers=head.raw,
-        stream=body,
-        extensions={"http_version": b"HTTP/" + head.version, "reason_phrase": head.reason, "body": body},
-    )
-
-
 def _drop(connection: Connection) -> None:
     """Takes a connection whose request did not go out whole."""
     connection.close()

@@ -20,7 +20,8 @@ Timeouts = dict[str, float | None]
 class Outgoing:
     """A request's bytes, and `state`, which gives h11's of a connection once they are out.
 
-    `only_reads`: the server changes nothing by it, so it may be sent twice.
+    `only_reads`: the server changes nothing by it, so it may be sent twice. Any may be sent again on another connection
+    as long as nothing was heard on the first: `state` is told of nothing before.
     """
 
     __slots__ = ("data", "only_reads", "state", "timeouts")
@@ -53,6 +54,7 @@ class Form:
         headers = [*like.headers.raw, (b"Content-Length", b"0")]
         with translated():
             head = h11.Request(method=like.method, target=like.url.raw_path, headers=headers)
+            # The length stands last, so the last 0 is it.
             self._begin, _, self._end = (_fresh().send(head) or b"").rpartition(b"0")
         # h11 is told of the same request without a body and with these fields alone: how the response is framed depends
         # on the method, whether the connection is used again on `Connection`, and nothing on the rest.

@@ -42,7 +42,8 @@ class Connection:
     def __init__(self, origin: Origin, sock: socket.socket) -> None:
         self.origin = origin
         self._sock = sock
-        # What TLS has read ahead makes no descriptor readable, so with it each read has to look first.
+        # What TLS has read ahead makes no descriptor readable, so with it each read has to look first. Without it the
+        # descriptor is read past the socket: it does not block, since gevent's never do.
         self._readable = None if origin.is_secure else Readable.of(sock.fileno())
         self._fault: OSError | None = None
         self._share = 0
