@@ -213,6 +213,20 @@ def test_a_distant_server_is_trusted_through_the_file_of_the_environment(
     assert set(direct) == {NAME}
 
 
+@pytest.mark.usefixtures("named")
+def test_a_server_here_is_trusted_through_the_file_of_the_environment_too(
+    secure: Server, authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with contextlib.closing(provider_of(secure.url)) as provider, pytest.raises(ModelError) as caught:
+        list(provider.ask(HELLO))
+    assert caught.value.code == "model_unreachable"
+    assert "SSL_CERT_FILE" in caught.value.message
+    monkeypatch.setenv("SSL_CERT_FILE", str(authority / "ca.pem"))
+    secure.script = [ANSWER]
+    with contextlib.closing(provider_of(secure.url)) as provider:
+        assert joined(list(provider.ask(HELLO)), Text) == "Hello"
+
+
 class Proxy(Server):
     """Passes on what it gets, to the port it was given; `seen` are the first lines of what was asked of it."""
 

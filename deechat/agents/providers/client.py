@@ -1,4 +1,4 @@
-"""The SDK's client for one server, with nothing taken from the environment but a distant one's proxies and authorities.
+"""The SDK's client for one server. It takes from the environment whom to trust, and a distant server's proxies alone.
 
 The SDK says what a request for a completion looks like, once. Those that go out are copies with a body of their own,
 sent by our own transport, or by the HTTP client where a proxy may stand between: to make each anew took the SDK more
@@ -79,7 +79,7 @@ class Client:
     def __init__(self, module: Any, address: Address, patience: float) -> None:
         http = importlib.import_module("httpx2")  # the SDK's own, so it is loaded by now
         self._module, self._library, self._address = module, http, address
-        trust = http.create_ssl_context(_trust(address), trust_env=not address.is_local)
+        trust = http.create_ssl_context(_trust(address), trust_env=True)  # by SSL_CERT_FILE and SSL_CERT_DIR
         limits = http.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS)
         self.foreign: tuple[type[Exception], ...] = (
             module.OpenAIError,

@@ -120,6 +120,12 @@ TABLE = (
     Row(lambda foreign: foreign.status > 0, "model_error", "The model server refused the request ({status}): {words}"),
     Row(lambda foreign: not foreign.kinds, "model_error", "The model server ended its answer with an error: {words}"),
     Row(
+        lambda foreign: "CERTIFICATE_VERIFY_FAILED" in foreign.words,
+        "model_unreachable",
+        "The model server at {base_url} cannot be trusted ({words}). Check OPENAI_BASE_URL. "
+        "SSL_CERT_FILE can name an authority of your own.",
+    ),
+    Row(
         lambda foreign: foreign.is_a("ConnectError", "ConnectTimeout", "ProxyError", "SSLError"),
         "model_unreachable",
         "The model server at {base_url} cannot be reached ({words}). Check OPENAI_BASE_URL and that it runs.",
