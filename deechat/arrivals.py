@@ -30,7 +30,8 @@ _here = monkey.get_original("threading", "local")()  # gevent's own is of each g
 
 
 class Arrivals:
-    """The rounds of one thread's hub. `interval` gives how many seconds there are to be between two of them.
+    """The rounds of one thread's hub. `interval` gives how many seconds there are to be between two of them, and is
+    asked in each for the next.
 
     `is_behind`: somebody has read so much that more is to come, for which the next round is not put off.
     """
@@ -79,10 +80,16 @@ class Arrivals:
                 reader.is_empty = False
                 reader.has_ended |= events != select.EPOLLIN
                 ready.append(reader)
-        go_on(ready)
+        try:
+            go_on(ready)
+        finally:  # whatever error of a greenlet's comes up to here: it is none of the others' business
+            self._wait_for_the_next(bool(ready))
+
+    def _wait_for_the_next(self, much_comes: bool) -> None:
         # Where much comes, something will have come by then. An epoll in another is woken by each arrival until the
         # round, and to stop and start watching it takes the system longer the more there is in it.
-        seconds = self._last + self.interval() - time.monotonic() if ready and not self.is_behind else 0.0
+        soon = self.is_behind or not much_comes
+        seconds = 0.0 if soon else self._last + self.interval() - time.monotonic()
         if seconds >= AHEAD:
             self._let_in_after(seconds)
         else:

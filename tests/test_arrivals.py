@@ -253,6 +253,27 @@ def test_a_round_may_be_asked_for_before_its_time(connect: Callable[[], Pair]) -
     assert reader.value == b"abc"
 
 
+@pytest.mark.parametrize("connect", ["gathered"], indirect=True)
+def test_an_error_in_a_round_keeps_nobody_from_the_next_ones(
+    connect: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Arrivals.here(), "interval", lambda: 0.02)  # so that rounds follow a timer
+    (bad, to_bad), (good, to_good) = connect(), connect()
+
+    def fail() -> None:
+        bad.read(100, LONG)
+        bad.read(100, LONG)
+        raise ValueError("its own business")
+
+    gevent.spawn_raw(fail)  # whose error comes up to the hub
+    for number in range(5):
+        to_bad.send(b"x")
+        gevent.spawn(to_good.send, b"%d" % number)
+        assert good.wait(2.0) is True
+        assert os.read(good.descriptor, 100) == b"%d" % number
+    assert "its own business" in capfd.readouterr().err
+
+
 def assert_silent(readable: Readable) -> None:
     with pytest.raises(TimeoutError):
         readable.read(100, 0.01)

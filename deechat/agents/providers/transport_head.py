@@ -14,6 +14,8 @@ import h11
 # RFC 9112, sections 4 and 5, without what is obsolete in it: other letters than ASCII's, and folded lines.
 _PLAIN = re.compile(rb"HTTP/1\.1 200 ([\t\x20-\x7e]*)\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e]*\r\n)+)\r\n")
 
+_FRAMING = frozenset({b"transfer-encoding", b"content-length"})
+
 Fields = list[tuple[bytes, bytes]]
 
 
@@ -56,7 +58,6 @@ def read_plainly(raw: bytes) -> tuple[Head, bytes] | None:
     lines = [line.partition(b":") for line in found[2].split(b"\r\n")[:-1]]
     fields = [(name, value.strip(b" \t")) for name, _, value in lines]
     small = [(name.lower(), value) for name, value in fields]
-    framing = [value.lower() for name, value in small if name in {b"transfer-encoding", b"content-length"}]
-    if framing != [b"chunked"]:
+    if [each for each in small if each[0] in _FRAMING] != [(b"transfer-encoding", b"chunked")]:
         return None
     return Head(200, found[1], b"1.1", small, fields), raw[found.end() :]
