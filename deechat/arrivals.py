@@ -92,7 +92,7 @@ class Arrivals:
         seconds = 0.0 if soon else self._last + self.interval() - time.monotonic()
         if seconds >= AHEAD:
             self._let_in_after(seconds)
-        else:
+        elif self._timer is not None or not self._watcher.active:
             self._watch()
 
     def let_in_soon(self) -> None:
@@ -103,8 +103,7 @@ class Arrivals:
     def _watch(self) -> None:
         """Waits for the next arrival."""
         self._drop_timer()
-        if not self._watcher.active:
-            self._watcher.start(self._notice)
+        self._watcher.start(self._notice)
 
     def _let_in_after(self, seconds: float) -> None:
         """Waits for the next round, whatever arrives until then."""

@@ -1,4 +1,7 @@
-"""How runs begin: the prompt with a new run, or a new run that goes on from one which did not get through."""
+"""How runs begin: the prompt with a new run, or a new run that goes on from one which did not get through.
+
+The first step begins with its run: it has to be on disk before the model is asked, and so waits for no other commit.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ import msgspec
 from deechat.agents.providers.base import Provider
 from deechat.database import Work
 from deechat.errors import ModelError, NotFoundError
-from deechat.events import AnyEvent, RunStarted, ThreadRenamed
+from deechat.events import AnyEvent, RunStarted, StepStarted, ThreadRenamed
 from deechat.journal import Journal, Log
 from deechat.records import RunRecord
 from deechat.store import Message, Store, Thread, Workspace, inserting, naming
@@ -36,7 +39,10 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Opened(NamedTuple):
-    """A run that has just begun. Whoever has it holds its log in memory."""
+    """A run that has just begun, with its first step, of which the model was not asked yet.
+
+    Whoever has it holds its log in memory.
+    """
 
     record: RunRecord
     log: Log
@@ -74,7 +80,7 @@ class Opening:
         return self._open(record, [_started(record, workspace, thread)])
 
     def _open(self, record: RunRecord, events: list[AnyEvent], *works: Work[None]) -> Opened:
-        return Opened(record, self._journal.open(record, events, *works))
+        return Opened(record, self._journal.open(record, [*events, StepStarted(1)], *works))
 
     def _parent(self, thread: Thread, prompt: Prompt) -> str | None:
         if prompt.parent_id is None:

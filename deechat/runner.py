@@ -136,10 +136,13 @@ class Runner:
         idle = not self.working and not self._claimed and not self.state.has_work
         return idle and self.log.committed == self.state.last_seq
 
-    def ensure_running(self) -> None:
-        """Lets the loop run, on a greenlet of its own, if there is something to do and nobody does it."""
+    def ensure_running(self, *, begun: bool = False) -> None:
+        """Lets the loop run, on a greenlet of its own, if there is something to do and nobody does it.
+
+        `begun`: its step is new, and the model was not asked yet.
+        """
         if self._greenlet is None and self.state.has_work and not (self.held or self._claimed or self._leaving):
-            self._greenlet = gevent.spawn(self._work)
+            self._greenlet = gevent.spawn(self._work, begun)
 
     def leave(self) -> None:
         """Begins nothing new: a step or tool that is in progress may finish, then the greenlet leaves."""
@@ -155,12 +158,12 @@ class Runner:
 
     # -- the greenlet --------------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
+    def _work(self, begun: bool) -> None:
         too_long = ModelError("The run took more than an hour and was ended.", code="answer_too_long")
         left = LONGEST_RUN - self.state.metrics(time.time()).duration
         try:
             with gevent.Timeout(max(left, 0.001), too_long):
-                self._drive(self._make(self.record))
+                self._drive(self._make(self.record), begun)
         except Cancelled:
             return  # who cancelled writes the ending
         except StorageUnavailableError:
@@ -174,10 +177,11 @@ class Runner:
         self._greenlet = None
         self._on_rest(self)
 
-    def _drive(self, handler: AgentHandler) -> None:
+    def _drive(self, handler: AgentHandler, begun: bool) -> None:
         try:
             while self.state.has_work:
-                self._go_on(handler)
+                self._go_on(handler, begun)
+                begun = False
                 if self.state.ending is None:
                     self._journal.wait_committed(self.log, self.state.last_seq)
         except _Leaving:
@@ -187,8 +191,8 @@ class Runner:
                         self._wait_for_cancel()
                     self._record(result)
 
-    def _go_on(self, handler: AgentHandler) -> None:
-        with closing(loop.run(handler, self.state, self._crew)) as events:
+    def _go_on(self, handler: AgentHandler, begun: bool) -> None:
+        with closing(loop.run(handler, self.state, self._crew, begun=begun)) as events:
             try:
                 for event in events:
                     self._take(event)

@@ -138,7 +138,7 @@ class Runs:
         finally:
             self._starting -= 1
         if not self._active.leaving:  # or else the next process takes it up
-            self._active.take(opened.record).ensure_running()
+            self._active.take(opened.record).ensure_running(begun=True)
         return opened.record
 
     # -- looking -------------------------------------------------------------------------------------------------------

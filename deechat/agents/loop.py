@@ -3,7 +3,7 @@
 The loop keeps nothing of its own: each turn of it asks the state, which is the fold of what it yielded, what comes
 next. Whoever drives it applies every event to that state before asking for the next one, and for an event with
 `commit_first` waits until it is on disk; so entering the loop again on a state that was folded from disk is the same as
-going on.
+going on. One thing no log tells: whether the step in progress was cut off, or has only just begun.
 """
 
 from __future__ import annotations
@@ -58,15 +58,19 @@ class Crew(Protocol):
         ...
 
 
-def run(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
+def run(handler: AgentHandler, state: RunState, crew: Crew, *, begun: bool = False) -> Events:
     """Goes on from the state until it has an ending or waits for a person, whose answer is a later entry in the log.
 
+    `begun`: the state's step has only just begun, and the model is asked for it now.
     A `RunCompleted` is an offer: when something joined the run meanwhile its driver leaves it out and the loop goes on.
     Raises `ModelError` when the model server fails, and whatever a mistake in the program raises.
     """
     while state.ending is None:
         match state.next_move(handler.max_tool_rounds):
             case Ask() as ask:
+                if not begun:
+                    yield from _begin_step(handler, state, ask)
+                begun = False
                 yield from _ask(handler, state, ask)
             case UseTools(calls):
                 yield from _use_tools(handler, state, calls, crew)
@@ -81,10 +85,13 @@ def run(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
 # -- a step ------------------------------------------------------------------------------------------------------------
 
 
-def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
+def _begin_step(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     if ask.reason is not None:
         yield _why_no_more_tools(handler, state, ask.reason)
     yield StepRestarted(ask.step, state.step_seq) if ask.restarted else StepStarted(ask.step)
+
+
+def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     question = handler.question(state, may_use_tools=ask.may_use_tools)
     gap = "\n\n" if state.text else ""  # sets the text of this step apart from that of the steps before
     turn = None
