@@ -5,8 +5,7 @@ that takes 4 µs in a row takes 30 to 130 after a sleep of some milliseconds. So
 our own, which the hub watches in turn, and a round may be put off for a moment in which more comes. What is read in one
 round is in one commit, and reaches its viewers in one round more.
 
-These are the plain connections to model servers; TLS reads ahead, so its descriptors do not tell all that has come.
-Where the system has no epoll each descriptor is waited for alone.
+These are the connections to model servers. Where the system has no epoll each descriptor is waited for alone.
 """
 
 from __future__ import annotations
@@ -167,11 +166,11 @@ class Readable(Waiter):
                 continue
             self.is_empty = len(data) < size and not self.has_ended
             if len(data) >= LARGE:
-                self._hurry()
+                self.took(data)
             return data
 
-    def _hurry(self) -> None:
-        """Notes that more will come at once."""
+    def took(self, data: bytes) -> None:
+        """Notes what a read brought: behind much of it more will come at once."""
 
 
 class _Gathered(Readable):
@@ -182,8 +181,9 @@ class _Gathered(Readable):
         self._arrivals = Arrivals.here()
         self._arrivals.add(descriptor, self)
 
-    def _hurry(self) -> None:
-        self._arrivals.is_behind = True
+    def took(self, data: bytes) -> None:
+        if len(data) >= LARGE:
+            self._arrivals.is_behind = True
 
     def close(self) -> None:
         super().close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import ssl
 import subprocess
@@ -93,6 +94,32 @@ def test_a_body_larger_than_records_and_reads_comes_whole(secure: Server, author
         assert [b"".join(pieces(http, secure.url)) == large for _ in range(2)] == [True, True]
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_what_comes_over_tls_in_any_pieces_comes_whole(authority: Path, version: ssl.TLSVersion) -> None:
+    chance = random.Random(7)
+    tokens = [b"%d " % number * chance.choice([1, 1, 1, 50, 4_000]) for number in range(300)]
+    # Some in a record with others, some alone, some after a pause, and some behind more records than a read takes.
+    pauses = [0.002 if chance.random() < 0.3 else b"" for _ in range(150)] + [b""] * 150
+    paced = [each for token, pause in zip(tokens, pauses, strict=True) for each in (chunk(token), pause) if each]
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trust.load_cert_chain(authority / "cert.pem", authority / "key.pem")
+    trust.minimum_version = trust.maximum_version = version
+    with Server(tls=trust) as server, client(trusting(authority)) as http:
+        for _ in range(2):
+            server.script = [sends(CHUNKED, *paced, b"0\r\n\r\n")]
+            assert b"".join(pieces(http, server.url)) == b"".join(tokens)
+
+
+def test_silence_over_tls_is_told_in_time(secure: Server, authority: Path) -> None:
+    """Though the server's tickets come after the handshake, which are records with nothing in them for a reader."""
+    secure.script = [sends(CHUNKED, chunk(b"abc"), 5.0)]
+    with client(trusting(authority), timeout=0.3) as http:
+        began = time.monotonic()
+        with pytest.raises(httpx2.ReadTimeout):
+            pieces(http, secure.url)
+        assert 0.3 <= time.monotonic() - began < 3.0
+
+
 @pytest.mark.parametrize("unwraps", [True, False], ids=["with a word", "without one"])
 def test_a_stream_cut_off_over_tls_is_a_failure(secure: Server, authority: Path, unwraps: bool) -> None:
     def cut(sock: Any) -> None:
@@ -108,11 +135,18 @@ def test_a_stream_cut_off_over_tls_is_a_failure(secure: Server, authority: Path,
     assert isinstance(caught.value, httpx2.RemoteProtocolError | httpx2.ReadError)
 
 
-class Resetting:
-    """A socket that gives a record, an error once, and then looks as if it had ended well."""
+class Scripted:
+    """A socket over TLS on which something has come, and whose reads give what was scripted."""
 
-    def __init__(self) -> None:
-        self._outcomes: list[bytes | OSError] = [b"abc", ConnectionResetError("reset"), b""]
+    def __init__(self, *outcomes: bytes | OSError) -> None:
+        self._outcomes = list(outcomes)
+        self._ends = socket.socketpair()
+        self._ends[1].send(b"what was received")
+        self.fileno = self._ends[0].fileno
+
+    def close(self) -> None:
+        for each in self._ends:
+            each.close()
 
     def settimeout(self, timeout: float | None) -> None: ...
 
@@ -123,11 +157,24 @@ class Resetting:
         return outcome
 
 
+def scripted(*outcomes: bytes | OSError) -> Connection:
+    return Connection(Origin(is_secure=True, host=NAME, port=443), Scripted(*outcomes))  # type: ignore[arg-type]
+
+
 def test_an_error_behind_a_record_is_no_end() -> None:
-    connection = Connection(Origin(is_secure=True, host=NAME, port=443), Resetting())  # type: ignore[arg-type]
-    assert connection.read(1) == b"abc"
-    with pytest.raises(httpx2.ReadError, match="reset"):
-        connection.read(1)
+    """After which OpenSSL looks as if all had ended well."""
+    with contextlib.closing(scripted(b"abc", ConnectionResetError("reset"), b"")) as connection:
+        assert connection.read(1) == b"abc"
+        with pytest.raises(httpx2.ReadError, match="reset"):
+            connection.read(1)
+
+
+def test_a_reader_that_has_to_write_first_looks_again() -> None:
+    empty = ssl.SSLWantReadError()
+    outcomes = (ssl.SSLWantWriteError(), ssl.SSLWantWriteError(), b"abc", empty, b"def", ssl.SSLWantWriteError())
+    with contextlib.closing(scripted(*outcomes)) as connection:
+        assert connection.read(5.0) == b"abc"
+        assert connection.read(0.05) == b"def", "too late too: it may be that only its round had not come yet"
 
 
 @pytest.mark.parametrize("unwraps", [True, False], ids=["with a word", "without one"])

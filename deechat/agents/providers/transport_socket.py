@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import httpx2
 
+from deechat.agents.providers.transport_tls import Records
 from deechat.arrivals import Readable
 
 SIZE = 65_536  # bytes of a read
-RECORDS = 64  # of TLS in a read: a server may send each token as one
 SHARE = 65_536  # bytes that are read before others have their turn
 LEAST = SHARE // 64  # what a read counts for at least, because it takes its time however little it brings
 
@@ -42,10 +42,8 @@ class Connection:
     def __init__(self, origin: Origin, sock: socket.socket) -> None:
         self.origin = origin
         self._sock = sock
-        # What TLS has read ahead makes no descriptor readable, so with it each read has to look first. Without it the
-        # descriptor is read past the socket: it does not block, since gevent's never do.
-        self._readable = None if origin.is_secure else Readable.of(sock.fileno())
-        self._fault: OSError | None = None
+        # Without TLS the descriptor is read past the socket: it does not block, since gevent's never do.
+        self._arriving = Records(sock) if origin.is_secure else Readable.of(sock.fileno())
         self._share = 0
 
     @classmethod
@@ -75,38 +73,13 @@ class Connection:
             self._share = 0
             time.sleep(0)
         try:
-            data = self._readable.read(SIZE, timeout) if self._readable else self._secured(timeout)
+            data = self._arriving.read(SIZE, timeout)
         except TimeoutError as exc:
             raise httpx2.ReadTimeout(str(exc)) from exc
         except OSError as exc:
             raise httpx2.ReadError(str(exc)) from exc
         self._share += max(len(data), LEAST)
         return data
-
-    def _secured(self, timeout: float | None) -> bytes:
-        if self._fault:
-            raise self._fault
-        self._sock.settimeout(timeout)
-        data = self._sock.recv(SIZE)
-        return self._with_more_records(data) if data else data
-
-    def _with_more_records(self, first: bytes) -> bytes:
-        """Adds what has come already: TLS gives a record a read. An error among it is for the next one to raise."""
-        pieces, size = [first], len(first)
-        self._sock.settimeout(0)
-        while size < SIZE and len(pieces) < RECORDS:
-            try:
-                piece = self._sock.recv(SIZE - size)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                break
-            except OSError as exc:  # said once: after it the socket seems to have ended well
-                self._fault = exc
-                break
-            if not piece:
-                break  # said again to whoever asks again
-            pieces.append(piece)
-            size += len(piece)
-        return b"".join(pieces)
 
     def is_quiet(self) -> bool:
         """Says whether it is open and nothing came. What comes between two responses is its end, or should not come."""
@@ -121,8 +94,7 @@ class Connection:
 
     def close(self) -> None:
         """Closes it at once, without a word to the server."""
-        if self._readable is not None:
-            self._readable.close()
+        self._arriving.close()
         self._sock.close()
 
 
