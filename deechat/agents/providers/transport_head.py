@@ -1,7 +1,8 @@
 """A response's head: most are plain and read at a glance, the others by h11, as in the HTTP library's own transport.
 
-What is plain is a part of what h11 takes, and means the same to it. So the same servers are taken and refused as there;
-to read each head with h11, and to tell it of each request before, took a tenth of what the start of an answer costs.
+What is plain is a part of what h11 takes, and means the same to it, so the same servers are taken and refused as there.
+To read each head with h11, and to tell it of each request before, was a twelfth of all the calls that an answer of one
+token is made of.
 """
 
 from __future__ import annotations
