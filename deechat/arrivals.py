@@ -85,8 +85,8 @@ class Arrivals:
             self._wait_for_the_next(bool(ready))
 
     def _wait_for_the_next(self, much_comes: bool) -> None:
-        # Where much comes, something will have come by then. An epoll in another is woken by each arrival until the
-        # round, and to stop and start watching it takes the system longer the more there is in it.
+        # Where much comes, something will have come by then: it is not watched for until the round. To watch an epoll
+        # in another again takes the system the longer the more there is in it, and what comes wakes both.
         soon = self.is_behind or not much_comes
         seconds = 0.0 if soon else self._last + self.interval() - time.monotonic()
         if seconds >= AHEAD:

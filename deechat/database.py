@@ -8,7 +8,8 @@ thread takes longer than to look.
 
 When nothing can be committed for `patience` seconds (the disk is full, another program holds the lock), the database is
 *unavailable*: jobs of callers who wait are given back with `StorageUnavailableError` and will not happen; jobs that
-must not be lost stay and are tried until writing works again.
+must not be lost stay and are tried until writing works again. Of a commit that does not come back nobody can say yet:
+its callers wait on.
 """
 
 from __future__ import annotations
@@ -77,9 +78,13 @@ class Job(Generic[T]):
 
 
 class LastingJob(Job[T]):
-    """A job that is tried until writing works again."""
+    """A job that is tried until writing works again. Few wait for one, so what becomes of it is noted in any case."""
 
     lasting = True
+
+    def failed(self, error: Exception) -> None:
+        super().failed(error)
+        log.error("what was to be stored was refused", exc_info=error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +132,7 @@ class Database:
     def close(self) -> None:
         """Commits what is queued, as far as the disk takes it, and closes."""
         if self._loop is not None and self._threads is not None:
-            if self._queue and self.available:
+            if self.available:  # behind whatever is under way, and may be tried again just now
                 self.submit(Job(lambda _: None)).outcome.wait(self._patience)
             self._loop.kill()
             if self._writer is not None:

@@ -1,9 +1,9 @@
 """The log of runs: append, commit, follow.
 
 A run's log is a list of entries that only grows. `append` puts an event at its end in memory and queues it for the next
-commit; `follow` shows the part that is committed, and nothing else, from any place on. While a run is open its log is
-served from memory as long as anybody works on it or looks at it, else from disk: to a follower both are the same. A run
-that waits for a person and is watched by nobody has rows, and no memory.
+commit; `follow` shows the part that is committed, and nothing else, from any place on. The log of an open run is in
+memory as long as anybody works on it or looks at it; one that has ended is shown from disk: to a follower both are the
+same. A run that waits for a person and is watched by nobody is a block on disk, and takes no memory.
 
 A follower is a place in the log, no queue: it holds nobody back and misses nothing, however slow it is.
 """

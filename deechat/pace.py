@@ -10,8 +10,8 @@ import time
 
 RUNS_A_COMMIT = 8
 BURST = 8  # commits at once on a quiet server: a run's start, its step and its first words wait for nothing
-# Seconds of the interval for each open log: where there are many each has little to say, and at the usual pace of 50
-# tokens a second nothing goes together before the interval is longer than 20 ms.
+# Seconds of the interval for each open log: where there are many each has little to say. At the usual pace of 50 tokens
+# a second two of a run go together only where it is longer than the 20 ms between them.
 A_RUN = 0.000_125
 MOST_BY_RUNS = 0.033  # seconds that it comes to by their number
 # Seconds of it where `MANY` logs keep the hub at work half of the time. As in a queue it grows by how much longer that

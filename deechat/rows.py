@@ -49,7 +49,7 @@ class Rows(LastingJob[None], Generic[Log]):
     the others.
 
     `sealed` is called when nothing more may be added; `written` after the commit, with all shares and with the errors
-    that kept some of them out. A log must not have gaps: what `is_lost` says yes to is kept out from the first, and so
+    that kept logs out. A log must not have gaps: what `is_lost` says yes to is kept out from the first, and so
     is what was kept out of the rows `before`, which may be in the same transaction when that had to be tried again.
     """
 
@@ -98,8 +98,8 @@ class Rows(LastingJob[None], Generic[Log]):
 
     def _write(self, connection: sqlite3.Connection) -> None:
         lost = StorageUnavailableError("Rows before these were lost.")
-        earlier = self._before._kept_out if self._before else {}
-        self._kept_out = {log: lost for log in self._shares if log in earlier or self._is_lost(log)}
+        earlier = self._before._kept_out if self._before else {}  # those of all rows before, for those that follow
+        self._kept_out = dict.fromkeys([*earlier, *filter(self._is_lost, self._shares)], lost)
         sound = {log: share for log, share in self._shares.items() if log not in self._kept_out}
         plain = [log for log, share in sound.items() if not share.also]
         try:

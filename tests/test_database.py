@@ -84,6 +84,21 @@ def test_a_lock_that_goes_away_in_time_only_delays(database: Database) -> None:
     assert notes(database) == ["late"]
 
 
+def test_what_is_being_tried_when_it_closes_is_stored_before(tmp_path: Path) -> None:
+    database = Database(tmp_path / "test.sqlite3", patience=10.0)
+    database.start()
+    database.write(lambda connection: connection.execute("CREATE TABLE note (text TEXT)"))
+    other = sqlite3.connect(database.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    job = database.submit(Kept(note("under way")))
+    gevent.sleep(1.05)  # SQLite waits a second for the lock; then it is tried again after a moment
+    gevent.spawn_later(0.1, other.execute, "ROLLBACK")
+    database.close()
+    assert job.outcome.ready()
+    assert other.execute("SELECT text FROM note").fetchall() == [("under way",)]
+    other.close()
+
+
 def test_a_lock_that_stays_gives_back_what_cannot_wait_and_keeps_the_rest(database: Database) -> None:
     changes: list[bool] = []
     database.on_change = changes.append

@@ -13,6 +13,7 @@ from deechat.database import Database, Work
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import Entry, RunStopped, TextChunk, encode
 from deechat.journal import PAGE, Journal, Log
+from deechat.rows import Rows
 from deechat.store import Message, Store, Thread, inserting
 
 
@@ -167,6 +168,37 @@ def test_what_follows_rows_that_were_kept_out_is_kept_out_in_the_same_commit_too
     assert (bad.lost, bad.committed) == (True, 1)
     assert on_disk(database, "bad") == 1
     assert texts(journal.entries("sound")) == ["one", "two"]
+
+
+def test_what_was_kept_out_stays_out_of_all_rows_that_follow_in_a_transaction() -> None:
+    """Also where rows without any of that log stand between."""
+
+    def refuse(_connection: sqlite3.Connection) -> None:
+        raise ValueError("it does not fit")
+
+    told: list[tuple[set[str], set[str]]] = []
+    rows: list[Rows[str]] = []
+    for _ in range(3):
+        rows.append(
+            Rows(
+                before=rows[-1] if rows else None,
+                sealed=lambda: None,
+                written=lambda shares, kept_out: told.append((set(shares), set(shares) & set(kept_out))),
+                is_lost=lambda _log: False,
+            )
+        )
+    rows[0].add("bad", ("bad", 2, 1.0, b"{}"), [refuse])
+    rows[1].add("sound", ("sound", 2, 1.0, b"{}"))
+    rows[2].add("bad", ("bad", 3, 1.0, b"{}"))
+    rows[2].add("sound", ("sound", 3, 1.0, b"{}"))
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE event (run_id, seq, at, body)")
+        for each in rows:
+            each.work(connection)
+        assert connection.execute("SELECT run_id, seq FROM event").fetchall() == [("sound", 2), ("sound", 3)]
+    for each in rows:
+        each.done(None)
+    assert told == [({"bad"}, {"bad"}), ({"sound"}, set()), ({"bad", "sound"}, {"bad"})]
 
 
 def test_who_looks_at_a_run_in_the_moment_of_its_commit_follows_it_to_its_end(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import select
 import socket
 import ssl
 import subprocess
@@ -33,7 +34,7 @@ from transport_rig import (
 from deechat.agents.providers import transport as transport_module
 from deechat.agents.providers.base import Text, Turn
 from deechat.agents.providers.openai import OpenAIProvider
-from deechat.agents.providers.transport_socket import Connection, Origin
+from deechat.agents.providers.transport_socket import SIZE, Connection, Origin
 from deechat.errors import ModelError
 
 NAME = "models.example"
@@ -108,6 +109,26 @@ def test_what_comes_over_tls_in_any_pieces_comes_whole(authority: Path, version:
         for _ in range(2):
             server.script = [sends(CHUNKED, *paced, b"0\r\n\r\n")]
             assert b"".join(pieces(http, server.url)) == b"".join(tokens)
+
+
+@pytest.mark.parametrize("gathers", [True, False], ids=["epoll", "no epoll"])
+def test_what_openssl_holds_back_is_not_waited_for(
+    secure: Server, authority: Path, gathers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read that ends within a record leaves the rest of it where no descriptor tells of it."""
+    if not gathers:
+        monkeypatch.delattr(select, "EPOLLET")
+    body = chunk(b"x" * 70_000)
+    odd, full, rest = body[:100], body[100 : 100 + SIZE], body[100 + SIZE :]
+    secure.script = [sends(CHUNKED, 0.1, odd, full, 2.5, rest + b"0\r\n\r\n")]
+    with client(trusting(authority)) as http, http.stream("POST", secure.url) as response:
+        time.sleep(0.5)  # by then all but the rest has come
+        began, size = time.monotonic(), 0
+        for piece in response.iter_raw():
+            size += len(piece)
+            if size > SIZE:
+                break
+        assert time.monotonic() - began < 1.5
 
 
 def test_silence_over_tls_is_told_in_time(secure: Server, authority: Path) -> None:

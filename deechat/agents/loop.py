@@ -61,7 +61,7 @@ class Crew(Protocol):
 def run(handler: AgentHandler, state: RunState, crew: Crew, *, begun: bool = False) -> Events:
     """Goes on from the state until it has an ending or waits for a person, whose answer is a later entry in the log.
 
-    `begun`: the state's step has only just begun, and the model is asked for it now.
+    `begun`: the state's step has only just begun, so that the model is asked for it and it is not restarted.
     A `RunCompleted` is an offer: when something joined the run meanwhile its driver leaves it out and the loop goes on.
     Raises `ModelError` when the model server fails, and whatever a mistake in the program raises.
     """

@@ -80,8 +80,9 @@ class CallState(msgspec.Struct):
 class Ask(msgspec.Struct, frozen=True):
     """Ask the model.
 
-    `restarted`: the step was in progress when a process died, so what it said is void. `may_use_tools` false asks for
-    the last answer, for the `reason` code that a person may read.
+    `restarted`: the step has begun in the log. It was cut off when a process died, so that what it said is void, unless
+    whoever drives the loop knows that it is new. `may_use_tools` false asks for the last answer, for the `reason` code
+    that a person may read.
     """
 
     step: int
@@ -192,7 +193,8 @@ class RunState(msgspec.Struct):
     def next_move(self, max_tool_rounds: int) -> Ask | UseTools | Resume | Finish | Wait:
         """Says what the loop has to do now.
 
-        The run has not ended, and no step or tool of this process is under way: what looks so was cut off in another.
+        The run has not ended, and no step or tool of this process is under way: what looks so was cut off in another,
+        or is a step that has only just begun.
         """
         if self.asking:
             return self._ask(self.step, max_tool_rounds, restarted=True)

@@ -22,7 +22,7 @@ _CUT = "peer closed connection without sending complete message body (incomplete
 
 
 class Deadline:
-    """A time by which something has to be there, `seconds` after `since`, which is now; `seconds` None for never."""
+    """A time by which something has to be there, `seconds` after `since`, or from now on; `seconds` None for never."""
 
     def __init__(self, seconds: float | None, since: float | None = None) -> None:
         self._until = None if seconds is None else (time.monotonic() if since is None else since) + seconds

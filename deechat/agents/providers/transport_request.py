@@ -20,8 +20,8 @@ Timeouts = dict[str, float | None]
 class Outgoing:
     """A request's bytes, and `state`, which gives h11's of a connection once they are out.
 
-    `only_reads`: the server changes nothing by it, so it may be sent twice. Any may be sent again on another connection
-    as long as nothing was heard on the first: `state` is told of nothing before.
+    `only_reads`: the server changes nothing by it, so it may be sent twice. This can serve a second connection as long
+    as nothing was heard on the first, since `state` is told of nothing before; whether that is safe, the exchange says.
     """
 
     __slots__ = ("data", "only_reads", "state", "timeouts")

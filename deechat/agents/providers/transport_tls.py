@@ -42,6 +42,7 @@ class Records:
         if self._fault:
             raise self._fault
         pieces: list[bytes] = []
+        self._readable.is_empty = False  # until OpenSSL says so: what it holds back makes no descriptor readable
         self._sock.settimeout(0)
         while size > 0 and len(pieces) < RECORDS:
             try:
