@@ -87,22 +87,22 @@ class Arrivals:
     def _wait_for_the_next(self, much_comes: bool) -> None:
         # Where much comes, something will have come by then: it is not watched for until the round. To watch an epoll
         # in another again takes the system the longer the more there is in it, and what comes wakes both.
-        soon = self.is_behind or not much_comes
-        seconds = 0.0 if soon else self._last + self.interval() - time.monotonic()
+        seconds = self._seconds_left() if much_comes else 0.0
         if seconds >= AHEAD:
             self._let_in_after(seconds)
-        elif self._timer is not None or not self._watcher.active:
-            self._watch()
+            return
+        self._drop_timer()
+        if not self._watcher.active:
+            self._watcher.start(self._notice)
+
+    def _seconds_left(self) -> float:
+        """Gives how long the next round is put off."""
+        return 0.0 if self.is_behind else self._last + self.interval() - time.monotonic()
 
     def let_in_soon(self) -> None:
         """Lets everyone go on who has something to read, before those who wait for their turn from now on."""
         if self._readers:
             self._loop.run_callback(self.let_in)
-
-    def _watch(self) -> None:
-        """Waits for the next arrival."""
-        self._drop_timer()
-        self._watcher.start(self._notice)
 
     def _let_in_after(self, seconds: float) -> None:
         """Waits for the next round, whatever arrives until then."""
@@ -117,7 +117,7 @@ class Arrivals:
             self._timer = None
 
     def _notice(self) -> None:
-        seconds = 0.0 if self.is_behind else self._last + self.interval() - time.monotonic()
+        seconds = self._seconds_left()
         if seconds <= 0:
             self.let_in()
         else:
@@ -166,11 +166,11 @@ class Readable(Waiter):
                 continue
             self.is_empty = len(data) < size and not self.has_ended
             if len(data) >= LARGE:
-                self.took(data)
+                self.hurry()
             return data
 
-    def took(self, data: bytes) -> None:
-        """Notes what a read brought: behind much of it more will come at once."""
+    def hurry(self) -> None:
+        """Notes that a read was `LARGE`, so that more will come at once."""
 
 
 class _Gathered(Readable):
@@ -181,9 +181,8 @@ class _Gathered(Readable):
         self._arrivals = Arrivals.here()
         self._arrivals.add(descriptor, self)
 
-    def took(self, data: bytes) -> None:
-        if len(data) >= LARGE:
-            self._arrivals.is_behind = True
+    def hurry(self) -> None:
+        self._arrivals.is_behind = True
 
     def close(self) -> None:
         super().close()

@@ -89,7 +89,7 @@ class Journal:
         # Weak: the runner, the followers and the rows on their way hold a log; without them it is read anew from disk.
         self._logs: WeakValueDictionary[str, Log] = WeakValueDictionary()
         self._rows: Rows[Log] | None = None  # those that more can be added to
-        self._latest: Rows[Log] | None = None
+        self._latest: Rows[Log] | None = None  # those that come before the next ones
         self._sweeper = Sweeper(database)
         self._closed = False
         # Called with a run's id when its ending is on disk, or its rows are lost, before anyone is told; must not wait.

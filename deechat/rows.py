@@ -49,8 +49,8 @@ class Rows(LastingJob[None], Generic[Log]):
     the others.
 
     `sealed` is called when nothing more may be added; `written` after the commit, with all shares and with the errors
-    that kept logs out. A log must not have gaps: what `is_lost` says yes to is kept out from the first, and so
-    is what was kept out of the rows `before`, which may be in the same transaction when that had to be tried again.
+    that kept logs out. A log must not have gaps: what `is_lost` says yes to is kept out from the first, and so is what
+    was kept out of the rows `before`, which may be in the same transaction when that had to be tried again.
     """
 
     def __init__(

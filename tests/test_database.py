@@ -12,7 +12,7 @@ import pytest
 from sqlite_utils import Database as Tables
 
 from deechat import schema
-from deechat.database import Database, Job
+from deechat.database import Database, Job, LastingJob
 from deechat.errors import SettingError, StorageUnavailableError
 
 
@@ -82,6 +82,16 @@ def test_a_lock_that_goes_away_in_time_only_delays(database: Database) -> None:
     other.close()
     job.outcome.get()
     assert notes(database) == ["late"]
+
+
+def test_a_lasting_job_that_is_refused_is_told_of_though_nobody_waits(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.submit(LastingJob(note(None)))
+    database.write(note("behind it"))
+    (record,) = [each for each in caplog.records if each.levelname == "ERROR"]
+    assert record.exc_info is not None
+    assert isinstance(record.exc_info[1], sqlite3.IntegrityError)
 
 
 def test_what_is_being_tried_when_it_closes_is_stored_before(tmp_path: Path) -> None:

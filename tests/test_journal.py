@@ -202,7 +202,7 @@ def test_what_was_kept_out_stays_out_of_all_rows_that_follow_in_a_transaction() 
 
 
 def test_who_looks_at_a_run_in_the_moment_of_its_commit_follows_it_to_its_end(
-    journal: Journal, database: Database, thread: Thread
+    journal: Journal, database: Database, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others may see it before the one who opens it goes on."""
     quicker: list[Log] = []
@@ -212,7 +212,7 @@ def test_who_looks_at_a_run_in_the_moment_of_its_commit_follows_it_to_its_end(
         write(work)
         quicker.append(journal.log("r"))
 
-    database.write = looked_at  # type: ignore[method-assign,assignment]
+    monkeypatch.setattr(database, "write", looked_at)
     log = start(journal, thread)
     assert [log] == quicker
 

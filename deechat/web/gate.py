@@ -107,7 +107,7 @@ def _is_from_here() -> bool:
     return name in _HERE and all(_is_loopback(each) for each in [request.remote_addr or "", *spoken_for])
 
 
-@lru_cache(1_000)
+@lru_cache(100)  # few, as what a header says may be long
 def _is_loopback(address: str) -> bool:
     try:
         parsed = ip_address(address)

@@ -10,7 +10,7 @@ import socket
 import ssl
 import time
 
-from deechat.arrivals import Readable
+from deechat.arrivals import LARGE, Readable
 
 RECORDS = 64  # in a piece: a server may send each token as one
 SOON = 0.01  # seconds
@@ -32,7 +32,8 @@ class Records:
             is_late = not self._readable.wait(left) if self._readable.is_empty else left == 0.0
             data = self._taken(size)  # too late too: it may be that only its round had not come yet
             if data is not None:
-                self._readable.took(data)
+                if len(data) >= LARGE:
+                    self._readable.hurry()
                 return data
             if is_late:
                 raise TimeoutError("timed out")
@@ -50,7 +51,9 @@ class Records:
             except ssl.SSLWantReadError:
                 self._readable.is_empty = True
                 break
-            except ssl.SSLWantWriteError:  # it has to answer the other side first, and cannot: hardly ever
+            except ssl.SSLWantWriteError:
+                # OpenSSL has to answer the other side first, and there is no room for that, which no event of reading
+                # tells: its reader looks again in a moment, and hardly ever has to.
                 time.sleep(SOON)
                 break
             except OSError as exc:
