@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "deechat"
-LONGEST_FILE = 400
+LONGEST_FILE = 600
 
 # What each part may import of ours, and which libraries. A part is a module, or a package with all below it; the
 # longest name that fits counts. `docs/design.md` shows the same table with its reasons.
