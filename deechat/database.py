@@ -27,6 +27,7 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 
+from deechat.clock import boot_id, steady
 from deechat.errors import SettingError, StorageUnavailableError
 from deechat.pace import Pace
 from deechat.schema import migrate
@@ -91,11 +92,29 @@ class LastingJob(Job[T]):
 class Before:
     """The process that had the database before this one: when it took it, in Unix seconds, and whether it was killed.
 
-    `started_at` is None where there was none, or none that noted it.
+    `started_at` is None where there was none, or none that noted it. `steady_at` is the same moment on the steady
+    clock; None where the machine was started anew since, or cannot tell.
     """
 
     started_at: float | None = None
     killed: bool = False
+    steady_at: float | None = None
+
+    def age(self, at: float) -> float:
+        """Return how many seconds ago the process noted the time `at`.
+
+        The wall clock may have been set meanwhile, so within one boot of the machine the steady clock is asked too,
+        and the smaller answer counts.
+        """
+        age = time.time() - at
+        if self.started_at is None or self.steady_at is None:
+            return age
+        return min(age, steady() - self.steady_at - (at - self.started_at))
+
+    def lived(self, last_at: float) -> float:
+        """Return how many seconds the process lived, when `last_at` is the last time that it noted."""
+        seconds = last_at - (self.started_at or 0.0)
+        return seconds if self.steady_at is None else min(seconds, steady() - self.steady_at)
 
 
 class Database:
@@ -308,10 +327,16 @@ def _open_writer(path: Path) -> sqlite3.Connection:
 
 
 def _take_over(connection: sqlite3.Connection) -> Before:
-    started_at, closed_at = connection.execute("SELECT started_at, closed_at FROM pulse").fetchone()
+    columns = "started_at, closed_at, steady_at, boot"
+    started_at, closed_at, steady_at, its_boot = connection.execute(f"SELECT {columns} FROM pulse").fetchone()
+    boot = boot_id()
     with suppress(sqlite3.Error):  # a full disk does not keep anybody from reading
-        connection.execute("UPDATE pulse SET started_at = ?, closed_at = NULL", (time.time(),))
-    return Before(started_at, killed=started_at is not None and closed_at is None)
+        connection.execute(
+            "UPDATE pulse SET started_at = ?, steady_at = ?, boot = ?, closed_at = NULL", (time.time(), steady(), boot)
+        )
+    is_same_boot = boot is not None and its_boot == boot
+    killed = started_at is not None and closed_at is None
+    return Before(started_at, killed, steady_at if is_same_boot else None)
 
 
 def _let_go(connection: sqlite3.Connection) -> None:

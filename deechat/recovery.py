@@ -16,7 +16,7 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from deechat.active import Active
-from deechat.agents.loop import INTERRUPTED
+from deechat.agents.providers.base import INTERRUPTED
 from deechat.errors import BrokenLogError, Cancelled, NotFoundError, StorageUnavailableError
 from deechat.events import RunFailed
 from deechat.journal import Journal
@@ -57,7 +57,7 @@ class Recovery:
         taken = [runner for record in self._records.unfinished() if (runner := self._take(record))]
         last_at = max((runner.state.last_at for runner in taken), default=0.0)
         again = [runner for runner in taken if self._may_go_on(runner)]
-        if before.killed and last_at - (before.started_at or 0.0) < YOUNG:
+        if before.killed and before.lived(last_at) < YOUNG:
             self._go_on_in_turn(again)
         else:
             self._go_on_at_once(again, count=before.killed)
@@ -78,15 +78,15 @@ class Recovery:
         if not runner.state.has_work:
             self._active.rest(runner)
             return False
+        age = self._journal.before.age(runner.state.last_at)
+        runner.state.take_up(runner.log.now())  # there was no process to work on it
         if runner.record.retries >= LIVES - 1:
             words = (
                 f"The server went down {LIVES} times in the same step, so it is not tried again; what it said is kept."
             )
-        elif time.time() - runner.state.last_at > self._recover:
+        elif age > self._recover or not self._recover:
             words = "The server was away for too long while it answered; what it said is kept."
         else:
-            if not runner.state.asking:  # a step that begins anew says so in the log
-                runner.state.take_up(time.time())
             return True
         self._end(runner, RunFailed("interrupted", words, "interrupted"))
         return False

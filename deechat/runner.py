@@ -26,13 +26,14 @@ from deechat.agents.handler import AgentHandler
 from deechat.agents.history import pack
 from deechat.agents.plugins.base import metrics_of, sources_of
 from deechat.agents.providers.base import UNANSWERED
-from deechat.agents.state import CallState, Move, RunState, fold
+from deechat.agents.state import LONGEST_RUN, CallState, Move, RunState, fold
 from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
 from deechat.events import (
     AnyEvent,
     Ending,
     Entry,
     InputReceived,
+    Metrics,
     ReasoningChunk,
     RunCompleted,
     RunFailed,
@@ -46,7 +47,6 @@ from deechat.journal import UNCOMMITTED_BYTES, Journal, Log
 from deechat.records import RunRecord, noting
 from deechat.store import Message, inserting
 
-LONGEST_RUN = 3600.0  # seconds
 TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
 EVENT = 64  # characters that an event is counted for, whatever it says
 PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
@@ -160,7 +160,7 @@ class Runner:
 
     def _work(self, begun: bool) -> None:
         too_long = ModelError("The run took more than an hour and was ended.", code="answer_too_long")
-        left = LONGEST_RUN - self.state.metrics(time.time()).duration
+        left = LONGEST_RUN - self.state.metrics().duration
         try:
             with gevent.Timeout(max(left, 0.001), too_long):
                 self._drive(self._make(self.record), begun)
@@ -250,6 +250,8 @@ class Runner:
         """Appends what a person says, whose move was legal in this moment, and lets the run go on with it."""
         if isinstance(event, InputReceived):
             also = (*also, noting(self.record.id, rests=0))
+            if not self.state.at_work:
+                self.log.set_clock()  # days may have passed; how long a person took is not measured
         entry = self._record(event, *also)
         self._crew.wake()
         self.ensure_running()
@@ -286,17 +288,20 @@ class Runner:
                 self._record(ToolCallResult(each.call.id, each.call.name, words, is_error=True))
         if isinstance(ending, RunCompleted):
             self._record(TextClosed(ending.sources))
-        message = answer(self.record, self.state, ending, time.time())
+        message = answer(self.record, self.state, ending, self.state.metrics(self.log.now()), time.time())
         return self._record(ending, inserting(message))
 
 
-def answer(record: RunRecord, state: RunState, ending: Ending, at: float) -> Message:
-    """Gives the assistant's message that a run leaves in its thread when it ends."""
+def answer(record: RunRecord, state: RunState, ending: Ending, metrics: Metrics, at: float) -> Message:
+    """Return the assistant's message that a run leaves in its thread when it ends.
+
+    `metrics` are those of a run that did not complete: a `RunCompleted` brings its own.
+    """
     details = {
         "reasoning": "".join(state.reasoning),
         "toolCalls": [_tool_call(each) for each in state.calls.values()],
         "steered": list(state.steered),
-        "metrics": metrics_of(ending.metrics if isinstance(ending, RunCompleted) else state.metrics(at)),
+        "metrics": metrics_of(ending.metrics if isinstance(ending, RunCompleted) else metrics),
         "sources": sources_of(ending.sources if isinstance(ending, RunCompleted) else ()),
         "reason": ending.reason,
     }

@@ -141,6 +141,13 @@ def m003_logs_in_blocks(tables: Tables) -> None:
     blocks.put_all(tables.conn)
 
 
+@migrations()
+def m004_steady_start(tables: Tables) -> None:
+    # When a process took the database on the clock that counts evenly, and in which boot of the machine.
+    tables.execute("ALTER TABLE pulse ADD COLUMN steady_at REAL")
+    tables.execute("ALTER TABLE pulse ADD COLUMN boot TEXT")
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 

@@ -1,6 +1,7 @@
 """DeeChat with tools that tests hold and watch: `tooled:app`, for gunicorn.
 
-Each run of a tool adds a line to `ran` in the folder that HOOKS names, and waits there for a file `go`.
+Each run of a tool adds a line to `ran` in the folder that HOOKS names, and waits there for a file `go`. A file `clock`
+there sets the wall clock off by so many seconds, from one moment to the next.
 """
 
 from __future__ import annotations
@@ -18,6 +19,17 @@ from deechat import create_app  # noqa: E402 - after the patching
 from deechat.agents.tools import make_tool  # noqa: E402
 
 HOOKS = Path(os.environ["HOOKS"])
+_clock = time.time
+
+
+def _set_off() -> float:
+    try:
+        return _clock() + float((HOOKS / "clock").read_text())
+    except OSError:
+        return _clock()
+
+
+time.time = _set_off
 
 
 def _run(name: str) -> str:

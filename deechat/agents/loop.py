@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 
 from deechat.agents.handler import AgentHandler, new_call_id
-from deechat.agents.providers.base import REFUSED, Notice, Part, Provider, Question, Reasoning, Text, Turn
+from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Part, Provider, Question, Reasoning, Text, Turn
 from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
 from deechat.agents.tools.asking import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
@@ -40,7 +40,6 @@ from deechat.events import (
 
 ANSWER_BYTES = 1_000_000
 RESULT_BYTES = 16_000
-INTERRUPTED = "Interrupted: the server was restarted. It may have happened."
 
 log = logging.getLogger(__name__)
 Events = Generator[AnyEvent, None, None]
@@ -77,7 +76,7 @@ def run(handler: AgentHandler, state: RunState, crew: Crew, *, begun: bool = Fal
             case Resume(calls):
                 yield from _resume(handler, state, calls, crew)
             case Finish(finish_reason):
-                yield RunCompleted(finish_reason, state.metrics(time.time()))
+                yield RunCompleted(finish_reason, state.metrics())
             case Wait():
                 return
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from deechat.agents.providers.base import AssistantMessage, Message, ToolMessage, UserMessage
+from deechat.agents.providers.base import INTERRUPTED, AssistantMessage, Message, ToolMessage, UserMessage
 from deechat.events import (
     ClarificationRequest,
     Ending,
@@ -51,6 +51,7 @@ LEGAL: dict[RunStatus, frozenset[Move]] = {
 
 _WIDE = re.compile("[\u2e80-\U0010ffff]+")
 REPEATS = 3  # rounds in a row that make the same call end the rounds
+LONGEST_RUN = 3600.0  # seconds of work
 
 
 class CallState(msgspec.Struct):
@@ -117,6 +118,9 @@ class RunState(msgspec.Struct):
     """The fold of a run's log. Times are Unix seconds; text, reasoning and calls are in the order they came.
 
     `request_seqs` says where in the log each request stands, by its id.
+
+    A run works while the model is asked or a tool is under way. The rest of the time, which a person takes to answer or
+    which there was no server, counts in none of the metrics.
     """
 
     started: RunStarted | None = None
@@ -144,8 +148,8 @@ class RunState(msgspec.Struct):
     _first_output_at: float | None = None
     _step_output_at: float | None = None
     _output_seconds: float = 0.0
-    _waiting_since: float | None = None
-    _waited: float = 0.0
+    _at_work: int = 0  # the step in progress, and the calls that started and have no result
+    _idle: float = 0.0  # seconds in which nothing was at work
 
     # -- what is so ----------------------------------------------------------------------------------------------------
 
@@ -164,6 +168,11 @@ class RunState(msgspec.Struct):
     def allows(self, move: Move) -> bool:
         """Whether the move is legal now."""
         return move in LEGAL[self.status]
+
+    @property
+    def at_work(self) -> bool:
+        """Whether the model is asked or a tool is under way."""
+        return self._at_work > 0
 
     @property
     def asking(self) -> bool:
@@ -228,24 +237,24 @@ class RunState(msgspec.Struct):
             turns.append(AssistantMessage(self.step_text.strip()))
         return turns + [UserMessage(message) for message in self.unread]
 
-    def metrics(self, now: float) -> Metrics:
-        """Sums up what the run took until `now`."""
+    def metrics(self, now: float | None = None) -> Metrics:
+        """Sums up what the run took until `now`, by the log's clock; without it, until the last entry."""
+        worked = (now if now is not None and self.at_work else self.last_at) - self._idle
         usage = list(self._usage)
         output_seconds = self._output_seconds
         if self.asking and self._step_output_at is not None:
             usage.append(Usage(0, estimate_tokens(self.step_text), estimated=True))
-            output_seconds += now - self._step_output_at
+            output_seconds += max(0.0, worked - self._step_output_at)
         prompt = sum(each.prompt_tokens for each in usage)
         completion = sum(each.completion_tokens for each in usage)
         first = self._first_output_at
-        waited = self._waited + (now - self._waiting_since if self._waiting_since is not None else 0.0)
         return Metrics(
             prompt_tokens=prompt,
             completion_tokens=completion,
             total_tokens=prompt + completion,
             output_tps=round(completion / output_seconds, 2) if output_seconds > 0.001 else 0.0,
             ttft=None if first is None else round(max(0.0, first - self.started_at), 4),
-            duration=round(max(0.0, now - self.started_at - waited), 4),
+            duration=round(max(0.0, worked - self.started_at), 4),
             model=self.started.model if self.started else None,
             estimated=any(each.estimated for each in usage),
         )
@@ -257,21 +266,26 @@ class RunState(msgspec.Struct):
         if entry.seq != self.last_seq + 1 or self.ending is not None:
             raise ValueError(f"entry {entry.seq} cannot follow entry {self.last_seq}")
         self.last_seq = entry.seq
+        # A longer silence than a whole run may take was none of work: the machine slept, or its clock was set.
+        if not self._at_work or entry.at - self.last_at > LONGEST_RUN:
+            self.take_up(entry.at)
         step = _FOLD.get(type(entry.event))
         if step is not None:
             step(self, entry.event, entry.at)
         self.last_at = entry.at
 
     def _on_started(self, event: RunStarted, at: float) -> None:
-        self.started, self.started_at = event, at
+        self.started, self.started_at, self._idle = event, at, 0.0
 
     def _on_step_started(self, event: StepStarted, _at: float) -> None:
         self.step, self.step_seq = event.step, self.last_seq
+        self._at_work += 1
         self._begin_output()
 
     def take_up(self, at: float) -> None:
-        """Leaves the time since the last entry out of what the run took: there was no process to work on it."""
-        self._waited += max(0.0, at - self.last_at)
+        """Leaves the time since the last entry out of what the run took: nothing was at work."""
+        self._idle += max(0.0, at - self.last_at)
+        self.last_at = max(at, self.last_at)
 
     def _on_step_restarted(self, _event: StepRestarted, at: float) -> None:
         self.take_up(at)
@@ -299,13 +313,15 @@ class RunState(msgspec.Struct):
     def _on_output(self, text: str, at: float) -> None:
         self.answer_bytes += len(text) if text.isascii() else len(text.encode())
         if self._step_output_at is None:
-            self._step_output_at = at
-            self._first_output_at = self._first_output_at or at - self._waited
+            self._step_output_at = at - self._idle
+            self._first_output_at = self._first_output_at or self._step_output_at
 
     def _on_step_finished(self, event: StepFinished, at: float) -> None:
         self.finished = event
+        self._at_work -= 1
         self._usage.append(event.usage)
-        self._output_seconds += at - (self._step_output_at or at)
+        if self._step_output_at is not None:
+            self._output_seconds += max(0.0, at - self._idle - self._step_output_at)
         self.calls.update({call.id: CallState(call) for call in event.calls})
         if event.calls:
             self._rounds.append(frozenset((call.name, call.arguments) for call in event.calls))
@@ -313,8 +329,12 @@ class RunState(msgspec.Struct):
         if text or event.calls:
             self.turns.append(AssistantMessage(text, event.calls, event.extra))
 
-    def _on_invocation(self, event: ToolCallInvocation, _at: float) -> None:
+    def _on_invocation(self, event: ToolCallInvocation, at: float) -> None:
         each = self.calls[event.call_id]
+        if each.arguments is None:
+            self._at_work += 1
+        else:
+            self.take_up(at)  # it was cut off by a restart, and runs again
         each.arguments = event.arguments
         if each.reply is not None and each.reply.arguments is not None:
             self._rewrite(ToolCall(each.call.id, each.call.name, json.dumps(event.arguments, ensure_ascii=False)))
@@ -326,8 +346,13 @@ class RunState(msgspec.Struct):
                 calls = tuple(call if call.id == each.id else each for each in turn.calls)
                 self.turns[at] = AssistantMessage(turn.text, calls, turn.extra)
 
-    def _on_result(self, event: ToolCallResult, _at: float) -> None:
-        self.calls[event.call_id].result = event
+    def _on_result(self, event: ToolCallResult, at: float) -> None:
+        each = self.calls[event.call_id]
+        if event.content == INTERRUPTED:
+            self.take_up(at)
+        if each.arguments is not None:
+            self._at_work -= 1
+        each.result = event
         last = self.finished.calls if self.finished else ()
         results = [self.calls[call.id].result for call in last]
         if all(results):  # all are in: the model reads them in its own order, not in that of their coming
@@ -335,21 +360,17 @@ class RunState(msgspec.Struct):
                 ToolMessage(each.call_id, each.name, each.content, each.is_error) for each in results if each
             ]
 
-    def _on_request(self, event: Request, at: float) -> None:
+    def _on_request(self, event: Request, _at: float) -> None:
         self.requests[event.request_id] = event
         self.request_seqs[event.request_id] = self.last_seq
         if event.call_id in self.calls:
             self.calls[event.call_id].request = event
-        self._waiting_since = self._waiting_since or at
 
-    def _on_input(self, event: InputReceived, at: float) -> None:
+    def _on_input(self, event: InputReceived, _at: float) -> None:
         self.replies[event.request_id] = event
         for each in self.calls.values():
             if each.request is not None and each.request.request_id == event.request_id:
                 each.reply = event
-        if not self.pending and self._waiting_since is not None:
-            self._waited += at - self._waiting_since
-            self._waiting_since = None
 
     def _on_steered(self, event: Steered, _at: float) -> None:
         self.steered.append(event.message)

@@ -35,6 +35,7 @@ class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
 
 # The results of calls that no tool was asked for, in words for a model.
 REFUSED = "The user refused this call. Do not repeat it: go on without it, or ask what to do instead."
+INTERRUPTED = "Interrupted: the server was restarted. It may have happened."
 UNANSWERED = "The user had not answered when the run ended, so it was not done."
 
 
