@@ -12,12 +12,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from resiliparse.parse.html import HTMLTree
 from web_fetch_rig import Web, opened, page
 
 from deechat.agents.tools import ToolError
 from deechat.agents.tools.fetching.extraction import READER, Page, read_page
 from deechat.agents.tools.fetching.page_text import MOST_LINKS
-from deechat.agents.tools.fetching.reader import described, encoding_of
+from deechat.agents.tools.fetching.reader import MOST_NODES, MOST_TEXT, described, encoding_of, linked
 from deechat.agents.tools.fetching.timed import Allowance
 
 HERE = "http://example.com/a/b"
@@ -104,6 +105,69 @@ def test_many_links_and_long_texts_are_bounded_and_the_links_are_not_cut_off(web
     shown = text.partition("\n\nLinks:\n")[2].splitlines()
     assert 20 < len(shown) <= MOST_LINKS
     assert all(line.startswith("- [") and line.endswith(")") for line in shown)
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        "".join(f"<p><a href='/{number}'>Link</a> words</p>" for number in range(40_000)),
+        "<p><a href='/same'>Link</a> words</p>" * 40_000,
+    ],
+    ids=["each another", "all the same"],
+)
+def test_a_page_of_links_takes_a_fraction_of_the_processor_time_that_a_reader_has(links: str) -> None:
+    body = f"<main>{links}</main>".encode()
+    question = {"url": HERE, "is_html": True, "charset": "", "size": len(body), "seconds": 8}  # of the processor
+    asked = json.dumps(question).encode() + b"\n" + body
+    ran = subprocess.run(READER, input=asked, capture_output=True, timeout=300, check=False)
+    assert ran.returncode == 0, "it was killed at its limit"
+    assert len(json.loads(ran.stdout)["links"]) in {1, 200}
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *("<nav><a href='/{}'>x</a></nav>", "<main><a href='/same'>{}</a></main>", "<h2>{}</h2>", "<ul><li>{}"),
+        *(
+            "<table><tr><td>{}</table>",
+            "<div>{}",
+            "<article><a href>{}",
+            "<!-- {} -->",
+            "<p>{}<br>",
+            "<script>{}</script>",
+        ),
+        *("<table><td><a href={}>x", "<base href=/{}>", "<b>{}<p>"),
+    ],
+)
+def test_a_page_of_twice_the_length_takes_twice_the_work(shape: str) -> None:
+    def work(length: int) -> int:
+        tree = HTMLTree.parse("".join(shape.format(number) for number in range(length)))
+        calls = 0
+
+        def count(_frame: object, event: str, _argument: object) -> None:
+            nonlocal calls
+            calls += event in {"call", "c_call"}
+
+        sys.setprofile(count)
+        try:
+            list(linked(tree, HERE))
+        finally:
+            sys.setprofile(None)
+        return calls
+
+    assert work(1000) < 2.2 * work(500)
+
+
+def test_a_page_without_end_is_looked_through_for_links_up_to_a_bound() -> None:
+    tree = HTMLTree.parse("<br>" * MOST_NODES + "<a href=/late>Late</a>")
+    assert list(linked(tree, HERE)) == []
+    assert list(linked(HTMLTree.parse("<br>" * 1000 + "<a href=/early>Early</a>"), HERE)) != []
+
+
+def test_what_nested_lists_grow_to_is_counted_but_not_cleaned() -> None:
+    found = read("<main>" + "<ul><li>x" * 4_000, seconds=20)
+    assert len(found.text) <= MOST_TEXT
+    assert found.length > 1_000_000
 
 
 def test_long_plain_text_is_cut_and_says_how_much_is_left_out(web: Web) -> None:

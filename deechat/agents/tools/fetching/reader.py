@@ -9,31 +9,33 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import itertools
 import json
 import os
 import re
 import resource
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urldefrag, urljoin
 
 from resiliparse.extract.html2text import extract_plain_text
-from resiliparse.parse.html import HTMLTree
+from resiliparse.parse.html import ElementNode, HTMLTree, Node
 
 MEMORY = 512 * 1024 * 1024
 MOST_TEXT = 40_000  # characters that are handed on
+MOST_CLEANED = 400_000  # characters of a page that are cleaned: indents of nested lists make the square of its length
 MOST_PLAIN = 160_000  # bytes that are decoded where the text is taken as it comes
 MOST_LINKS = 200  # that are handed on
 LONGEST_LINK = 1_000
 LONGEST_LABEL = 100
+MOST_NODES = 200_000  # of a page that are looked through for links: about a second
 LEAST_TEXT = 200  # characters of main content; with fewer the whole body is taken
 
 _BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 _META = re.compile(rb"<meta[^>]{0,500}?charset\s*=\s*[\"']?\s*([a-zA-Z0-9_.:-]{1,40})", re.IGNORECASE)
 _XML = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([a-zA-Z0-9_.:-]{1,40})", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-_MAIN = "main a[href], article a[href], [role=main] a[href]"
 
 # Labels as the web uses them, without what is no letter or digit, to the encodings that browsers take for them. Only
 # these: among Python's other codecs are some that take a minute for a page or make lone surrogates.
@@ -106,9 +108,15 @@ def described(body: bytes, is_html: bool, encoding: str, url: str) -> dict[str, 
         # What was not decoded is counted by its bytes.
         return {"title": "", "text": text[:MOST_TEXT], "length": len(text) + len(body[MOST_PLAIN:]), "links": []}
     tree = HTMLTree.parse(body.decode(encoding, "replace"))
-    text = clean(readable(tree))
+    raw = readable(tree)
+    text, rest = clean(raw[:MOST_CLEANED]), len(raw) - min(len(raw), MOST_CLEANED)
     links = [list(link) for link in linked(tree, url)]
-    return {"title": one_line(tree.title or "", 300), "text": text[:MOST_TEXT], "length": len(text), "links": links}
+    return {
+        "title": one_line(tree.title or "", 300),
+        "text": text[:MOST_TEXT],
+        "length": len(text) + rest,
+        "links": links,
+    }
 
 
 def readable(tree: HTMLTree) -> str:
@@ -121,30 +129,60 @@ def linked(tree: HTMLTree, url: str) -> Iterator[tuple[str, str]]:
     """Gives the links to other pages, each once, those of the main content first."""
     seen = {urldefrag(url).url}
     base = _base(tree, url)
-    for href, text in _anchors(tree):
-        target = _absolute(base, href)
+    for anchor in _anchors(tree):
+        target = _absolute(base, anchor.getattr("href") or "")
         if target and urldefrag(target).url not in seen:
             seen.add(urldefrag(target).url)
-            yield one_line(text, LONGEST_LABEL), target
+            yield one_line(_label(anchor), LONGEST_LABEL), target
             if len(seen) > MOST_LINKS:
                 return
 
 
-def _anchors(tree: HTMLTree) -> Iterator[tuple[str, str]]:
-    for selector in (_MAIN, "a[href]"):
-        for anchor in _all(tree, selector):
-            href = anchor.getattr("href") or ""
-            yield href, anchor.text or anchor.getattr("aria-label") or anchor.getattr("title") or ""
+def _anchors(tree: HTMLTree) -> Iterator[ElementNode]:
+    """Yields the elements `a` with a `href`: those of the main content as they come, then the others.
+
+    The tree is gone through node by node: to get the n-th element that a selector found takes as long as to find them
+    all, so that their list takes the square of its length.
+    """
+    others = []
+    for node, is_main in itertools.islice(_nodes(tree), MOST_NODES):
+        if isinstance(node, ElementNode) and node.tag == "a" and node.hasattr("href"):
+            if is_main:
+                yield node
+            else:
+                others.append(node)
+    yield from others
 
 
-def _all(tree: HTMLTree, selector: str) -> Iterable[Any]:
-    return tree.document.query_selector_all(selector) if tree.document else []
+def _nodes(tree: HTMLTree) -> Iterator[tuple[Node, bool]]:
+    """Yields all nodes in the order of the page, and whether each is inside of main content."""
+    node: Node | None = tree.document
+    around = 0  # elements of main content that the node is in
+    while node is not None:
+        yield node, around > 0
+        following = node.first_child
+        around += following is not None and _is_main(node)
+        while following is None:
+            following = node.next
+            if following is None:
+                node = node.parent
+                if node is None:
+                    return
+                around -= _is_main(node)
+        node = following
+
+
+def _is_main(node: Node) -> bool:
+    return isinstance(node, ElementNode) and (node.tag in {"main", "article"} or node.getattr("role") == "main")
+
+
+def _label(anchor: ElementNode) -> str:
+    return anchor.text or anchor.getattr("aria-label") or anchor.getattr("title") or ""
 
 
 def _base(tree: HTMLTree, url: str) -> str:
-    for element in _all(tree, "base[href]"):
-        return _absolute(url, element.getattr("href") or "") or url
-    return url
+    element = tree.document.query_selector("base[href]") if tree.document else None
+    return _absolute(url, element.getattr("href") or "") or url if element else url
 
 
 def _absolute(base: str, href: str) -> str:
