@@ -12,6 +12,7 @@ import sqlite3
 import time
 import unicodedata
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -26,7 +27,7 @@ class Workspace(msgspec.Struct, frozen=True):
     """Threads that share a prompt, a model and tool policies. `model` and `temperature` None: the server's default.
 
     `tools` are policies by a tool's name, where they differ from its own. `allowed` is what a person has said yes to
-    for good, by a tool's name: hosts, for a tool that asks for each of them.
+    for good, by a tool's name: what its `scope` gives, such as hosts, for a tool that asks for each of them.
     """
 
     id: str
@@ -70,8 +71,7 @@ class Message(msgspec.Struct, frozen=True):
 
 _WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools, allowed"
 _THREAD = "id, workspace_id, slug, name, created_at, updated_at"
-_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "tools", "allowed")
-_AS_JSON = frozenset({"tools", "allowed"})
+_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature")
 _MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
 
 
@@ -127,13 +127,29 @@ class Store:
         return self.workspace(self._database.write(work))
 
     def update_workspace(self, workspace: Workspace, **changes: Any) -> Workspace:
-        """Writes these fields of the workspace and leaves the others as they are by then."""
+        """Writes these fields of the workspace and leaves the others as they are by then.
+
+        `tools` replaces all policies. `policies` (None: the tool's own), `allowed` (a tool's new list) and `revoked`
+        (what is taken from it) change the tools that they name.
+        """
         columns = [name for name in _CHANGEABLE if name in changes]
-        values = [json.dumps(changes[name]) if name in _AS_JSON else changes[name] for name in columns]
+        has_permissions = not changes.keys().isdisjoint({"tools", "policies", "allowed", "revoked"})
+
+        def permissions(tools: dict[str, str], allowed: dict[str, list[str]]) -> None:
+            if "tools" in changes:
+                tools.clear()
+            for name, policy in {**changes.get("tools", {}), **changes.get("policies", {})}.items():
+                _set_policy(tools, name, policy)
+            for name, scopes in changes.get("allowed", {}).items():
+                allowed[name] = sorted(set(scopes))
+            for name, scopes in changes.get("revoked", {}).items():
+                allowed[name] = [each for each in allowed.get(name, []) if each not in set(scopes)]
 
         def work(connection: sqlite3.Connection) -> None:
-            for column, value in zip(columns, values, strict=True):
-                connection.execute(f"UPDATE workspace SET {column} = ? WHERE id = ?", (value, workspace.id))
+            for column in columns:
+                connection.execute(f"UPDATE workspace SET {column} = ? WHERE id = ?", (changes[column], workspace.id))
+            if has_permissions:
+                _change_permissions(connection, workspace.id, permissions)
 
         self._database.write(work)
         return self.workspace(workspace.slug)
@@ -289,22 +305,37 @@ def allowing(workspace_id: str, tool: str, policy: str | None, scope: str | None
     `policy` None says that the tool's own policy allows it.
     """
 
-    def work(connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT tools, allowed FROM workspace WHERE id = ?", (workspace_id,)).fetchone()
-        if row is None:
-            return  # deleted meanwhile
-        tools, allowed = msgspec.json.decode(row[0]), msgspec.json.decode(row[1])
+    def permissions(tools: dict[str, str], allowed: dict[str, list[str]]) -> None:
         if scope is not None:
             allowed[tool] = sorted({*allowed.get(tool, []), scope})
         else:
-            tools.pop(tool, None)
-            tools |= {tool: policy} if policy else {}
-        connection.execute(
-            "UPDATE workspace SET tools = ?, allowed = ? WHERE id = ?",
-            (json.dumps(tools), json.dumps(allowed), workspace_id),
-        )
+            _set_policy(tools, tool, policy)
 
-    return work
+    return lambda connection: _change_permissions(connection, workspace_id, permissions)
+
+
+def _set_policy(tools: dict[str, str], name: str, policy: str | None) -> None:
+    if policy is None:
+        tools.pop(name, None)
+    else:
+        tools[name] = policy
+
+
+def _change_permissions(
+    connection: sqlite3.Connection,
+    workspace_id: str,
+    change: Callable[[dict[str, str], dict[str, list[str]]], None],
+) -> None:
+    """Changes a workspace's policies and scopes, as they are by then: two changes at once are both kept."""
+    row = connection.execute("SELECT tools, allowed FROM workspace WHERE id = ?", (workspace_id,)).fetchone()
+    if row is None:
+        return  # deleted meanwhile
+    tools, allowed = msgspec.json.decode(row[0]), msgspec.json.decode(row[1])
+    change(tools, allowed)
+    connection.execute(
+        "UPDATE workspace SET tools = ?, allowed = ? WHERE id = ?",
+        (json.dumps(tools), json.dumps({name: scopes for name, scopes in allowed.items() if scopes}), workspace_id),
+    )
 
 
 def _insert_thread(connection: sqlite3.Connection, workspace_id: str, slug: str, name: str | None) -> None:

@@ -72,6 +72,11 @@ class Route:
 PASSWORD = Field(required=True, empty=True, blank=True, longest=10_000)
 NAME = Field(required=True, longest=200)
 MESSAGE = Field(required=True, longest=200_000)
+POLICIES = ({"calculator": "perhaps"}, {"calculator": None}, {"nothing": "allow"})
+SCOPES = (
+    *({"nothing": ["a"]}, {"calculator": ["a"]}, {"calculator": []}, {"web_fetch": "a"}, {"web_fetch": None}),
+    *({"web_fetch": [1]}, {"web_fetch": ["x" * 301]}, {"web_fetch": ["a"] * 1001}),
+)
 WORKSPACE = {
     "name": Field(longest=200),
     "systemPrompt": Field(null=True, empty=True, blank=True, longest=200_000),
@@ -79,7 +84,10 @@ WORKSPACE = {
     "mode": Field(refused=("Agent", "query", "agent ", "\0")),
     "temperature": Field(("a number", "a fraction"), null=True, refused=(-0.1, 2.1, 7, -1, 10**18, -(10**18))),
     "allowedHosts": Field(("a list",), refused=([1], [None], ["x" * 301], ["a"] * 1001)),
-    "tools": Field(("an object",), refused=({"calculator": "perhaps"}, {"calculator": None}, {"nothing": "allow"})),
+    "tools": Field(("an object",), refused=POLICIES),
+    "policies": Field(("an object",), refused=POLICIES),
+    "allowed": Field(("an object",), refused=SCOPES),
+    "revoked": Field(("an object",), refused=SCOPES),
 }
 CHAT = {
     "message": MESSAGE,

@@ -349,25 +349,6 @@ def test_the_settings_say_which_tools_are_allowed(tab: Tab, asks_first: Client, 
     tab.wait_done()
 
 
-def test_a_host_that_was_allowed_for_good_can_be_taken_back(tab: Tab) -> None:
-    hosts = ["docs.python.org", "example.org"]
-    fetch = {"name": "web_fetch", "description": "Fetches a page.", "default": "ask", "policy": "ask"}
-    tools = {"tools": [{**fetch, "allowedHosts": hosts}]}
-    tab.page.route("**/default/tools", lambda route: route.fulfill(json=tools))
-    tab.page.route("**/default/update", lambda route: route.abort())
-    tab.expect_errors(CUT)
-    tab.page.get_by_role("button", name="Workspace settings").first.click()
-    dialog = tab.page.get_by_role("dialog")
-    expect(dialog.get_by_role("list", name="Hosts").get_by_role("listitem")).to_have_text(hosts)
-    dialog.get_by_role("button", name="Ask for docs.python.org again").click()
-    expect(dialog.get_by_role("button", name="Ask for example.org again")).to_be_focused()
-    dialog.get_by_role("button", name="Save").click()
-    expect(dialog.get_by_role("alert")).to_contain_text("The server cannot be reached.")
-    sent = tab.posts[-1].post_data_json
-    assert sent["allowedHosts"] == ["example.org"]
-    assert "tools" not in sent  # no policy was changed
-
-
 @pytest.mark.usefixtures("asks_first")
 def test_cards_fit_a_narrow_screen_in_chinese(open_tab: OpenTab, agent_server: Server, model: ModelServer) -> None:
     size = {"width": 360, "height": 740}

@@ -123,7 +123,7 @@ def test_a_yes_for_good_is_not_asked_for_again(said: dict[str, str]) -> None:
 
 def test_what_was_allowed_for_good_is_shown_and_taken_back(said: dict[str, str]) -> None:
     before, after = objects(said["Take it back"].replace("}{", "}\n{"))
-    assert [each["allowedHosts"] for each in before["tools"] if "allowedHosts" in each] == [["three.invalid"]]
+    assert [each["allowed"] for each in before["tools"] if "allowed" in each] == [["three.invalid"]]
     assert after["message"] is None
 
 

@@ -56,6 +56,22 @@ def pay(amount: int = 1) -> str:
     return _run("pay")
 
 
+def read_folder(folder: str) -> str:
+    """Reads what is in a folder.
+
+    folder: which one
+    """
+    return f"{folder} is empty"
+
+
+def call_number(number: str) -> str:
+    """Calls a number.
+
+    number: which one
+    """
+    return f"{number} is busy"
+
+
 def die() -> str:
     """Takes the server with it before anyone hears of it."""
     with (HOOKS / "ran").open("a") as ran:
@@ -88,6 +104,8 @@ app = create_app(
     tools=[
         make_tool(look, repeatable=True, policy="allow"),
         make_tool(pay, repeatable=False, policy="allow"),
+        make_tool(read_folder, scope=lambda arguments: str(arguments["folder"]), scope_name="folder"),
+        make_tool(call_number, scope=lambda arguments: str(arguments["number"])),
         make_tool(die, repeatable=True, policy="allow"),
         make_tool(look_and_die, repeatable=True, policy="allow"),
         make_tool(pay_and_die, repeatable=False, policy="allow"),

@@ -52,14 +52,23 @@ class NewWorkspace(Struct):
     name: Name
 
 
+Policies = dict[str, Literal["allow", "ask", "deny"]]
+Scopes = Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=1000)]
+
+
 class UpdateWorkspace(Struct, rename="camel"):
+    """Changes of a workspace. `tools` replaces all policies; the fields below it change the tools that they name."""
+
     name: Name | UnsetType = UNSET
     system_prompt: Annotated[str, Meta(max_length=200000)] | UnsetType | None = UNSET
     model: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
     mode: Literal["agent", "chat", "query"] | UnsetType = UNSET
     temperature: Annotated[float, Meta(ge=0, le=2)] | UnsetType | None = UNSET
-    tools: dict[str, Literal["allow", "ask", "deny"]] | UnsetType = UNSET
-    allowed_hosts: Annotated[list[Annotated[str, Meta(max_length=300)]], Meta(max_length=1000)] | UnsetType = UNSET
+    tools: Policies | UnsetType = UNSET
+    policies: Policies | UnsetType = UNSET
+    allowed: dict[str, Scopes] | UnsetType = UNSET
+    revoked: dict[str, Scopes] | UnsetType = UNSET
+    allowed_hosts: Scopes | UnsetType = UNSET
 
 
 class NewThread(Struct):

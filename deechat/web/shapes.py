@@ -10,6 +10,7 @@ from deechat.runs import RunView
 from deechat.store import Message, Thread, Workspace
 
 Json = dict[str, Any]
+FETCH = "web_fetch"  # whose list of hosts has a name of its own beside `allowed`
 
 
 def workspace_json(workspace: Workspace) -> Json:
@@ -32,7 +33,11 @@ def tool_json(tool: Tool, workspace: Workspace) -> Json:
         "default": tool.policy,
         "policy": workspace.tools.get(tool.name, tool.policy),
     }
-    return shape if tool.scope is None else {**shape, "allowedHosts": workspace.allowed.get(tool.name, [])}
+    if tool.scope is not None:
+        shape |= {"scope": tool.scope_name, "allowed": workspace.allowed.get(tool.name, [])}
+    if tool.name == FETCH:
+        shape["allowedHosts"] = shape.get("allowed", [])
+    return shape
 
 
 def thread_json(thread: Thread) -> Json:

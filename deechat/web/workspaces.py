@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -13,7 +13,7 @@ from deechat.errors import BadRequestError
 from deechat.store import Workspace
 from deechat.web.bodies import NewWorkspace, UpdateWorkspace, not_blank, read_body
 from deechat.web.services import Services
-from deechat.web.shapes import tool_json, workspace_json
+from deechat.web.shapes import FETCH, tool_json, workspace_json
 
 
 def make(services: Services) -> Blueprint:
@@ -68,16 +68,20 @@ def _changes(body: UpdateWorkspace, tools: Mapping[str, Tool]) -> dict[str, Any]
         raise BadRequestError("The mode 'query' answers from documents, and there are none yet: take agent or chat.")
     if "system_prompt" in changes:
         changes["system_prompt"] = changes["system_prompt"] or ""
-    if "tools" in changes:
-        changes["tools"] = _differing(changes["tools"], tools)
     if "allowed_hosts" in changes:
-        hosts = sorted(set(changes.pop("allowed_hosts")))
-        changes["allowed"] = {tool.name: hosts for tool in tools.values() if tool.scope is not None and hosts}
+        changes["allowed"] = {FETCH: changes.pop("allowed_hosts"), **changes.get("allowed", {})}
+    for field in ("tools", "policies", "allowed", "revoked"):
+        _check_tools(field, changes.get(field, ()), tools)
+    for field in {"tools", "policies"} & changes.keys():  # None: as the tool has it by itself
+        changes[field] = {
+            name: policy if policy != tools[name].policy else None for name, policy in changes[field].items()
+        }
     return changes
 
 
-def _differing(wanted: dict[str, str], tools: Mapping[str, Tool]) -> dict[str, str]:
-    for name in wanted:
+def _check_tools(field: str, names: Iterable[str], tools: Mapping[str, Tool]) -> None:
+    for name in names:
         if name not in tools:
-            raise BadRequestError(f"There is no tool {name[:80]!r}; the tools are {', '.join(sorted(tools))}.")
-    return {name: policy for name, policy in wanted.items() if policy != tools[name].policy}
+            raise BadRequestError(f"{field}: there is no tool {name[:80]!r}; the tools are {', '.join(sorted(tools))}.")
+        if field in {"allowed", "revoked"} and tools[name].scope is None:
+            raise BadRequestError(f"{field}: {name} is allowed as a whole or not at all, so set its policy.")

@@ -17,6 +17,7 @@ def builtin_tools() -> tuple[Tool, ...]:
     return (
         make_tool(calculator, repeatable=True, policy="allow"),
         make_tool(current_time, repeatable=True, policy="allow"),
-        make_tool(web_fetch, repeatable=True, policy="ask", scope=host_of),  # GET is safe: RFC 9110, section 9.2.1
+        # GET is safe: RFC 9110, section 9.2.1
+        make_tool(web_fetch, repeatable=True, policy="ask", scope=host_of, scope_name="host"),
         make_tool(ask_user, repeatable=True, policy="allow", asks=True),
     )

@@ -39,7 +39,7 @@ class Tool:
 
     `asks`: it asks a person instead of doing anything, so it is never run. `scope` says of arguments what a person who
     allows them for good allows, such as a host, and raises `ToolError` where they name nothing that could be allowed;
-    None: the tool, whatever its arguments.
+    None: the tool, whatever its arguments. `scope_name` is the word for what `scope` gives, such as "host".
     """
 
     name: str
@@ -51,6 +51,7 @@ class Tool:
     hints: dict[str, Any]
     asks: bool = False
     scope: Callable[[dict[str, Any]], str] | None = None
+    scope_name: str = "scope"
 
     def arguments(self, text: str) -> dict[str, Any]:
         """Reads the model's arguments and fits them to the schema; no text at all is an empty object.
@@ -115,6 +116,7 @@ def make_tool(
     policy: Policy = "ask",
     asks: bool = False,
     scope: Callable[[dict[str, Any]], str] | None = None,
+    scope_name: str = "scope",
 ) -> Tool:
     """Makes a tool of a function with type hints and a docstring; the options are `Tool`'s.
 
@@ -128,7 +130,7 @@ def make_tool(
     hints = hints_of(function, name, parameters)
     description, words = words_of(function, name, parameters)
     schema = schema_of(name, parameters, hints, words)
-    return Tool(name, description, schema, repeatable, policy, function, hints, asks, scope)
+    return Tool(name, description, schema, repeatable, policy, function, hints, asks, scope, scope_name)
 
 
 def _read(text: str) -> Any:

@@ -7,6 +7,7 @@ import { readDraft, writeDraft } from "./memory.js";
 import { network } from "./network.js";
 import { presence } from "./presence.js";
 import { hashOf, readHash } from "./route.js";
+import { scopes } from "./scopes.js";
 import { Shell } from "./shell.js";
 import { Talk } from "./talk.js";
 import { titleDoing, titleDone, titleName } from "./title.js";
@@ -104,6 +105,7 @@ class App {
     on("renamed", (thread) => this.#named(thread));
     on("started", () => this.#changed());
     on("asked", () => {
+      scopes.load(this.workspace);
       announce(t("agentWaits"));
       setTimeout(() => this.shell.messages.showRequest(), 100); // when it is drawn
     });

@@ -129,6 +129,10 @@ export const WORDS = {
     "“Always” holds for every use of {name} in this workspace.",
     "“始终”适用于此工作区中每次使用 {name}。",
   ],
+  alwaysScope: [
+    "“Always” holds for this {scope} in this workspace, not for every use of {name}.",
+    "“始终”只适用于此工作区中的这个{scope}，而不是每次使用 {name}。",
+  ],
   alwaysHost: [
     "“Always” holds for everything from {host} in this workspace.",
     "“始终”适用于此工作区中来自 {host} 的所有内容。",
@@ -237,9 +241,12 @@ export const WORDS = {
   policyAsk: ["Ask me", "询问我"],
   policyDeny: ["Never", "禁止"],
   policyDefault: ["{words} (default)", "{words}（默认）"],
-  hosts: ["Hosts that need no question any more:", "不再需要询问的主机："],
-  noHosts: ["No host is allowed for good.", "没有始终允许的主机。"],
-  removeHost: ["Ask for {host} again", "重新询问 {host}"],
+  // {scope} is a tool's word for what it asks for one by one; a word that is not among these stands as the tool has it.
+  "scope.host": ["host", "主机"],
+  "scope.scope": ["scope", "范围"],
+  scopes: ["Needs no question any more for this {scope}:", "不再需要询问的{scope}："],
+  noScopes: ["No {scope} is allowed for good.", "没有始终允许的{scope}。"],
+  removeScope: ["Ask for {scope} again", "重新询问 {scope}"],
   deleteWorkspace: ["Delete workspace", "删除工作区"],
   deleteWorkspaceTitle: ["Delete this workspace?", "删除这个工作区？"],
   deleteWorkspaceBody: [

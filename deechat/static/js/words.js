@@ -32,6 +32,11 @@ export function statusWords({ code, params, text }) {
   return code && knows(key) ? t(key, params ?? {}) : text;
 }
 
+// A tool's word for its scope in the page's language where it is known, else as the tool has it.
+export function scopeWord(word) {
+  return knows(`scope.${word}`) ? t(`scope.${word}`) : word;
+}
+
 export function errorTitle(code) {
   const key = `error.${code}`;
   return t(code && knows(key) ? key : "error.failed");

@@ -5,18 +5,21 @@
 import { BUSY, button, cardHead, Fields, isDone, pairs, readable, replyWords } from "../cards.js";
 import { DeeElement, h } from "../dom.js";
 import { readCard, writeCard } from "../memory.js";
-import { t } from "../words.js";
+import { scopes } from "../scopes.js";
+import { scopeWord, t } from "../words.js";
 
-const FETCH = "web_fetch"; // allowed for one host at a time
+const FETCH = "web_fetch"; // the one tool whose scope can be read off its arguments here
 
-// What "always" allows, in words.
-function scopeOf(name, values) {
-  if (name !== FETCH) return t("alwaysTool", { name });
+// What "always" allows, in words; "" while it is not known.
+function alwaysWords(name, values) {
+  const scope = scopes.of(name);
+  if (scope === null) return t("alwaysTool", { name });
   try {
-    return t("alwaysHost", { host: new URL(values.url).hostname });
+    if (name === FETCH) return t("alwaysHost", { host: new URL(values.url).hostname });
   } catch {
-    return t("alwaysTool", { name });
+    // then the server says what is wrong with the address
   }
+  return scope === undefined ? "" : t("alwaysScope", { name, scope: scopeWord(scope) });
 }
 
 function argumentsOf(text) {
@@ -37,6 +40,10 @@ class DeeApproval extends DeeElement {
   #state = h("span", { class: "reply-state" });
   #always = h("p", { class: "hint" });
   #allow = button(t("allow"), "primary", () => this.#answer(true));
+
+  connected(signal) {
+    scopes.addEventListener("change", () => this.#fields && this.#drawArguments(), { signal });
+  }
 
   show(part, { reply } = {}) {
     this.#part = part;
@@ -107,7 +114,7 @@ class DeeApproval extends DeeElement {
     this.#effect.hidden = editing;
     this.#edit.textContent = t(editing ? "editDiscard" : "editArguments");
     this.#allow.textContent = t(this.#isChanged() ? "allowChanged" : "allow");
-    this.#always.textContent = scopeOf(this.#part.name, values);
+    this.#always.textContent = alwaysWords(this.#part.name, values);
   }
 
   #isChanged() {

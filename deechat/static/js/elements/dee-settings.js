@@ -24,6 +24,7 @@ class DeeSettings extends DeeElement {
   #mode = h("select", { id: "set-mode" });
   #temperature = h("input", { id: "set-temperature", type: "number", min: 0, max: 2, step: "any" });
   #tools = document.createElement("dee-tools");
+  #before = {}; // the fields as they were when the dialog was opened
   #error = h("p", { class: "field-error", role: "alert" });
   #delete = h("button", { type: "button", class: "button quiet-danger", text: t("deleteWorkspace") });
   #save = h("button", { class: "button primary", text: t("save") });
@@ -73,6 +74,7 @@ class DeeSettings extends DeeElement {
     this.#model.value = workspace.model ?? "";
     this.#mode.value = workspace.mode;
     this.#temperature.value = workspace.temperature ?? "";
+    this.#before = this.#fields();
     this.fail("");
     this.#dialog.showModal();
   }
@@ -86,13 +88,18 @@ class DeeSettings extends DeeElement {
     this.#save.disabled = false;
   }
 
+  #fields() {
+    const temperature = this.#temperature.value === "" ? null : Number(this.#temperature.value);
+    const model = this.#model.value || null;
+    return { name: this.#name.value.trim(), systemPrompt: this.#prompt.value, model, mode: this.#mode.value, temperature };
+  }
+
+  // Only what was changed here is saved: another tab may have changed the rest meanwhile.
   #submit(event) {
     event.preventDefault();
     this.#save.disabled = true;
-    const temperature = this.#temperature.value === "" ? null : Number(this.#temperature.value);
-    const model = this.#model.value || null;
-    const fields = { name: this.#name.value.trim(), systemPrompt: this.#prompt.value, model, mode: this.#mode.value, temperature };
-    this.tell("dee-save", { fields: { ...fields, ...this.#tools.fields } });
+    const changed = Object.entries(this.#fields()).filter(([name, value]) => value !== this.#before[name]);
+    this.tell("dee-save", { fields: { ...Object.fromEntries(changed), ...this.#tools.fields } });
   }
 }
 

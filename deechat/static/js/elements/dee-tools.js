@@ -1,16 +1,15 @@
-// Which tools an agent may use, for the settings. Data down: `tools` (null: not known). Up: `fields`, what to save, empty
-// where nothing was changed.
+// Which tools an agent may use, for the settings. Data down: `tools` (null: not known). Up: `fields`, what to save: only
+// what was changed here, so that nothing is undone that another tab or a card has changed meanwhile.
 
 import { DeeElement, h, iconButton } from "../dom.js";
-import { t } from "../words.js";
+import { scopeWord, t } from "../words.js";
 
 const POLICIES = { allow: "policyAllow", ask: "policyAsk", deny: "policyDeny" };
 
 class DeeTools extends DeeElement {
   #selects = new Map(); // tool's name → select
   #before = {};
-  #hosts = null; // of the tool that has any; null: none has
-  #hostsBefore = 0;
+  #revoked = {}; // tool's name → scopes that need a yes again
   #list = h("ul", { class: "tools" });
 
   connected() {
@@ -20,20 +19,20 @@ class DeeTools extends DeeElement {
   set tools(tools) {
     this.hidden = !tools?.length;
     this.#selects.clear();
-    this.#hosts = null;
+    this.#revoked = {};
     this.#before = Object.fromEntries((tools ?? []).map(({ name, policy }) => [name, policy]));
     this.#list.replaceChildren(...(tools ?? []).map((tool) => this.#row(tool)));
   }
 
   get fields() {
-    const tools = Object.fromEntries([...this.#selects].map(([name, select]) => [name, select.value]));
-    const changed = Object.entries(tools).some(([name, policy]) => policy !== this.#before[name]);
-    const fewer = this.#hosts && this.#hosts.length !== this.#hostsBefore;
-    return { ...(changed ? { tools } : {}), ...(fewer ? { allowedHosts: this.#hosts } : {}) };
+    const chosen = [...this.#selects].map(([name, select]) => [name, select.value]);
+    const policies = Object.fromEntries(chosen.filter(([name, policy]) => policy !== this.#before[name]));
+    const changes = Object.entries({ policies, revoked: this.#revoked });
+    return Object.fromEntries(changes.filter(([, each]) => Object.keys(each).length > 0));
   }
 
   #row(tool) {
-    const { name, description, policy, allowedHosts } = tool;
+    const { name, description, policy, scope } = tool;
     const id = `tool-${name}`;
     const options = Object.entries(POLICIES).map(([value, key]) => {
       const words = t(key);
@@ -44,24 +43,24 @@ class DeeTools extends DeeElement {
     this.#selects.set(name, select);
     const about = h("p", { class: "hint", id: `${id}-about`, text: description.split("\n\n")[0] });
     const words = h("div", {}, h("label", { htmlFor: id, class: "tool-name", text: name }), about);
-    return h("li", {}, h("div", { class: "tool-row" }, words, select), allowedHosts ? this.#hostList(allowedHosts) : null);
+    return h("li", {}, h("div", { class: "tool-row" }, words, select), scope ? this.#scopeList(tool) : null);
   }
 
-  #hostList(hosts) {
-    this.#hosts = [...hosts];
-    this.#hostsBefore = hosts.length;
-    if (!hosts.length) return h("p", { class: "hint", text: t("noHosts") });
-    const list = h("ul", { class: "hosts", "aria-label": t("hosts") });
-    for (const host of hosts) {
-      const remove = iconButton("close", t("removeHost", { host }), () => {
-        this.#hosts = this.#hosts.filter((each) => each !== host);
+  #scopeList({ name, scope, allowed }) {
+    const word = scopeWord(scope);
+    if (!allowed.length) return h("p", { class: "hint", text: t("noScopes", { scope: word }) });
+    const words = t("scopes", { scope: word });
+    const list = h("ul", { class: "scopes", "aria-label": `${name}: ${words}` });
+    for (const each of allowed) {
+      const remove = iconButton("close", t("removeScope", { scope: each }), () => {
+        (this.#revoked[name] ??= []).push(each);
         (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("button").focus();
         row.remove();
       });
-      const row = h("li", {}, h("span", { text: host }), remove);
+      const row = h("li", {}, h("span", { text: each }), remove);
       list.append(row);
     }
-    return h("div", {}, h("p", { class: "hint", text: t("hosts") }), list);
+    return h("div", {}, h("p", { class: "hint", text: words }), list);
   }
 }
 
