@@ -291,7 +291,7 @@ def test_while_arguments_are_edited_the_card_says_nothing_of_others(
     expect(tab.card.locator(".request-text")).to_be_hidden()
     tab.card.locator("textarea").fill(json.dumps({"url": "http://127.0.0.1:8201/"}))
     tab.card.get_by_role("button", name=words[1]).click()
-    expect(tab.card.get_by_role("alert")).to_contain_text("Only the ports 80 and 443 are fetched from.")
+    expect(tab.card.get_by_role("alert")).to_contain_text("127.0.0.1 is not an address of the public Internet")
     expect(tab.card.locator(".hint")).to_be_hidden()  # nothing there can be allowed for good
     tab.card.locator("textarea").fill(json.dumps({"url": "https://two.invalid/"}))
     expect(tab.card.locator(".hint")).to_contain_text("two.invalid")

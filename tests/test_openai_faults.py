@@ -267,6 +267,12 @@ def test_retry_after_as_a_date_counts_from_now():
     assert (retry_after({"retry-after": formatdate(9_999_999_999, usegmt=True)}) or 0) > 3500
 
 
+@pytest.mark.parametrize("now", [0.0, 9_999_999_000.0])
+def test_a_retry_after_that_is_a_date_is_told_by_the_clock_of_who_sent_it(now: float) -> None:
+    headers = {"date": formatdate(now, usegmt=True), "retry-after": formatdate(now + 7, usegmt=True)}
+    assert retry_after(headers) == 7
+
+
 RECORDED = reply(
     reasoning("Hm", size=1), text("Hé", size=1), tool_calls(("clock", {"z": "é"}), size=4), tokens=(5, 6)
 ).whole()

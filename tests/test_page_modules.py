@@ -226,3 +226,31 @@ def test_no_module_goes_around_the_sanitiser_or_loads_from_elsewhere() -> None:
         )
         assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", re.sub(r"SAFE_LINK = .*", "", code)), name
         assert len(source.splitlines()) <= 270, name
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("by_the_wall", "counted"),
+    [("- 86400e3", (0, 60_000)), ("+ 86400e3", (86_400_000, 86_460_000)), ("", (0, 60_000))],
+    ids=["set back", "asleep, or set ahead", "as it is"],
+)
+def test_no_silence_gets_shorter_by_a_clock_that_was_set(
+    module_tab: Tab, by_the_wall: str, counted: tuple[float, float]
+) -> None:
+    passed = run(
+        module_tab,
+        "clock",
+        f"""const real = Date.now;
+        const before = m.now();
+        Date.now = () => real() {by_the_wall};
+        try {{ return [m.now() - before, m.now() - m.now()]; }} finally {{ Date.now = real; m.now(); }}""",
+    )
+    assert counted[0] <= passed[0] <= counted[1]
+    assert passed[1] <= 0
+
+
+def test_no_module_measures_time_with_the_wall_clock() -> None:
+    measured = {name for name, source in SOURCES.items() if "Date.now" in source}
+    assert measured == {"clock.js", "api.js"}, "api.js compares it with a date"

@@ -190,6 +190,20 @@ def test_a_private_address_is_refused_before_anyone_is_asked(host: str) -> None:
         tool.check_scope({"url": f"http://{host}/"})
 
 
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://127.0.0.1:8201/", "127.0.0.1 is not an address of the public Internet"),
+        ("https://[fd00::1]:9000/x", "fd00::1 is not an address of the public Internet"),
+        ("http://localhost:8201/", "localhost is a name inside this machine's network"),
+        ("http://example.com:8201/", "asks for port 8201"),
+    ],
+)
+def test_an_address_that_would_not_do_on_any_port_is_refused_for_what_it_is(url: str, words: str) -> None:
+    with pytest.raises(ToolError, match=re.escape(words)):
+        host_of({"url": url})
+
+
 def test_a_location_is_read_against_the_page_that_gave_it() -> None:
     here = target_of("https://example.com/a/b?c")
     for location, url in {

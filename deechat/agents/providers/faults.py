@@ -230,16 +230,26 @@ def words_in(body: Any) -> str:
 
 
 def retry_after(headers: Any) -> float | None:
-    """Gives the seconds of `Retry-After`, which is a number or an HTTP date; None without a usable one."""
+    """Gives the seconds of `Retry-After`, which is a number or an HTTP date; None without a usable one.
+
+    A date is compared with the response's own `Date`: the clocks of two machines may differ by hours.
+    """
     value = headers.get("retry-after", "")
     try:
         seconds = float(value)
     except ValueError:
         try:
-            seconds = parsedate_to_datetime(value).timestamp() - time.time()
+            seconds = parsedate_to_datetime(value).timestamp() - _sent_at(headers)
         except ValueError:
             return None
     return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+
+def _sent_at(headers: Any) -> float:
+    try:
+        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+    except ValueError:
+        return time.time()
 
 
 def _later(seconds: float | None) -> str:

@@ -1,6 +1,7 @@
 // The page: which workspace and thread are open, and what happens when a person does something.
 
 import { api, onLoginNeeded } from "./api.js";
+import { now } from "./clock.js";
 import { Conversation } from "./conversation.js";
 import { announce } from "./dom.js";
 import { readDraft, writeDraft } from "./memory.js";
@@ -26,7 +27,7 @@ class App {
   #beginning = false;
   #asked = 0; // how often the list of threads was asked for
   #listed = false; // whether it came yet
-  #looked = 0; // when; coming back to a tab is several events at once
+  #looked = -Infinity; // when; coming back to a tab is several events at once
   #others = new BroadcastChannel("deechat");
 
   async start() {
@@ -173,8 +174,8 @@ class App {
   }
 
   #look() {
-    if (document.visibilityState !== "visible" || Date.now() - this.#looked < 1000) return;
-    this.#looked = Date.now();
+    if (document.visibilityState !== "visible" || now() - this.#looked < 1000) return;
+    this.#looked = now();
     if (!this.conversation) {
       this.#begin(); // the server was away when the page came
       return;

@@ -1,6 +1,7 @@
 // Notices that a network holds a stream back: nothing comes, though the server has sent something.
 
 import { api } from "./api.js";
+import { now } from "./clock.js";
 import { network } from "./network.js";
 import { presence } from "./presence.js";
 import { sleep } from "./sleep.js";
@@ -13,14 +14,14 @@ const GRACE = 1000; // for a frame that was on its way during the look
 // Gives whether it was so. While pieces keep coming, be it heartbeats, the server is not asked.
 export async function isHeldBack(stream, connection) {
   const { signal } = connection;
-  let looked = Date.now();
+  let looked = now();
   let cursor = null; // at the last look
   for (;;) {
-    const left = () => Math.max(looked, stream.lastByte) + (cursor === stream.cursor ? NEXT_LOOK : FIRST_LOOK) - Date.now();
+    const left = () => Math.max(looked, stream.lastByte) + (cursor === stream.cursor ? NEXT_LOOK : FIRST_LOOK) - now();
     await sleep(left(), signal);
     if (signal.aborted) return false;
     if (left() > 0) continue; // something came meanwhile
-    looked = Date.now();
+    looked = now();
     ({ cursor } = stream);
     if (presence.away || !(await isBehind(stream, signal))) continue;
     network.hold();

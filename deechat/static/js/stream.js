@@ -5,6 +5,7 @@
 // looks at has none, and a network that holds streams back is asked for pieces instead.
 
 import { ApiError, ask, errorOf, eventsPath, retryAfterOf } from "./api.js";
+import { now } from "./clock.js";
 import { isHeldBack } from "./guard.js";
 import { network } from "./network.js";
 import { firstOf } from "./posting.js";
@@ -153,15 +154,15 @@ export class RunStream extends EventTarget {
 
   async #read(response, connection) {
     const parser = new SseParser((event) => this.#take(event), (wait) => (this.#retry = wait));
-    this.lastByte = Date.now();
+    this.lastByte = now();
     this.#emit("link", { state: "open" });
-    const watch = setInterval(() => Date.now() - this.lastByte > SILENCE && connection.abort(), 5000);
+    const watch = setInterval(() => now() - this.lastByte > SILENCE && connection.abort(), 5000);
     const reader = response.body.getReader();
     try {
       for (;;) {
         const { done, value } = await reader.read();
         if (done) return;
-        this.lastByte = Date.now();
+        this.lastByte = now();
         this.#failures = 0;
         parser.feed(value);
         if (this.#over) return;
@@ -240,7 +241,7 @@ export class RunStream extends EventTarget {
     const wake = () => {
       if (document.visibilityState !== "visible") return;
       this.#wakeUp?.();
-      if (this.lastByte && Date.now() - this.lastByte > STALE) this.#connection?.abort();
+      if (this.lastByte && now() - this.lastByte > STALE) this.#connection?.abort();
     };
     const { signal } = this.#leaving;
     document.addEventListener("visibilitychange", wake, { signal });

@@ -1,6 +1,7 @@
 // The workspaces, the models that they may use, and the dialog that changes them.
 
 import { api } from "./api.js";
+import { now } from "./clock.js";
 import { hashOf } from "./route.js";
 import { t } from "./words.js";
 
@@ -11,7 +12,7 @@ export class Workspaces {
   #list = [];
   #models = { models: [], provider: null, current: null };
   #current = null; // a slug
-  #asked = 0; // when the models were asked for
+  #asked = -Infinity; // when the models were asked for
 
   constructor(shell) {
     this.#shell = shell;
@@ -31,11 +32,11 @@ export class Workspaces {
 
   // While no model is connected, one may be at any time: the server looks for one by itself. Else they seldom change.
   lookForModel() {
-    if (this.#models.provider === "offline" || Date.now() - this.#asked > OLD) this.loadModels();
+    if (this.#models.provider === "offline" || now() - this.#asked > OLD) this.loadModels();
   }
 
   async loadModels() {
-    this.#asked = Date.now();
+    this.#asked = now();
     try {
       this.#models = await api.models();
     } catch {

@@ -77,11 +77,12 @@ def host_of(arguments: Mapping[str, object]) -> str:
     public hosts, each of them checked. Raises `ToolError` where there is no host that could be allowed: what is refused
     as it stands, addresses that are not public among it.
     """
-    url = arguments.get("url")
-    host = target_of(url if isinstance(url, str) else "").host
-    if is_address(host) and not is_public(host):
+    given = arguments.get("url")
+    url = given if isinstance(given, str) else ""
+    host = _host(_split(_checked(url)))
+    if is_address(host) and not is_public(host):  # said before what is wrong with the port: another one would not do
         raise ToolError(f"{host} is not an address of the public Internet, so it is refused.")
-    return host
+    return target_of(url).host
 
 
 def _checked(url: str) -> str:
