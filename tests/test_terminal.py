@@ -18,7 +18,7 @@ from model_server import ModelServer, free_port, reply, status, text
 from server import Server, wait_until
 from terminal_rig import COMMAND, Person, chat, environment
 
-from deechat.terminal.link import RefusedError, UnreachableError, persist
+from deechat.terminal.link import Link, RefusedError, UnreachableError, persist
 from deechat.terminal.prompts import Questions
 from deechat.terminal.screen import Screen
 from deechat.terminal.words import WORDS, language_of, speaker
@@ -448,6 +448,22 @@ def test_what_a_server_refuses_is_not_tried_again_and_what_it_cannot_do_now_is()
     answers.append(UnreachableError("for good"))
     with pytest.raises(UnreachableError):
         persist(attempt, on_lost=lambda: None, alive=lambda: False)
+
+
+@pytest.mark.parametrize(("heartbeat", "patience"), [("0.2", 40), ("15", 40), ("60", 130)])
+def test_a_stream_may_be_silent_for_two_heartbeats_of_its_server(
+    serve: Callable[..., Server], heartbeat: str, patience: float
+) -> None:
+    server = serve(DEECHAT_HEARTBEAT=heartbeat)
+    asking = Client(server).send("ask me something")
+    asking.read_until("clarificationRequest")
+    link = Link(server.url, speaker("en"))
+    link.call("GET", "/api/ping")
+    stream = link.stream("GET", f"/api/runs/{asking.run_id}/events")
+    assert stream is not None
+    with stream:
+        assert stream.raw.connection.sock.gettimeout() == patience
+    asking.close()
 
 
 def test_it_serves_when_it_is_told_to(nobody: Server) -> None:
