@@ -15,12 +15,13 @@ import pytest
 import requests
 from client import Client
 from model_server import ModelServer, free_port, reply, status, text
-from server import Server, wait_until
+from server import ROOT, Server, wait_until
 from terminal_rig import COMMAND, Person, chat, environment
 
 from deechat.terminal.link import Link, RefusedError, UnreachableError, persist
 from deechat.terminal.prompts import Questions
 from deechat.terminal.screen import Screen
+from deechat.terminal.server import LEAVE
 from deechat.terminal.words import WORDS, language_of, speaker
 
 # -- a pipe ------------------------------------------------------------------------------------------------------------
@@ -98,6 +99,12 @@ def test_a_server_of_its_own_ends_with_the_chat_however_that_ends(
     assert somebody.leave() == 128 + signal.SIGHUP
     with pytest.raises(requests.ConnectionError):
         requests.get(f"{url[0]}/api/ping", timeout=5)
+
+
+def test_a_server_of_its_own_has_longer_to_leave_than_it_may_take() -> None:
+    served = (ROOT / "deechat" / "serving.py").read_text()
+    (graceful,) = re.findall(r"^graceful_timeout = (\d+)", served, flags=re.MULTILINE)
+    assert int(graceful) < LEAVE
 
 
 def test_a_start_that_fails_is_said_with_the_server_s_own_words(nobody: Server) -> None:
