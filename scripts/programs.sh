@@ -28,3 +28,19 @@ if ! has chromium chromium-browser google-chrome && ! install chromium fonts-not
   echo "The browser tests need Chromium, which is missing here. On Debian: sudo apt-get install chromium. Elsewhere install it from your distribution, so that 'chromium' is on the PATH." >&2
   exit 1
 fi
+
+# Readers of event streams from npm, of the versions that tests/npm pins; they are kept beside the tests' pictures.
+npm_readers() {
+  if ! has npm || ! has node; then
+    echo "The tests of npm's readers of event streams are skipped without node and npm. On Debian: sudo apt-get install npm." >&2
+    return
+  fi
+  kept=tests/.artifacts/npm
+  if cmp -s tests/npm/package-lock.json "$kept/package-lock.json" && [ -d "$kept/node_modules" ]; then return; fi
+  rm -rf "$kept" && mkdir -p "$kept" && cp tests/npm/package.json tests/npm/package-lock.json "$kept"
+  if ! (cd "$kept" && npm ci --ignore-scripts --no-audit --no-fund --silent); then
+    rm -rf "$kept"
+    echo "The tests of npm's readers of event streams are skipped: npm could not install them (is there a network?)." >&2
+  fi
+}
+npm_readers

@@ -20,33 +20,46 @@ from deechat.agents.plugins.sse import SSE
 
 ENDINGS = {"finalizeResponseStream", "stopGeneration", "abort"}
 MOST_REPLAYS = 60  # cursors from which a long run is read again; a short one from each
+OPENING = b"retry: 1500\n"  # how a stream begins, in the block of its first frame
 Frame = dict[str, Any]
 
 
 @dataclass
 class Block:
-    """One block of a stream as it came: `seq` is None where it has no id (retry, heartbeats, resync)."""
+    """One block of a stream as it came: `seq` is None where it has no id (heartbeats, resync).
+
+    `opening` are the bytes that a stream begins with, before its first block; `raw` is the frame without them.
+    """
 
     raw: bytes
     seq: int | None
     event: str | None
-    data: Frame | None
+    data: Frame
+    opening: bytes = b""
 
     @property
     def type(self) -> str | None:
-        return self.data.get("type") if self.data else None
+        return self.data.get("type")
 
 
-def parse(raw: bytes) -> Block:
-    """Reads a block strictly: each field at most once, `data` one line of JSON, `id` digits."""
+def parse(raw: bytes, first: bool = False) -> Block:
+    """Reads a block strictly: each field at most once, `data` one line of JSON, `id` digits.
+
+    The first one of a stream begins with the stream's opening.
+    """
+    opening = OPENING if first else b""
+    assert raw.startswith(opening), raw
+    raw = raw.removeprefix(opening)
     fields: dict[str, str] = {}
     for line in raw.decode().removesuffix("\n\n").split("\n"):
         name, colon, value = line.partition(": ")
         assert colon, f"a line that is no field: {line!r}"
+        assert name in {"id", "event", "data"}, f"{name} is no field of a block"
         assert name not in fields, f"{name} twice in one block"
         fields[name] = value
     seq = int(fields["id"]) if "id" in fields else None
-    return Block(raw, seq, fields.get("event"), json.loads(fields["data"]) if "data" in fields else None)
+    assert "data" in fields, f"an empty event: {raw!r}"
+    return Block(raw, seq, fields.get("event"), json.loads(fields["data"]), opening)
 
 
 class Stream:
@@ -68,7 +81,7 @@ class Stream:
 
     @property
     def frames(self) -> list[Frame]:
-        return [block.data for block in self.numbered if block.data is not None]
+        return [block.data for block in self.numbered]
 
     @property
     def last_seq(self) -> int:
@@ -87,7 +100,7 @@ class Stream:
         while True:
             while b"\n\n" in self._rest:
                 raw, _, self._rest = self._rest.partition(b"\n\n")
-                block = parse(raw + b"\n\n")
+                block = parse(raw + b"\n\n", first=not self.blocks)
                 self.blocks.append(block)
                 yield block
             try:
@@ -229,7 +242,7 @@ class Client:
         assert seqs == list(range(1, len(whole) + 1)), f"gaps in {seqs}"
         endings = [block.seq for block in whole if block.type in ENDINGS]
         assert endings == [len(whole)], f"endings at {endings} of {len(whole)}"
-        assert [block.raw for block in whole] == self._from_database(run_id, whole[0].data or {})
+        assert [block.raw for block in whole] == self._from_database(run_id, whole[0].data)
         step = max(1, len(whole) // MOST_REPLAYS)
         for after in range(0, len(whole), step):
             assert [block.raw for block in self._replay(run_id, after)] == [block.raw for block in whole[after:]]

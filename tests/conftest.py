@@ -9,6 +9,7 @@ import pytest
 from client import Client
 from model_server import ModelServer
 from server import Server
+from terminal_rig import Person
 
 from deechat.database import Database
 from deechat.journal import Journal
@@ -96,6 +97,26 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     yield start
     for running in started:
         next(running, None)
+
+
+@pytest.fixture
+def person() -> Iterator[Callable[..., Person]]:
+    """Seats people at terminals: `person(server, "--new")`; the arguments are those of `Person`."""
+    people: list[Person] = []
+
+    def sit_down(server: Server, *options: str, **settings: str) -> Person:
+        people.append(Person(server, *options, **settings))
+        return people[-1]
+
+    yield sit_down
+    for each in people:
+        each.close()
+
+
+@pytest.fixture
+def nobody(tmp_path: Path) -> Server:
+    """A server that is described and does not run."""
+    return Server(tmp_path)
 
 
 @pytest.fixture

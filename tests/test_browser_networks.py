@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from browser_proxy import Proxy
 from browser_support import OpenTab, Tab
 from model_answers import reply, text, tool_calls
@@ -40,6 +42,25 @@ class Open:
     def count(self) -> int:
         self.tab.page.wait_for_timeout(200)
         return len(self.streams)
+
+
+@pytest.mark.parametrize(("heartbeat", "quiet", "lost"), [("60", 125, 20), ("15", 35, 20)])
+def test_a_connection_counts_as_lost_when_the_server_s_own_heartbeats_stay_away(
+    open_tab: OpenTab, serve: Callable[..., Server], heartbeat: str, quiet: int, lost: int
+) -> None:
+    tab = open_tab(serve(DEECHAT_HEARTBEAT=heartbeat)).with_clock().open()
+    now, gone = Open(tab), tab.page.locator(".status.lost")
+    tab.send("ask me something")
+    expect(tab.card).to_be_visible()
+    tab.later(quiet)  # in which the page has seen no heartbeat: its clock runs ahead of the server's
+    assert now.count() == 1
+    expect(gone).to_have_count(0)
+    before = len(now.all)
+    tab.later(lost)
+    expect(gone).to_be_visible()
+    tab.later(5)
+    expect(gone).to_have_count(0)
+    assert len(now.all) > before
 
 
 def test_a_tab_that_nobody_looks_at_asks_nothing_and_catches_up(

@@ -114,7 +114,7 @@ def test_a_yes_may_change_the_arguments(said: dict[str, str]) -> None:
 
 
 def test_a_yes_for_good_is_not_asked_for_again(said: dict[str, str]) -> None:
-    approved, again = said["Approve for good"].split("retry: 1500\n\n")[1:]
+    approved, again = said["Approve for good"].split("retry: 1500\n")[1:]
     assert types(events(approved))[-1] == "finalizeResponseStream"
     assert types(events(again))[-1] == "finalizeResponseStream"
     assert "toolCallInvocation" in types(events(again))

@@ -226,7 +226,7 @@ def test_its_curl_session_gives_what_is_said(server: Server, tmp_path: Path) -> 
     ids = [int(number) for number in re.findall(r"^id: (\d+)$", done.stdout, flags=re.MULTILINE)]
     last = max(ids)
     assert ids == [*range(1, last + 1), *range(9, last + 1)]
-    first, again = done.stdout.split("retry: 1500\n\n")[1:]
+    first, again = done.stdout.split("retry: 1500\n")[1:]
     assert "397.8" in first
     replay = again.partition('{"run":')[0]
     assert first.endswith(replay)

@@ -15,7 +15,7 @@ pytest_plugins = ["browser_fixtures"]
 # -- the stream --------------------------------------------------------------------------------------------------------
 
 STREAM = (
-    'retry: 1500\n\nid: 1\ndata: {"a":"né 😀"}\n\n: a comment\nevent: heartbeat\ndata: {}\n\ndata: one\ndata: two\n\n'
+    'retry: 1500\nid: 1\ndata: {"a":"né 😀"}\n\n: a comment\nevent: heartbeat\ndata: {}\n\ndata: one\ndata: two\n\n'
 )
 EVENTS = [
     {"event": "message", "data": '{"a":"né 😀"}', "id": 1},
@@ -76,7 +76,7 @@ def piece(seq: int, kind: str = "textResponseChunk") -> str:
     return f'id: {seq}\ndata: {{"type": "{kind}", "textResponse": "x"}}\n\n'
 
 
-QUICK = "retry: 20\n\n"
+QUICK = "retry: 20\n"
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,10 @@ def test_where_streams_are_held_back_pieces_are_asked_for(
     assert run(module_tab, "stream", POLL, answers) == {"asked": asked, "heard": heard}
 
 
-def test_a_connection_that_fell_silent_is_opened_again(browser: Browser, server: Server) -> None:
+@pytest.mark.parametrize(("heartbeat", "seconds"), [(None, 40), ("15", 40), ("60", 130), ("0.5", 11)])
+def test_a_connection_that_missed_two_heartbeats_is_opened_again(
+    browser: Browser, server: Server, heartbeat: str | None, seconds: int
+) -> None:
     context = browser.new_context(locale="en-US")
     page = context.new_page()
     page.clock.install()
@@ -196,10 +199,13 @@ def test_a_connection_that_fell_silent_is_opened_again(browser: Browser, server:
     page.evaluate(
         "async (a) => { const m = await import('/static/js/stream.js'); "
         + FETCH
-        + "window.over = over.then(() => { window.fetch = real; return asked.length; }); }",
-        [[200, [QUICK, piece(1), "hold"]], [200, [piece(2, "abort")]]],
+        + "window.asked = asked; window.over = over.then(() => { window.fetch = real; return asked.length; }); }",
+        [[200, [QUICK, piece(1), "hold"], {"X-Heartbeat": heartbeat} if heartbeat else {}], [200, [piece(2, "abort")]]],
     )
-    page.clock.run_for(60_000)
+    page.wait_for_function("asked.length === 1")
+    page.clock.run_for((seconds - 1) * 1000)
+    assert page.evaluate("asked.length") == 1
+    page.clock.run_for(15_000)  # it looks every few seconds, and waits before it asks again
     assert page.evaluate("window.over") == 2
     context.close()
     tab.check()

@@ -220,7 +220,7 @@ def test_estimates_are_marked_and_counts_are_not() -> None:
 
 def test_what_is_no_event_has_no_number() -> None:
     plugin = SSE("i")
-    assert plugin.opening() == b"retry: 1500\n\n"
+    assert plugin.opening() == b"retry: 1500\n"
     assert plugin.heartbeat(9) == b'event: heartbeat\ndata: {"type":"heartbeat","lastEventId":9}\n\n'
     assert plugin.resync() == b'data: {"type":"resync"}\n\n'
 

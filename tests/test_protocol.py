@@ -18,7 +18,6 @@ def test_an_answer_is_the_frames_of_the_contract_in_their_order(agent: Client, m
     model.script(reply(tool_calls(*SUM)), reply(reasoning("Hm."), text("It is 5."), tokens=(7, 3)))
     stream = agent.ask("What is 2+3?")
     assert stream.types == [
-        None,
         "runStarted",
         None,
         "stepStarted",
@@ -33,7 +32,7 @@ def test_an_answer_is_the_frames_of_the_contract_in_their_order(agent: Client, m
         "textResponseChunk",
         "finalizeResponseStream",
     ]
-    assert stream.blocks[0].raw == b"retry: 1500\n\n"
+    assert [block.opening for block in stream.blocks] == [b"retry: 1500\n", *[b""] * (len(stream.blocks) - 1)]
     assert stream.frames[1]["action"] == "rename_thread"
 
 
@@ -42,6 +41,7 @@ def test_a_stream_says_what_proxies_and_pages_must_know(client: Client) -> None:
     assert headers["Content-Type"] == "text/event-stream; charset=utf-8"
     assert headers["Cache-Control"] == "no-cache, no-transform"
     assert headers["X-Accel-Buffering"] == "no"
+    assert headers["X-Heartbeat"] == "15"
     assert uuid.UUID(headers["X-Run-Id"])
 
 
@@ -138,8 +138,8 @@ def test_a_cursor_beyond_the_end_is_told_to_forget_and_gets_everything(client: C
     stream = client.ask("hi")
     for cursor in (stream.last_seq + 1, "9" * 400, "0" * 30 + "999999"):
         again = client.follow(stream.run_id, headers={"Last-Event-ID": str(cursor)}).read()
-        assert [block.data for block in again.blocks][1] == {"type": "resync"}
-        assert again.blocks[1].seq is None
+        assert again.blocks[0].data == {"type": "resync"}
+        assert again.blocks[0].seq is None
         assert again.frames == stream.frames
 
 
@@ -195,6 +195,30 @@ def test_a_viewer_that_leaves_changes_nothing(agent: Client, model: ModelServer)
     stream.close()
     assert agent.wait_ended(stream.run_id)["reason"] == "completed"
     assert agent.history()[1]["content"] == "word " * 40
+
+
+def test_every_answer_says_how_often_heartbeats_come(serve: Callable[..., Server]) -> None:
+    client = Client(serve(DEECHAT_HEARTBEAT="0.25", DEECHAT_PASSWORD="secret"))
+    for path in ("/api/ping", "/api/workspaces", "/api/nothing"):
+        assert client.call("GET", path).headers["X-Heartbeat"] == "0.25", path
+    client.headers["Authorization"] = "Bearer secret"
+    run_id = client.ask("hi").run_id
+    for options in ({"Accept": "application/x-ndjson"}, {"Accept": "text/event-stream"}):
+        response = client.call("GET", f"/api/runs/{run_id}/events", headers=options, stream=True)
+        assert response.headers["X-Heartbeat"] == "0.25"
+        response.close()
+
+
+def test_a_stream_of_a_run_that_waits_begins_at_once_and_without_an_empty_event(client: Client) -> None:
+    asking = client.send("ask me something")
+    asking.read_until("clarificationRequest")
+    response = client.call("GET", f"/api/runs/{asking.run_id}/events?after={asking.last_seq}", stream=True)
+    pieces = response.iter_content(chunk_size=None)
+    assert next(pieces) == b"retry: 1500\n"  # long before the first heartbeat; the block goes on with what comes next
+    client.stop(asking.run_id)
+    rest = b"".join(pieces)
+    assert rest.startswith(b"id: %d\n" % (asking.last_seq + 1))
+    assert b"retry" not in rest
 
 
 def test_a_silent_model_server_means_heartbeats(serve: Callable[..., Server], model: ModelServer) -> None:

@@ -2,149 +2,27 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
-import pty
 import re
-import select
 import signal
 import subprocess
 import sys
-import termios
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import requests
 from client import Client
 from model_server import ModelServer, free_port, reply, status, text
-from server import Server, wait_until
+from server import ROOT, Server, wait_until
+from terminal_rig import COMMAND, Person, chat, environment
 
-from deechat.terminal.link import RefusedError, UnreachableError, persist
+from deechat.terminal.link import Link, RefusedError, UnreachableError, persist
 from deechat.terminal.prompts import Questions
 from deechat.terminal.screen import Screen
+from deechat.terminal.server import LEAVE
 from deechat.terminal.words import WORDS, language_of, speaker
-
-COMMAND = Path(sys.executable).with_name("deechat")
-
-
-def environment(server: Server, **settings: str) -> dict[str, str]:
-    """Gives the environment of a person at the machine of the server, whose settings they share."""
-    shell = {"LANG": "en_US.UTF-8", "TERM": "xterm", "NO_COLOR": "1", "PORT": str(server.port)}
-    plain = {name: value for name, value in server.environment().items() if not name.startswith("LC_")}
-    return plain | shell | settings
-
-
-def chat(server: Server, said: str, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command over a pipe, until it leaves."""
-    return subprocess.run(
-        [COMMAND, "chat", *options],
-        input=said,
-        env=environment(server, **settings),
-        check=False,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=40,
-        cwd=server.folder,
-    )
-
-
-def _take_terminal() -> None:
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
-
-
-class Person:
-    """Somebody at a terminal: reads what appears, and types."""
-
-    def __init__(self, server: Server, *options: str, **settings: str) -> None:
-        self._terminal, theirs = pty.openpty()
-        self.seen = ""
-        self._read = 0
-        self._bytes = b""
-        self.process = subprocess.Popen(
-            [COMMAND, "chat", *options],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
-            env=environment(server, **settings),
-            cwd=server.folder,
-            start_new_session=True,
-            preexec_fn=_take_terminal,  # noqa: PLW1509 - the tests' threads hold no lock that this wants
-        )
-        os.close(theirs)
-
-    def see(self, wanted: str, timeout: float = 15) -> str:
-        """Reads on until the text appears and gives what came up to it."""
-        deadline = time.monotonic() + timeout
-        while wanted not in self.seen[self._read :]:
-            assert time.monotonic() < deadline, f"{wanted!r} did not appear; the terminal shows:\n{self.seen}"
-            assert self._more(), f"the chat left before {wanted!r} appeared; the terminal shows:\n{self.seen}"
-        end = self.seen.index(wanted, self._read) + len(wanted)
-        shown, self._read = self.seen[self._read : end], end
-        return shown
-
-    def type(self, keys: str) -> None:
-        os.write(self._terminal, keys.encode())
-
-    def interrupt_at_the_prompt(self) -> None:
-        """Presses Ctrl-C as fast as a person can: Python's readline misses one in the instant in which it begins."""
-        self.see("> ")
-        time.sleep(0.2)
-        self.type("\x03")
-
-    def say(self, line: str) -> None:
-        """Types a line at the prompt."""
-        self.see("\n> ")
-        self.type(line + "\n")
-
-    def leave(self, timeout: float = 25) -> int:
-        """Reads to the end and gives the exit code."""
-        deadline = time.monotonic() + timeout
-        while self._more():
-            assert time.monotonic() < deadline, f"the chat did not leave; the terminal shows:\n{self.seen}"
-        return self.process.wait(timeout)
-
-    def _more(self) -> bool:
-        ready, _, _ = select.select([self._terminal], [], [], 0.1)
-        if ready:
-            try:
-                self._bytes += os.read(self._terminal, 65_536)
-            except OSError:  # EIO: nobody has the other end any more
-                return False
-            self.seen = self._bytes.decode(errors="ignore").replace("\r\n", "\n")
-        return True
-
-    def close(self) -> None:
-        deadline = time.monotonic() + 25
-        while self.process.poll() is None:
-            assert time.monotonic() < deadline, "the chat does not end"
-            self.process.terminate()  # again, since readline misses a signal in the instant in which it begins
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(2)
-        os.close(self._terminal)
-
-
-@pytest.fixture
-def person() -> Iterator[Callable[..., Person]]:
-    people: list[Person] = []
-
-    def sit_down(server: Server, *options: str, **settings: str) -> Person:
-        people.append(Person(server, *options, **settings))
-        return people[-1]
-
-    yield sit_down
-    for each in people:
-        each.close()
-
-
-@pytest.fixture
-def nobody(tmp_path: Path) -> Server:
-    """A server that is described and does not run."""
-    return Server(tmp_path)
-
 
 # -- a pipe ------------------------------------------------------------------------------------------------------------
 
@@ -223,6 +101,12 @@ def test_a_server_of_its_own_ends_with_the_chat_however_that_ends(
         requests.get(f"{url[0]}/api/ping", timeout=5)
 
 
+def test_a_server_of_its_own_has_longer_to_leave_than_it_may_take() -> None:
+    served = (ROOT / "deechat" / "serving.py").read_text()
+    (graceful,) = re.findall(r"^graceful_timeout = (\d+)", served, flags=re.MULTILINE)
+    assert int(graceful) < LEAVE
+
+
 def test_a_start_that_fails_is_said_with_the_server_s_own_words(nobody: Server) -> None:
     (nobody.folder / "data").write_text("no folder")
     done = chat(nobody, "hi\n")
@@ -260,9 +144,26 @@ def test_a_password_is_sent_and_one_that_is_wrong_or_lacks_is_said(serve: Callab
     assert none.stderr == f"The server at {server.url} has a password: set DEECHAT_PASSWORD to it.\n"
 
 
+def test_a_new_thread_in_which_nothing_is_said_is_not_made(serve: Callable[..., Server], person) -> None:
+    server = serve()
+    made = "SELECT slug FROM thread WHERE slug != 'default'"
+    assert chat(server, "", "--new").returncode == 0
+    assert chat(server, "/continue\n/new\n/threads\n", "--new").returncode == 0
+    somebody = person(server, "--new")
+    somebody.say("/new")
+    somebody.see("new thread")
+    somebody.say("/continue")
+    somebody.see("There is no answer here to go on with.")
+    somebody.say("/quit")
+    assert somebody.leave() == 0
+    assert server.rows(made) == []
+    assert chat(server, "1+1\n2+2\n", "--new").returncode == 0
+    assert len(server.rows(made)) == 1
+
+
 def test_a_place_that_is_not_there_is_said_in_the_server_s_words(server: Server) -> None:
-    for options in (("--thread", "nowhere"), ("--workspace", "nowhere")):
-        done = chat(server, "hi\n", *options)
+    for options in (("--thread", "nowhere"), ("--workspace", "nowhere"), ("--workspace", "nowhere", "--new")):
+        done = chat(server, "", *options)
         assert done.returncode == 1
         assert "nowhere" in done.stderr
 
@@ -278,11 +179,10 @@ def test_a_person_asks_and_reads_in_order(server: Server, person: Callable[..., 
     somebody.say("/nonsense")
     somebody.see("There is no command /nonsense")
     somebody.say("/threads")
-    thread = re.search(r"--thread (\S+)", somebody.see("* 1) what is 17% of 2,340?  --thread ") + somebody.see("\n"))
-    assert thread
-    somebody.say("/new")
+    assert re.search(r"\* 1\) what is 17% of 2,340\?  --thread \S+\n", somebody.see("\n> "))
+    somebody.type("/new\n")
     somebody.see("new thread")
-    somebody.say("/threads 2")
+    somebody.say("/threads 1")
     somebody.see("what is 17% of 2,340?")
     somebody.say("/stop")
     somebody.see("No answer is being made.")
@@ -555,6 +455,22 @@ def test_what_a_server_refuses_is_not_tried_again_and_what_it_cannot_do_now_is()
     answers.append(UnreachableError("for good"))
     with pytest.raises(UnreachableError):
         persist(attempt, on_lost=lambda: None, alive=lambda: False)
+
+
+@pytest.mark.parametrize(("heartbeat", "patience"), [("0.2", 40), ("15", 40), ("60", 130)])
+def test_a_stream_may_be_silent_for_two_heartbeats_of_its_server(
+    serve: Callable[..., Server], heartbeat: str, patience: float
+) -> None:
+    server = serve(DEECHAT_HEARTBEAT=heartbeat)
+    asking = Client(server).send("ask me something")
+    asking.read_until("clarificationRequest")
+    link = Link(server.url, speaker("en"))
+    link.call("GET", "/api/ping")
+    stream = link.stream("GET", f"/api/runs/{asking.run_id}/events")
+    assert stream is not None
+    with stream:
+        assert stream.raw.connection.sock.gettimeout() == patience
+    asking.close()
 
 
 def test_it_serves_when_it_is_told_to(nobody: Server) -> None:

@@ -7,6 +7,7 @@ and no frame is lost.
 from __future__ import annotations
 
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,15 +42,19 @@ class Answer:
     """One run, while somebody looks at it.
 
     After `attend`, `outcome` is `completed`, `stopped`, `failed` or `interrupted` as the run's ending says, or `LEFT`
-    or `LOST`; `left_over` are lines that came too late for it, `refused` says that it asked and nobody was there.
+    or `LOST`; `refused` says that it asked and nobody was there. `waiting` are the lines that were typed and are to be
+    sent after this run, oldest first. Lines that come too late for it are added there, and so are all that are typed
+    while others wait: a line never overtakes an earlier one.
     """
 
-    def __init__(self, run_id: str, link: Link, screen: Screen, keyboard: Keyboard, say: Say) -> None:
+    def __init__(
+        self, run_id: str, link: Link, screen: Screen, keyboard: Keyboard, say: Say, *, waiting: deque[str]
+    ) -> None:
         self.run_id = run_id
         self.outcome = ""
         self.interrupted = False
         self.refused = False
-        self.left_over: list[str] = []
+        self._waiting = waiting
         self._link, self._screen, self._keyboard, self._say = link, screen, keyboard, say
         self._queue: SimpleQueue[Shown | Lost | Over | Line | Interrupt] = SimpleQueue()
         self._open: dict[str, Asker] = {}
@@ -67,7 +72,7 @@ class Answer:
         while not self._queue.empty():
             event = self._queue.get()
             if isinstance(event, Line) and event.text:
-                self.left_over.append(event.text)
+                self._waiting.append(event.text)
         self._screen.end()
 
     @contextmanager
@@ -133,7 +138,9 @@ class Answer:
         elif self._open and self._hinted:
             self._reply(next(iter(self._open.values())), event.text)
         elif not self._keyboard.interactive:
-            self.left_over.append(event.text)
+            self._waiting.append(event.text)
+        elif event.text.strip() and self._waiting:
+            self._keep(event.text, "behind")
         elif event.text.strip():
             self._steer(event.text)
 
@@ -192,12 +199,15 @@ class Answer:
             self._link.call("POST", f"/api/runs/{self.run_id}/steer", {"message": message})
         except RefusedError as exc:
             if exc.status == 409:
-                self._screen.note(self._say("kept"))
-                self.left_over.append(message)
+                self._keep(message, "kept")
             else:
                 self._screen.note(str(exc), "red")
         except UnreachableError as exc:
             self._screen.note(str(exc), "red")
+
+    def _keep(self, message: str, why: str) -> None:
+        self._screen.note(self._say(why))
+        self._waiting.append(message)
 
     def _stop(self) -> None:
         try:

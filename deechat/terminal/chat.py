@@ -39,7 +39,7 @@ class Chat:
         self._link, self._screen, self._keyboard, self._say, self._alive = link, screen, keyboard, say, alive
         self._own = own
         self._workspace = f"/api/workspace/{workspace}"
-        self._thread = "default"
+        self._thread: str | None = None  # None: a new one, which is made when something is said in it
         self._last_run: str | None = None
         self._pending: deque[str] = deque()
         self._interrupted = False
@@ -51,10 +51,7 @@ class Chat:
 
         Raises `RefusedError` and `UnreachableError` when there is no such place or no server at the start.
         """
-        if thread is None:
-            self._new("")
-        else:
-            self._enter(thread)
+        self._enter(thread)
         while self._code is None and (line := self._next()) is not None:
             self._do(line)
         return self._code if self._code is not None else int(self._failed and not self._keyboard.interactive)
@@ -97,6 +94,8 @@ class Chat:
     def _ask(self, message: str) -> None:
         # The same id when it is sent again after a broken connection: the server then joins the run that it began.
         body = {"message": message, "clientRequestId": str(uuid.uuid4())}
+        if self._thread is None:
+            self._thread = self._link.call("POST", f"{self._workspace}/thread/new", {})["thread"]["slug"]
         try:
             self._begin(f"{self._path}/stream-chat", body)
         except RefusedError as exc:
@@ -114,10 +113,9 @@ class Chat:
 
     def _attend(self, run_id: str, opened: requests.Response | None) -> None:
         self._last_run = run_id
-        answer = Answer(run_id, self._link, self._screen, self._keyboard, self._say)
+        answer = Answer(run_id, self._link, self._screen, self._keyboard, self._say, waiting=self._pending)
         answer.attend(opened, self._alive)
         self._interrupted = answer.interrupted
-        self._pending.extend(answer.left_over)
         self._failed |= answer.outcome != "completed" or answer.refused
         if answer.outcome == LEFT:
             self._code = 0 if self._keyboard.interactive else INTERRUPTED
@@ -140,6 +138,8 @@ class Chat:
         self._begin(f"/api/runs/{run_id}/continue", {})
 
     def _last_run_of_the_thread(self) -> str | None:
+        if self._thread is None:
+            return None
         history = self._link.call("GET", f"{self._path}/chats?limit=10")["history"]
         return next((each["run"] for each in reversed(history) if each.get("run")), None)
 
@@ -147,8 +147,7 @@ class Chat:
         self._screen.note(self._say("no_answer_to_stop"))
 
     def _new(self, _rest: str) -> None:
-        thread = self._link.call("POST", f"{self._workspace}/thread/new", {})["thread"]
-        self._enter(thread["slug"])
+        self._enter(None)
 
     def _threads(self, rest: str) -> None:
         threads = self._link.call("GET", f"{self._workspace}/threads")["threads"]
@@ -180,12 +179,13 @@ class Chat:
         "/exit": _quit,
     }
 
-    def _enter(self, slug: str) -> None:
-        """Goes to the thread, and to the answer that is being made there."""
+    def _enter(self, slug: str | None) -> None:
+        """Goes to the thread, and to the answer that is being made there; None is a new thread."""
         self._thread, self._last_run = slug, None
-        active = self._link.call("GET", f"{self._path}/chats?limit=1")["activeRun"]
-        if self._keyboard.interactive:
+        active = self._link.call("GET", f"{self._path}/chats?limit=1")["activeRun"] if slug is not None else None
+        if self._keyboard.interactive or slug is None:  # of a new thread this says whether the workspace exists
             threads = self._link.call("GET", f"{self._workspace}/threads")["threads"]
+        if self._keyboard.interactive:
             name = next((self._named(each) for each in threads if each["slug"] == slug), self._say("unnamed"))
             place = f"{self._workspace.rpartition('/')[2]} / {name}"
             self._screen.note(self._say("greeting", url=self._link.url, place=place))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -20,7 +21,8 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 CONNECT, ANSWER = 5.0, 40.0  # seconds
-SILENCE = 120.0  # seconds without even a heartbeat, then the stream is opened again
+HEARTBEAT = 15.0  # seconds between two of a stream's signs of life, of a server that does not say so
+LATE = 5.0  # seconds that one may be late; when two have not come, the stream is opened again
 PATIENCE = 60.0  # seconds that a server may be away
 _AWAY = {502, 503, 504}
 
@@ -45,6 +47,7 @@ class Link:
         self._say = say
         self._password = password
         self._headers = {"Accept-Language": language}
+        self._heartbeat = HEARTBEAT
 
     def call(self, method: str, path: str, body: Json | None = None) -> Json:
         """Makes a request and gives its JSON. Raises `RefusedError` and `UnreachableError`."""
@@ -54,7 +57,7 @@ class Link:
 
     def stream(self, method: str, path: str, body: Json | None = None) -> requests.Response | None:
         """Opens a stream, which the caller closes; None when there is nothing to come (204). Raises likewise."""
-        response = self._request(method, path, body, accept="application/x-ndjson", silence=SILENCE)
+        response = self._request(method, path, body, accept="application/x-ndjson", silence=self._silence)
         if response.status_code == 200 and response.headers.get("Content-Type", "").startswith("application/x-ndjson"):
             return response
         with response:
@@ -75,7 +78,7 @@ class Link:
         # Not through a proxy of the environment, which could not reach this machine's own loopback.
         session.trust_env = not _is_loopback(self.url)
         try:
-            return session.request(
+            response = session.request(
                 method,
                 self.url + path,
                 json=body if body is not None else ({} if method == "POST" else None),
@@ -87,6 +90,13 @@ class Link:
             )
         except (requests.RequestException, OSError) as exc:
             raise self._unreachable(exc) from exc
+        with suppress(ValueError):
+            self._heartbeat = float(response.headers.get("X-Heartbeat", self._heartbeat))
+        return response
+
+    @property
+    def _silence(self) -> float:
+        return max(ANSWER, 2 * (self._heartbeat + LATE))
 
     def _authorize(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         # Given also without a password: requests would take one from ~/.netrc.

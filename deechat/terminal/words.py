@@ -46,6 +46,7 @@ WORDS: dict[str, dict[str, str]] = {
         "zh": "回答还没有结束，下次启动时继续。",
     },
     "kept": {"en": "The answer was over already; your line comes next.", "zh": "回答已经结束，这一行随后发送。"},
+    "behind": {"en": "This line comes after those that wait.", "zh": "前面还有等待发送的行，这一行排在其后。"},
     "lost": {"en": "The connection is gone; trying again …", "zh": "连接断开，正在重试……"},
     "back": {"en": "Connected again.", "zh": "已重新连接。"},
     "no_threads": {"en": "There are no threads yet.", "zh": "还没有对话。"},

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 
 from deechat.web import chats, pages, runs, threads, workspaces
 from deechat.web.bodies import LARGEST_BODY
@@ -36,7 +37,15 @@ def make_app(services: Services, gate: Gate) -> Flask:
     for module in (pages, workspaces, threads, chats, runs):
         app.register_blueprint(module.make(services))
     app.after_request(_with_headers)
+    app.after_request(partial(_with_heartbeat, f"{services.streams.heartbeat:g}"))
     return app
+
+
+def _with_heartbeat(seconds: str, response: Response) -> Response:
+    # Clients give a stream up when its heartbeats stay away, so that each has to know how often they come.
+    if request.path.startswith("/api/"):
+        response.headers["X-Heartbeat"] = seconds
+    return response
 
 
 def _with_headers(response: Response) -> Response:

@@ -47,12 +47,15 @@ class View(NamedTuple):
 
 
 class Streams:
-    """All open streams; more than `most` are refused, since a full worker would not even answer a health check."""
+    """All open streams; more than `most` are refused, since a full worker would not even answer a health check.
+
+    `heartbeat` is how many seconds a stream is silent before it shows a sign of life.
+    """
 
     def __init__(self, runs: Runs, *, most: int, heartbeat: float) -> None:
         self._runs = runs
         self._most = most
-        self._heartbeat = heartbeat
+        self.heartbeat = heartbeat
         self._open: set[object] = set()
 
     def open(self, find: Callable[[], View]) -> Response:
@@ -99,7 +102,7 @@ class Streams:
         after = 0 if view.lost else view.after
         kind = request.accept_mimetypes.best_match(list(PLUGINS), "text/event-stream")
         plugin = PLUGINS[kind](view.record.message_id)
-        entries = self._runs.follow(view.record.id, after, self._heartbeat)
+        entries = self._runs.follow(view.record.id, after, self.heartbeat)
         response = _Streamed(_frames(entries, plugin, after, view.lost), content_type=plugin.content_type)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"

@@ -46,7 +46,7 @@ class Plugin(Protocol):
     content_type: str
 
     def opening(self) -> bytes:
-        """Gives what a stream begins with."""
+        """Gives what a stream begins with; it may be the beginning of the first frame that follows."""
         ...
 
     def frame(self, entry: Entry) -> bytes:

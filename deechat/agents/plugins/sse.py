@@ -28,7 +28,8 @@ class SSE:
         self._patterns = {kind: b"id: %%(seq)d\ndata: %b\n\n" % pattern_of(kind, message_id) for kind in _PIECES}
 
     def opening(self) -> bytes:
-        return b"retry: %d\n\n" % RETRY_MS
+        # No block of its own, which some clients take for an event without data: a line of the block that comes next.
+        return b"retry: %d\n" % RETRY_MS
 
     def frame(self, entry: Entry) -> bytes:
         event = entry.event

@@ -14,8 +14,8 @@ import { sleep } from "./sleep.js";
 import { SseParser } from "./sse.js";
 import { ENDINGS } from "./transcript.js";
 
-const SILENCE = 40_000; // heartbeats come every 15 s: after this long without a byte the connection is dead
-const STALE = 20_000; // on waking up, a connection that has been silent for this long is not trusted
+const HEARTBEAT = 15; // seconds between two of a stream's signs of life, of a server that does not say so
+const LATE = 5000; // so much later than expected a heartbeat still comes
 const LONGEST = 30_000; // between two attempts
 const SEND_ATTEMPTS = 3;
 const POLL = 25; // seconds that the server may hold a request for pieces
@@ -28,6 +28,7 @@ export class RunStream extends EventTarget {
   cursor = 0; // the last SEQ that came
   lastByte = 0; // when the last piece came, of whatever kind
   #retry = 1500;
+  #heartbeat = HEARTBEAT * 1000;
   #failures = 0;
   #over = false;
   #connection = null; // the AbortController of what is open
@@ -154,9 +155,10 @@ export class RunStream extends EventTarget {
 
   async #read(response, connection) {
     const parser = new SseParser((event) => this.#take(event), (wait) => (this.#retry = wait));
+    this.#heartbeat = (Number(response.headers.get("X-Heartbeat")) || HEARTBEAT) * 1000;
     this.lastByte = now();
     this.#emit("link", { state: "open" });
-    const watch = setInterval(() => now() - this.lastByte > SILENCE && connection.abort(), 5000);
+    const watch = setInterval(() => this.#silentFor(2) && connection.abort(), 5000);
     const reader = response.body.getReader();
     try {
       for (;;) {
@@ -221,6 +223,11 @@ export class RunStream extends EventTarget {
     this.dispatchEvent(new CustomEvent(name, { detail }));
   }
 
+  // Whether so many heartbeats in a row have not come, be they late by a few seconds each.
+  #silentFor(heartbeats) {
+    return now() - this.lastByte > heartbeats * (this.#heartbeat + LATE);
+  }
+
   // Grows with each failure, up to 30 s, and is spread so that the tabs of a restarted server do not come all at once.
   #delay() {
     const asked = this.#asked;
@@ -241,7 +248,7 @@ export class RunStream extends EventTarget {
     const wake = () => {
       if (document.visibilityState !== "visible") return;
       this.#wakeUp?.();
-      if (this.lastByte && now() - this.lastByte > STALE) this.#connection?.abort();
+      if (this.lastByte && this.#silentFor(1)) this.#connection?.abort(); // not trusted after a sleep
     };
     const { signal } = this.#leaving;
     document.addEventListener("visibilitychange", wake, { signal });
