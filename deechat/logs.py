@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-
 TALLY_SECONDS = 60.0
 TALLY_PEERS = 1000
 

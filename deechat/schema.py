@@ -141,6 +141,12 @@ def m003_logs_in_blocks(tables: Tables) -> None:
     blocks.put_all(tables.conn)
 
 
+@migrations()
+def m004_ended_logins(tables: Tables) -> None:
+    # Log-in cookies that a log-out made worthless. `until`: when they would have ended by themselves.
+    tables.execute("CREATE TABLE ended_login (digest TEXT PRIMARY KEY, until REAL NOT NULL) STRICT, WITHOUT ROWID")
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 

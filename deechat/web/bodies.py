@@ -117,9 +117,7 @@ def _read_raw(most: int) -> bytes:
     except HTTPException:
         raise
     except Exception as exc:  # each WSGI server has errors of its own for a body that it cannot read
-        raise BadRequestError(
-            "The body could not be read: it is malformed, or it broke off.", code="bad_body"
-        ) from exc
+        raise BadRequestError("The body could not be read: it is malformed, or it broke off.", code="bad_body") from exc
     finally:
         here.end_body(whole=whole)
     if len(raw) > most:
