@@ -56,13 +56,13 @@ class _Rate:
         self._at = 0.0
 
     def wait(self, now: float) -> float:
-        """Take a token and return 0, or return the seconds after which there will be one."""
+        """Return the seconds after which there is a token, 0 if there is one."""
         self._left = min(self._at_once, self._left + (now - self._at) * self._a_second)
         self._at = now
-        if self._left < 1:
-            return (1 - self._left) / self._a_second
+        return max(0.0, (1 - self._left) / self._a_second)
+
+    def take(self) -> None:
         self._left -= 1
-        return 0.0
 
 
 class Attempts:
@@ -88,8 +88,8 @@ class Attempts:
         if record.last + FORGOTTEN_AFTER < now:
             record.failures = 0
         self._refuse_for(record.free_at - now)
+        rate = self._new if record.failures < FIRST_TRIES else self._failed
         if known is None:
-            rate = self._new if record.failures < FIRST_TRIES else self._failed
             self._refuse_for(rate.wait(now))
         if is_right():
             self._forgive(client, known or _Record(), now)
@@ -100,6 +100,7 @@ class Attempts:
         if beyond >= 0:
             record.free_at = now + min(LONGEST_WAIT, 2.0 ** min(beyond, 10))
         if known is None:
+            rate.take()
             _keep(self._networks, network, record, MOST_NETWORKS)
         log.warning("wrong password from %s (%s)", address_of(peer), way)
         return False
