@@ -109,6 +109,7 @@ class Connection(gevent.socket.socket):
         """Note that a request's head is here. Whether its body may come is said when somebody reads it."""
         self._request = request
         self.place.enter_step(Step.ANSWER, time.monotonic())
+        # gunicorn itself would tell the client to go on before anybody has asked who it is.
         self._expects_continue, request._expected_100_continue = request._expected_100_continue, False
         reader = request.body.reader
         small = isinstance(reader, LengthReader) and reader.length <= UNWANTED_BODY
