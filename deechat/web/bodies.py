@@ -18,7 +18,7 @@ from deechat.web.connection import connection
 
 LANGUAGES = ("en", "zh")
 LARGEST_BODY = 8_000_000  # bytes
-LARGEST_LOG_IN = 65_536  # bytes; anybody may send one
+LARGEST_LOG_IN = 1_000_000  # bytes; anybody may send one
 LONGEST_WAIT = 30.0  # seconds that a poll may take
 T = TypeVar("T")
 
@@ -105,7 +105,7 @@ def _read_raw(most: int) -> bytes:
     """Gives the body's bytes. Raises `TooLargeError`, and `BadRequestError` when they end too early."""
     length = request.content_length or 0
     if length > most:
-        raise TooLargeError(f"The body is larger than the {_size(most)} that are taken.")
+        raise TooLargeError(f"The body is larger than the {most // 1_000_000} MB that are taken.")
     # One more than is taken: the framework cuts a body without a length there, and what was cut must not pass as whole.
     request.max_content_length = most + 1
     whole = False
@@ -121,14 +121,10 @@ def _read_raw(most: int) -> bytes:
     finally:
         here.end_body(whole=whole)
     if len(raw) > most:
-        raise TooLargeError(f"The body is larger than the {_size(most)} that are taken.")
+        raise TooLargeError(f"The body is larger than the {most // 1_000_000} MB that are taken.")
     if not whole:
         raise BadRequestError("The body is shorter than its Content-Length says.", code="bad_body")
     return raw
-
-
-def _size(count: int) -> str:
-    return f"{count // 1_000_000} MB" if count >= 1_000_000 else f"{count // 1024} kB"
 
 
 def not_blank(name: str, text: str) -> str:

@@ -24,7 +24,7 @@ from itsdangerous import BadSignature, URLSafeTimedSerializer
 from deechat.errors import ForbiddenError, UnauthorizedError
 from deechat.logs import Tally
 from deechat.web.attempts import Attempts
-from deechat.web.bodies import LARGEST_LOG_IN, LogIn, read_body
+from deechat.web.bodies import LARGEST_LOG_IN, LogIn, Nothing, read_body
 from deechat.web.connection import connection
 from deechat.web.front import peer
 from deechat.web.logins import EndedLogins
@@ -111,6 +111,7 @@ class Gate:
 
     def log_out(self) -> Response:
         """Makes the request's cookie worthless, for ever and everywhere, and takes it from the browser."""
+        read_body(Nothing, LARGEST_LOG_IN)
         cookie = request.cookies.get(COOKIE, "")
         if self._ended is not None and self._is_signed(cookie):
             self._ended.end(cookie, time.time() + COOKIE_SECONDS)
