@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from http import HTTPStatus
 from types import FrameType
@@ -75,10 +76,12 @@ class Connection(gevent.socket.socket):
     gate, from which peer it comes, and when it reads a body.
     """
 
-    def __init__(self, plain: Any, peer: str, places: Places) -> None:
+    def __init__(self, plain: Any, peer: str, places: Places, make_room: Callable[[Place], None]) -> None:
+        """`make_room` ends the connection that has this place."""
         super().__init__(plain.family, plain.type, plain.proto, plain.detach())
         self.place = Place(network_of(peer), time.monotonic())
         self._places = places
+        self._make_room = make_room
         self._request: Any = None
         self._expects_continue = False
         self._unwanted = False  # the request has a body that is too large to read for nothing
@@ -98,9 +101,10 @@ class Connection(gevent.socket.socket):
         except OSError as exc:
             raise _lost(exc) from exc
         place = self.place
-        if not place.received:
-            place.since = time.monotonic() if place.step is Step.HEAD else place.since
-        place.received += len(data)
+        if place.idle:
+            place.since = time.monotonic()
+        if (chosen := self._places.receive(place, len(data))) is not None:
+            self._make_room(chosen)
         if place.received > LARGEST_HEAD and place.step is Step.HEAD:
             raise errors.LimitRequestHeaders("the whole head")
         return data
@@ -185,12 +189,10 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         if listener.closed:  # it came in the moment in which the worker began to leave
             client.close()
             return
-        connection = Connection(client, addr[0] if addr else "", self._places)
+        connection = Connection(client, addr[0] if addr else "", self._places, self._make_room)
         self._open[connection.place] = connection
-        chosen = self._places.take(connection.place)
-        if chosen is not None:
-            self._tally.note("closed to make room", chosen.peer)
-            self._open[chosen].end_step(_NO_PLACE)
+        if (chosen := self._places.take(connection.place)) is not None:
+            self._make_room(chosen)
         try:
             super().handle(listener, connection, addr)
         finally:
@@ -230,6 +232,10 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)
         gevent.spawn(self._let_go)  # a signal handler must not block
+
+    def _make_room(self, chosen: Place) -> None:
+        self._tally.note("closed to make room", chosen.peer)
+        self._open[chosen].end_step(_NO_PLACE)
 
     def _watch(self) -> None:
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import socket
 import threading
@@ -19,11 +20,13 @@ from server import Server, wait_until
 from slow_clients import DRIP, Dripping, read_all
 
 from deechat.server.places import BODY_SECONDS, INSIDE, OUTSIDE
+from deechat.worker import _lost
 
 PASSWORD = "open sesame"
 BEARER = {"Authorization": f"Bearer {PASSWORD}"}
 STREAMS = 5
-MANY = INSIDE + STREAMS + 95  # more than all places that there were when slow connections could take them
+PLACES = STREAMS + INSIDE + OUTSIDE
+MANY = PLACES + 50
 KINDS = {
     "a body of a log-in": (DRIP, b" "),
     "chunks of a log-in": (DRIP.replace(b"Content-Length: 60000", b"Transfer-Encoding: chunked"), b"1\r\n \r\n"),
@@ -50,6 +53,12 @@ def head_of(method: str, path: str, *headers: str) -> bytes:
     return "\r\n".join([f"{method} {path} HTTP/1.1", "Host: localhost", *headers, "", ""]).encode()
 
 
+def peak_of(server: Server) -> int:
+    """Gives the most memory that the worker had, in kB."""
+    status = Path(f"/proc/{server.workers[0]}/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
 def check_all_is_well(server: Server) -> None:
     """Checks that the sign of life, a log-in and somebody who is logged in are served."""
     assert requests.get(f"{server.url}/api/ping", timeout=30).json() == {"online": True}
@@ -63,7 +72,7 @@ def test_hundreds_of_slow_connections_wait_for_each_other_alone(kind: str, guard
     with Dripping(guarded.port, MANY, head, drop) as dripping:
         for _ in range(3):
             check_all_is_well(guarded)
-        wait_until(lambda: dripping.open <= OUTSIDE)
+        wait_until(lambda: dripping.open <= PLACES)
         check_all_is_well(guarded)
     assert "Traceback" not in guarded.log
 
@@ -96,7 +105,7 @@ def test_slow_bodies_of_those_who_are_logged_in_make_room_too(guarded: Server) -
     head = DRIP.replace(b"/api/login", b"/api/workspace/new").replace(
         b"Host: localhost", f"Host: localhost\r\nAuthorization: Bearer {PASSWORD}".encode()
     )
-    with Dripping(guarded.port, MANY + OUTSIDE, head):
+    with Dripping(guarded.port, MANY, head):
         check_all_is_well(guarded)
 
 
@@ -118,22 +127,32 @@ def test_large_log_ins_are_refused_and_cost_no_memory(guarded: Server) -> None:
         pytest.skip("this system has no /proc, which says how much memory a process takes")
     body = json.dumps({"password": "x" * 7_900_000}).encode()
 
-    def peak() -> int:
-        status = Path(f"/proc/{guarded.workers[0]}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
-
     def send(length: str, piece: bytes) -> int:
         with connect(guarded) as sock:
             answer = read_all(sock, [head_of("POST", "/api/login", "Content-Type: application/json", length), piece])
             return int(answer.split()[1]) if answer else 413  # it may have been closed under what was being sent
 
-    before = peak()
+    before = peak_of(guarded)
     with ThreadPoolExecutor(20) as pool:
         sized = list(pool.map(lambda _: send(f"Content-Length: {len(body)}", body[:-1]), range(40)))
         chunk = b"%x\r\n" % len(body) + body[:-1]
         chunked = list(pool.map(lambda _: send("Transfer-Encoding: chunked", chunk), range(20)))
     assert set(sized + chunked) == {413}
-    assert peak() - before < 60_000, "kilobytes, of the 474,000 that were sent"
+    assert peak_of(guarded) - before < 60_000, "kilobytes, of the 474,000 that were sent"
+
+
+def test_log_ins_that_never_end_hold_so_much_memory_together(guarded: Server) -> None:
+    if not Path("/proc/self/status").exists():
+        pytest.skip("this system has no /proc, which says how much memory a process takes")
+    head = DRIP.replace(b"60000", b"1000000")
+    before = peak_of(guarded)
+    with contextlib.ExitStack() as stack:
+        for _ in range(200):
+            sock = stack.enter_context(connect(guarded))
+            with contextlib.suppress(ConnectionError):
+                sock.sendall(head + b" " * 900_000)
+        check_all_is_well(guarded)
+    assert peak_of(guarded) - before < 150_000, "kilobytes, of the 180,000 that were sent"
 
 
 @pytest.mark.parametrize("large", ["Content-Length: 20000", "Transfer-Encoding: chunked", "Expect: 100-continue"])
@@ -202,6 +221,13 @@ def test_a_body_without_an_end_is_read_up_to_its_limit(guarded: Server) -> None:
                 sock.sendall(piece)
                 sent += len(piece)
     assert sent < 50_000_000
+
+
+def test_a_client_that_the_network_lost_is_a_reset_to_gunicorn() -> None:
+    for error in (TimeoutError(), OSError(errno.ETIMEDOUT, ""), OSError(errno.EHOSTUNREACH, "")):
+        assert _lost(error).errno == errno.ECONNRESET
+    for error in (OSError(errno.EIO, "a disk"), BrokenPipeError(errno.EPIPE, "")):
+        assert _lost(error) is error
 
 
 def test_what_is_refused_is_counted_in_few_lines(serve: Callable[..., Server]) -> None:

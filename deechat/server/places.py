@@ -1,9 +1,9 @@
 """The places of a worker: who is given one, how long a request may take, and who makes room when places run short.
 
 A connection is *outside* until the gate has let its request pass, and outside again when a later request is for
-everybody, such as the log-in or the sign of life. Connections outside never take the places of those inside: they share
-`OUTSIDE` places, and the one that is over the number makes room at the cost of the network that holds most of them, its
-oldest connection first. So thousands of slow connections wait for each other, and a new one is served at once.
+everybody, such as the log-in or the sign of life. When all places are taken a new connection still gets one: of those
+outside, as long as they have more than `OUTSIDE`, the network that holds most of them loses its oldest; else a
+connection inside that only waits is closed. So thousands of slow connections wait for each other, not for anybody else.
 
 Each step of a request has a deadline as a whole, however often a byte arrives. It is looked at once a second for all
 connections, so a request starts no timer.
@@ -22,6 +22,7 @@ IDLE_SECONDS = 20.0  # between two requests, and before the first
 HEAD_SECONDS = 15.0  # for a request line with its headers, from its first byte on
 BODY_SECONDS = 20.0  # for a body, and a second more for each `BODY_RATE` bytes that came
 BODY_RATE = 50_000
+HELD_BYTES = 64_000_000  # of all bodies before the gate together
 ANSWER_SECONDS = 60.0  # for the answer to a request that did not pass the gate
 
 
@@ -42,7 +43,6 @@ class Place:
         self.since = now  # when the step began; for a head, when its first byte came
         self.received = 0  # bytes in this step
         self.inside = False
-        self.made_room = False  # it was chosen to be closed
 
     def enter_step(self, step: Step, now: float) -> None:
         self.step, self.since, self.received = step, now, 0
@@ -61,11 +61,11 @@ class Place:
 
 
 class Places:
-    """All places that are taken, at most `most`, of which `outside` are before the gate."""
+    """All places that are taken, at most `most`, of which `outside` are for connections before the gate at least."""
 
     def __init__(self, most: int, outside: int = OUTSIDE) -> None:
         self._most = max(2, most - SPARE)
-        self._most_outside = max(1, min(outside, self._most // 2))
+        self._share_outside = max(1, min(outside, self._most // 2))
         self._outside: dict[Place, None] = {}  # in the order in which they came
         self._inside: dict[Place, None] = {}
 
@@ -73,13 +73,23 @@ class Places:
         """Enter the place as one outside, and return the one that has to make room for it, if any."""
         self._outside[place] = None
         chosen = None
-        if len(self._outside) > self._most_outside:
-            chosen = self._first_of_the_greediest()
-        elif len(self._outside) + len(self._inside) > self._most:
-            chosen = self._who_only_waits_inside() or self._first_of_the_greediest()
-        if chosen is not None:
+        if len(self._outside) + len(self._inside) > self._most:
+            if len(self._outside) <= self._share_outside:
+                chosen = self._who_only_waits_inside()
+            chosen = chosen or self._first_of_the_greediest()
             self.leave(chosen)
-            chosen.made_room = True
+        return chosen
+
+    def receive(self, place: Place, count: int) -> Place | None:
+        """Count bytes of a step, and return the body before the gate that has to end because all hold too much."""
+        place.received += count
+        if place.inside or place.step is not Step.BODY or place.received < HELD_BYTES // self._most:
+            return None
+        bodies = [each for each in self._outside if each.step is Step.BODY]
+        if sum(each.received for each in bodies) <= HELD_BYTES:
+            return None
+        chosen = max(bodies, key=lambda each: each.received)
+        self.leave(chosen)
         return chosen
 
     def leave(self, place: Place) -> None:
