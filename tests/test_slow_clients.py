@@ -147,12 +147,12 @@ def test_log_ins_that_never_end_hold_so_much_memory_together(guarded: Server) ->
     head = DRIP.replace(b"60000", b"1000000")
     before = peak_of(guarded)
     with contextlib.ExitStack() as stack:
-        for _ in range(200):
+        for _ in range(300):
             sock = stack.enter_context(connect(guarded))
             with contextlib.suppress(ConnectionError):
                 sock.sendall(head + b" " * 900_000)
         check_all_is_well(guarded)
-    assert peak_of(guarded) - before < 150_000, "kilobytes, of the 180,000 that were sent"
+    assert peak_of(guarded) - before < 130_000, "kilobytes, of the 270,000 that were sent"
 
 
 @pytest.mark.parametrize("large", ["Content-Length: 20000", "Transfer-Encoding: chunked", "Expect: 100-continue"])

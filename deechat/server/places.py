@@ -22,7 +22,7 @@ IDLE_SECONDS = 20.0  # between two requests, and before the first
 HEAD_SECONDS = 15.0  # for a request line with its headers, from its first byte on
 BODY_SECONDS = 20.0  # for a body, and a second more for each `BODY_RATE` bytes that came
 BODY_RATE = 50_000
-HELD_BYTES = 64_000_000  # of all bodies before the gate together
+HELD_BYTES = 32_000_000  # of all bodies before the gate together
 ANSWER_SECONDS = 60.0  # for the answer to a request that did not pass the gate
 
 
