@@ -37,6 +37,7 @@ from deechat.runs import Runs
 from deechat.store import Store
 from deechat.web import make_app
 from deechat.web.gate import Gate
+from deechat.web.logins import EndedLogins
 from deechat.web.services import Services
 from deechat.web.streams import Streams
 
@@ -85,7 +86,8 @@ class Application:
             tools=by_name,
             is_alive=lambda: self._database.answers,
         )
-        self.app = make_app(services, Gate(self.settings.password, self._folder.secret))
+        self._gate = Gate(self.settings.password, self._folder.secret, EndedLogins(store), later=gevent.spawn_later)
+        self.app = make_app(services, self._gate)
         self.app.extensions["deechat"] = self
         self.app.before_request_funcs.setdefault(None, []).insert(0, self.start)
 
@@ -135,6 +137,7 @@ class Application:
         """Leaves, commits what is left and lets go of the data folder."""
         if self._started:
             self._started = False
+            self._gate.refusals.say()
             self.leave()
             if self._leaving is not None:
                 self._leaving.join()

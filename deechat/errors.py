@@ -90,6 +90,13 @@ class UnsupportedMediaError(DeeChatError):
     code = "unsupported_media_type"
 
 
+class TooManyAttemptsError(DeeChatError):
+    """Wrong passwords came too often, from this peer or in all."""
+
+    status = 429
+    code = "too_many_attempts"
+
+
 class UnprocessableError(DeeChatError):
     """A `clientRequestId` came again with another message."""
 

@@ -6,7 +6,43 @@ import json
 import logging
 import sys
 import traceback
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
+
+TALLY_SECONDS = 60.0
+TALLY_PEERS = 1000
+
+
+class Tally:
+    """Counts what anybody can bring about, and would flood the log line by line; says it in one line a minute.
+
+    `later` calls a function after so many seconds.
+    """
+
+    def __init__(self, log: Callable[[str], object], later: Callable[[float, Callable[[], None]], object]) -> None:
+        self._log = log
+        self._later = later
+        self._counts: Counter[str] = Counter()
+        self._peers: Counter[str] = Counter()
+
+    def note(self, event: str, peer: str) -> None:
+        """Count an event of a peer. `event` is one of few texts."""
+        if not self._counts:
+            self._later(TALLY_SECONDS, self.say)
+        self._counts[event] += 1
+        if peer in self._peers or len(self._peers) < TALLY_PEERS:
+            self._peers[peer] += 1
+
+    def say(self) -> None:
+        """Log what was counted since the last line, if anything was."""
+        if not self._counts:
+            return
+        events = ", ".join(f"{count} × {event}" for event, count in self._counts.most_common())
+        peers = ", ".join(f"{peer} ({count})" for peer, count in self._peers.most_common(3))
+        self._counts.clear()
+        self._peers.clear()
+        self._log(f"in the last {TALLY_SECONDS:.0f} s: {events}; most of them from {peers}")
 
 
 class JsonLines(logging.Formatter):

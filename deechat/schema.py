@@ -148,6 +148,12 @@ def m004_steady_start(tables: Tables) -> None:
     tables.execute("ALTER TABLE pulse ADD COLUMN boot TEXT")
 
 
+@migrations()
+def m005_ended_logins(tables: Tables) -> None:
+    # Log-in cookies that a log-out made worthless. `until`: when they would have ended by themselves.
+    tables.execute("CREATE TABLE ended_login (digest TEXT PRIMARY KEY, until REAL NOT NULL) STRICT, WITHOUT ROWID")
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 

@@ -19,6 +19,7 @@ from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 from deechat.folder import DataFolder
 from deechat.logs import configuration
+from deechat.server.places import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE
 
 _EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - what `bind` may be, and no address to go to
 BOOT_ERROR = 3  # gunicorn ends the master too when a worker leaves with it
@@ -46,10 +47,10 @@ except SettingError as _exc:
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = 1  # whatever WEB_CONCURRENCY says: one process holds the data folder
 worker_class = "deechat.worker.Worker"
-worker_connections = _settings.max_streams + 200  # places for requests besides the streams
+worker_connections = _settings.max_streams + INSIDE + OUTSIDE + SPARE
 timeout = 30
 graceful_timeout = 18  # above the 10 s that steps in progress have; then gunicorn kills
-keepalive = 20
+keepalive = int(IDLE_SECONDS)
 max_requests = 0
 preload_app = False
 control_socket_disable = True

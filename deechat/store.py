@@ -271,6 +271,21 @@ class Store:
         )
         return [_message(row) for row in rows]
 
+    # -- log-ins -------------------------------------------------------------------------------------------------------
+
+    def ended_logins(self) -> dict[str, float]:
+        """Return the digests of log-in cookies that are worth nothing any more, each with when it can be forgotten."""
+        return dict(self._database.read("SELECT digest, until FROM ended_login"))
+
+    def end_login(self, digest: str, until: float) -> None:
+        """Keep the digest of a log-in cookie until then, and forget those whose time is over."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM ended_login WHERE until < ?", (time.time(),))
+            connection.execute("INSERT OR REPLACE INTO ended_login (digest, until) VALUES (?, ?)", (digest, until))
+
+        self._database.write(work)
+
 
 # -- pieces of other transactions --------------------------------------------------------------------------------------
 

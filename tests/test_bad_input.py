@@ -106,6 +106,7 @@ CONTRACT = [
     Route("GET", "/"),
     Route("GET", "/static/<path:filename>"),
     Route("POST", "/api/login", {"password": "x"}, {"password": PASSWORD}),
+    Route("POST", "/api/logout", {}),
     Route("GET", "/api/ping"),
     Route("GET", "/api/models"),
     Route("GET", "/api/workspaces"),

@@ -14,10 +14,11 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.exceptions import HTTPException
 
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
+from deechat.web.connection import connection
 
 LANGUAGES = ("en", "zh")
 LARGEST_BODY = 8_000_000  # bytes
-SILENT_SENDER = 30.0  # seconds
+LARGEST_LOG_IN = 1_000_000  # bytes; anybody may send one
 LONGEST_WAIT = 30.0  # seconds that a poll may take
 T = TypeVar("T")
 
@@ -87,12 +88,12 @@ class Nothing(Struct):
     """A body with nothing in it that matters."""
 
 
-def read_body(kind: type[T]) -> T:
-    """Reads the request's body as the type; an empty one is `{}`.
+def read_body(kind: type[T], most: int = LARGEST_BODY) -> T:
+    """Reads the request's body of at most `most` bytes as the type; an empty one is `{}`.
 
     Raises `TooLargeError`, `UnsupportedMediaError` and `BadRequestError`.
     """
-    raw = _read_raw()
+    raw = _read_raw(most)
     if raw and request.mimetype != "application/json":
         raise UnsupportedMediaError(
             f"The body must be application/json, and was sent as {request.mimetype[:80] or 'no type at all'}."
@@ -109,23 +110,28 @@ def read_body(kind: type[T]) -> T:
         raise BadRequestError(_in_words(str(exc))) from exc
 
 
-def _read_raw() -> bytes:
+def _read_raw(most: int) -> bytes:
     """Gives the body's bytes. Raises `TooLargeError`, and `BadRequestError` when they end too early."""
-    # gunicorn's own socket: a sender that falls silent would hold its place for ever.
-    socket = request.environ.get("gunicorn.socket")
-    if socket is not None:
-        socket.settimeout(SILENT_SENDER)
+    length = request.content_length or 0
+    if length > most:
+        raise TooLargeError(f"The body is larger than the {most // 1_000_000} MB that are taken.")
+    # One more than is taken: the framework cuts a body without a length there, and what was cut must not pass as whole.
+    request.max_content_length = most + 1
+    whole = False
+    here = connection()
+    here.begin_body()
     try:
         raw = request.get_data(cache=False)
+        whole = length <= len(raw) <= most
     except HTTPException:
         raise
     except Exception as exc:  # each WSGI server has errors of its own for a body that it cannot read
-        raise BadRequestError(
-            "The body could not be read: it is malformed, or its sender fell silent.", code="bad_body"
-        ) from exc
-    if len(raw) > LARGEST_BODY:
-        raise TooLargeError("The body is larger than the 8 MB that are taken.")
-    if len(raw) < (request.content_length or 0):
+        raise BadRequestError("The body could not be read: it is malformed, or it broke off.", code="bad_body") from exc
+    finally:
+        here.end_body(whole=whole)
+    if len(raw) > most:
+        raise TooLargeError(f"The body is larger than the {most // 1_000_000} MB that are taken.")
+    if not whole:
         raise BadRequestError("The body is shorter than its Content-Length says.", code="bad_body")
     return raw
 

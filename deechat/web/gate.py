@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
+import secrets
 import time
 from collections.abc import Callable
 from functools import cached_property, lru_cache
@@ -20,7 +22,12 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from deechat.errors import ForbiddenError, UnauthorizedError
-from deechat.web.bodies import LogIn, read_body
+from deechat.logs import Tally
+from deechat.web.attempts import Attempts
+from deechat.web.bodies import LARGEST_LOG_IN, LogIn, Nothing, read_body
+from deechat.web.connection import connection
+from deechat.web.front import peer
+from deechat.web.logins import EndedLogins
 
 COOKIE = "deechat_login"
 WRONG_PASSWORD_SECONDS = 0.5
@@ -28,15 +35,28 @@ COOKIE_SECONDS = 30 * 24 * 3600
 _HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # What holds nothing of anyone: the page's shell, which asks for the password, and the sign of life.
-_OPEN = frozenset({"pages.index", "pages.ping", "static", "gate.log_in"})
+_OPEN = frozenset({"pages.index", "pages.ping", "static", "gate.log_in", "gate.log_out"})
+_REFUSED = frozenset({401, 403, 413, 429})
+
+log = logging.getLogger(__name__)
 
 
 class Gate:
     """Checks each request against the password (None: only this machine) before any route sees it."""
 
-    def __init__(self, password: str | None, secret: Callable[[], bytes]) -> None:
+    def __init__(
+        self,
+        password: str | None,
+        secret: Callable[[], bytes],
+        ended: EndedLogins | None = None,
+        later: Callable[[float, Callable[[], None]], object] = lambda _seconds, _call: None,
+    ) -> None:
+        """`later` calls a function after so many seconds."""
         self._password = password
         self._secret = secret
+        self._ended = ended
+        self._attempts = Attempts()
+        self.refusals = Tally(log.info, later)
 
     @cached_property
     def _signer(self) -> URLSafeTimedSerializer:
@@ -46,9 +66,14 @@ class Gate:
 
     def guard(self, app: Flask) -> None:
         """Puts the gate before the application's routes, and the log-in beside them."""
+        app.before_request(_stay_outside)
         app.before_request(self.check)
+        app.before_request(_come_in)
+        app.after_request(self._count_refusal)
+        app.jinja_env.globals["guarded"] = self._password is not None
         blueprint = Blueprint("gate", __name__)
         blueprint.post("/api/login", endpoint="log_in")(self.log_in)
+        blueprint.post("/api/logout", endpoint="log_out")(self.log_out)
         app.register_blueprint(blueprint)
 
     def check(self) -> None:
@@ -67,16 +92,16 @@ class Gate:
             raise UnauthorizedError("Log in first: this server has a password.")
 
     def log_in(self) -> Response:
-        """Sets the cookie for whoever sends the password. Raises `UnauthorizedError`."""
-        given = read_body(LogIn).password
-        if self._password is not None and not self._is_password(given.encode()):
+        """Sets the cookie for whoever sends the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
+        given = read_body(LogIn, LARGEST_LOG_IN).password.encode()
+        if self._password is not None and not self._try("log-in", lambda: self._is_password(given)):
             time.sleep(WRONG_PASSWORD_SECONDS)  # of this request's greenlet alone: guessing is slow, serving is not
             raise UnauthorizedError("That is not the password.", code="wrong_password")
         response = jsonify({"loggedIn": True})
         if self._password is not None:
             response.set_cookie(
                 COOKIE,
-                self._signer.dumps("in"),
+                self._signer.dumps(f"in {secrets.token_urlsafe(9)}"),  # no two are alike, so that each can be ended
                 max_age=COOKIE_SECONDS,
                 httponly=True,
                 samesite="Lax",
@@ -84,20 +109,53 @@ class Gate:
             )
         return response
 
+    def log_out(self) -> Response:
+        """Makes the request's cookie worthless, for ever and everywhere, and takes it from the browser."""
+        read_body(Nothing, LARGEST_LOG_IN)
+        cookie = request.cookies.get(COOKIE, "")
+        if self._ended is not None and self._is_signed(cookie):
+            self._ended.end(cookie, time.time() + COOKIE_SECONDS)
+        response = jsonify({"loggedIn": False})
+        response.delete_cookie(COOKIE, httponly=True, samesite="Lax")
+        return response
+
     def _knows_password(self) -> bool:
+        cookie = request.cookies.get(COOKIE, "") if "HTTP_COOKIE" in request.environ else ""
+        if cookie and self._is_signed(cookie) and (self._ended is None or cookie not in self._ended):
+            return True
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         # A header is bytes, read here as Latin-1 (PEP 3333); who sends other letters may have meant either encoding.
         forms = [given.strip().encode(encoding, "replace") for encoding in ("utf-8", "latin-1")]
-        if scheme.lower() == "bearer" and any(self._is_password(form) for form in forms):
-            return True
+        if scheme.lower() != "bearer" or not given.strip():
+            return False
+        return self._try("bearer", lambda: any(self._is_password(form) for form in forms))
+
+    def _is_signed(self, cookie: str) -> bool:
         try:
-            self._signer.loads(request.cookies.get(COOKIE, ""), max_age=COOKIE_SECONDS)
+            self._signer.loads(cookie, max_age=COOKIE_SECONDS)
         except BadSignature:
             return False
         return True
 
+    def _try(self, way: str, is_right: Callable[[], bool]) -> bool:
+        return self._attempts.check(peer(), request.headers.get("User-Agent", ""), way, is_right)
+
+    def _count_refusal(self, response: Response) -> Response:
+        if response.status_code in _REFUSED:
+            self.refusals.note(f"refused with {response.status_code}", peer())
+        return response
+
     def _is_password(self, given: bytes) -> bool:
         return hmac.compare_digest(given, (self._password or "").encode())
+
+
+def _stay_outside() -> None:
+    connection().stay_outside(peer())
+
+
+def _come_in() -> None:
+    if request.endpoint not in _OPEN:
+        connection().come_in()
 
 
 def _is_from_here() -> bool:

@@ -96,6 +96,9 @@ export const api = {
   steer: (run, message) => post(`${runPath(run)}/steer`, { message }),
 };
 
+// The log-in's cookie is worth nothing afterwards, wherever somebody may have a copy of it.
+export const logOut = () => post("api/logout");
+
 // Log-in is the one route that a 401 does not send to the log-in form.
 export async function sendPassword(password) {
   const response = await fetch("/api/login", {

@@ -1,6 +1,6 @@
 // The page: which workspace and thread are open, and what happens when a person does something.
 
-import { api, onLoginNeeded } from "./api.js";
+import { api, logOut, onLoginNeeded } from "./api.js";
 import { now } from "./clock.js";
 import { Conversation } from "./conversation.js";
 import { announce } from "./dom.js";
@@ -212,6 +212,7 @@ class App {
     on("dee-rename", (change) => this.#rename(change));
     on("dee-delete", ({ thread }) => this.#delete(thread));
     on("dee-settings", () => this.workspaces.openSettings());
+    on("dee-log-out", () => this.#logOut());
     addEventListener("hashchange", () => this.workspaces.loaded && this.#route());
     for (const [target, name] of [[document, "visibilitychange"], [window, "focus"], [window, "pageshow"], [window, "online"]]) {
       target.addEventListener(name, () => this.#look());
@@ -259,6 +260,15 @@ class App {
     if (this.conversation.thread === thread.slug) location.hash = hashOf(this.workspace);
     this.#show();
     this.#changed();
+  }
+
+  async #logOut() {
+    try {
+      await logOut();
+    } catch (error) {
+      return this.shell.toast(error.message);
+    }
+    location.reload(); // nothing of what the page shows stays in it
   }
 }
 

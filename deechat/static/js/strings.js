@@ -219,6 +219,8 @@ export const WORDS = {
   logInHint: ["This server asks for its password.", "此服务器需要密码。"],
   password: ["Password", "密码"],
   wrongPassword: ["That is not the password.", "密码不正确。"],
+  tooManyAttempts: ["Too many wrong passwords. Try again in {seconds} s.", "密码错误次数过多，请在 {seconds} 秒后重试。"],
+  logOut: ["Log out", "退出登录"],
 
   // Settings
   name: ["Name", "名称"],

@@ -82,7 +82,9 @@ class DeeLogin extends DeeElement {
       this.#came();
       this.#waiting = null;
     } catch (error) {
-      this.#error.textContent = error.status === 401 ? t("wrongPassword") : error.message || t("networkError");
+      const { status, message, retryAfter } = error;
+      const words = { 401: t("wrongPassword"), 429: t("tooManyAttempts", { seconds: Math.ceil(retryAfter ?? 1) }) };
+      this.#error.textContent = words[status] ?? (message || t("networkError"));
       this.#field.select();
     } finally {
       this.#button.disabled = false;

@@ -1,6 +1,6 @@
 // The list of chats. Data down: `threads`, `current` (a slug or null), `workspaces`, `workspace` (a slug), `busy` (the slug
 // of a thread whose answer is being made), `waiting` (whether that one waits for the person). Events up: "dee-new",
-// "dee-rename" {slug, name}, "dee-delete" {thread}, "dee-workspace" {slug}, "dee-settings", "dee-close".
+// "dee-rename" {slug, name}, "dee-delete" {thread}, "dee-workspace" {slug}, "dee-settings", "dee-log-out", "dee-close".
 
 import { DeeElement, h, icon, iconButton } from "../dom.js";
 import { hashOf } from "../route.js";
@@ -38,6 +38,7 @@ class DeeSidebar extends DeeElement {
 
   #build() {
     const settings = iconButton("settings", t("settings"), () => this.tell("dee-settings"));
+    const logOut = iconButton("leave", t("logOut"), () => this.tell("dee-log-out"), { hidden: !("guarded" in document.body.dataset) });
     const close = iconButton("sidebar", t("closeSidebar"), () => this.tell("dee-close"), { class: "close-sidebar" });
     const compose = h("button", { type: "button", class: "new-chat" }, icon("plus"), h("span", { text: t("newChat") }));
     compose.addEventListener("click", () => this.tell("dee-new"));
@@ -45,7 +46,7 @@ class DeeSidebar extends DeeElement {
       h("div", { class: "sidebar-head" }, h("span", { class: "logo" }, icon("logo")), h("strong", { text: t("appName") }), close),
       compose,
       this.#list,
-      h("div", { class: "sidebar-foot" }, h("div", { class: "workspace" }, this.#name, this.#switcher), settings),
+      h("div", { class: "sidebar-foot" }, h("div", { class: "workspace" }, this.#name, this.#switcher), settings, logOut),
     );
   }
 

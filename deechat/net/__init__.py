@@ -1,0 +1,1 @@
+"""Addresses and connections. Nothing here knows of models, runs or pages."""

@@ -1,0 +1,49 @@
+"""What the server that holds a request's connection is told, so that it can keep places and deadlines.
+
+`deechat.worker.Connection` listens to it; under another WSGI server nobody does.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from flask import request
+
+
+class Connection(Protocol):
+    """The connection that a request came on."""
+
+    def come_in(self) -> None:
+        """Note that the request has passed the gate."""
+
+    def stay_outside(self, peer: str) -> None:
+        """Note that the request has not passed the gate, at least not yet, and from whom it is."""
+
+    def begin_body(self) -> None:
+        """Note that somebody reads the body."""
+
+    def end_body(self, *, whole: bool) -> None:
+        """Note that nobody reads on, and whether the body came whole."""
+
+
+class _Unheard:
+    def come_in(self) -> None:
+        pass
+
+    def stay_outside(self, peer: str) -> None:
+        pass
+
+    def begin_body(self) -> None:
+        pass
+
+    def end_body(self, *, whole: bool) -> None:
+        pass
+
+
+_UNHEARD = _Unheard()
+
+
+def connection() -> Connection:
+    """Return the connection of the request that is being answered."""
+    known = request.environ.get("gunicorn.socket")
+    return cast("Connection", known) if hasattr(known, "stay_outside") else _UNHEARD
