@@ -108,10 +108,11 @@ class Runner:
         *,
         make: Callable[[RunRecord], AgentHandler],
         on_rest: Callable[[Runner], None],
+        state: RunState | None = None,
     ) -> None:
         self.record = record
         self.log = run_log
-        self.state: RunState = fold(run_log.entries)
+        self.state = state if state and state.last_seq == len(run_log.entries) else fold(run_log.entries)
         self._journal = journal
         self._make = make
         self._on_rest = on_rest
@@ -248,8 +249,6 @@ class Runner:
 
     def add(self, event: InputReceived | Steered, *also: Callable[[Any], None]) -> Entry:
         """Appends what a person says, whose move was legal in this moment, and lets the run go on with it."""
-        if isinstance(event, InputReceived):
-            also = (*also, noting(self.record.id, rests=0))
         entry = self._record(event, *also)
         self._crew.wake()
         self.ensure_running()

@@ -134,7 +134,7 @@ def test_a_log_that_rests_is_a_block_and_goes_on_in_rows(journal: Journal, datab
     log = start(journal, thread)
     journal.append(log, TextChunk("Half "))
     journal.wait_committed(log, 2)
-    journal.rest(log)
+    journal.rest(log, [])
     wait_swept(database)
     assert journal.entries("r") == log.entries
     assert (journal.last_seq("r"), on_disk(database)) == (2, 2)
@@ -146,7 +146,7 @@ def test_a_log_that_rests_is_a_block_and_goes_on_in_rows(journal: Journal, datab
 
 def test_a_log_to_which_something_is_added_does_not_rest(journal: Journal, database: Database, thread: Thread) -> None:
     log = start(journal, thread)
-    journal.rest(log)
+    journal.rest(log, [])
     entry = journal.append(log, TextChunk("Not yet"))
     journal.wait_committed(log, entry.seq)
     assert database.read("SELECT rests FROM run") == [(0,)]

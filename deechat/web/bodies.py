@@ -138,6 +138,27 @@ def read_count(name: str, default: int, most: int) -> int:
     return int(text)
 
 
+def read_position(beginning: tuple[float, str]) -> tuple[float, str]:
+    """Reads out of `?after=` where a list goes on, as the answer before it said in `next`: a time and an id.
+
+    Raises `BadRequestError` with the code `bad_cursor`.
+    """
+    text = request.args.get("after", "")
+    if not text:
+        return beginning
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,20})?):([-0-9A-Za-z]{1,80})", text)
+    if not found:
+        raise BadRequestError(
+            f"after is {text[:40]!r}, but the next of an earlier answer is expected.", code="bad_cursor"
+        )
+    return float(found[1]), found[2]
+
+
+def position(time: float, row_id: str) -> str:
+    """Gives the cursor that `read_position` reads."""
+    return f"{time!r}:{row_id}"
+
+
 def read_language() -> str:
     """Reads from `Accept-Language` which of `LANGUAGES` the agent shall speak; the first one where none fits."""
     return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 from flask import Blueprint, Response, jsonify
 
 from deechat.store import Thread
-from deechat.web.bodies import NewThread, UpdateThread, not_blank, read_body
+from deechat.web.bodies import NewThread, UpdateThread, not_blank, position, read_body, read_count, read_position
 from deechat.web.services import Services
 from deechat.web.shapes import thread_json
+
+MOST_THREADS = 1000
 
 
 def make(services: Services) -> Blueprint:
@@ -17,7 +21,11 @@ def make(services: Services) -> Blueprint:
 
     @blueprint.get("/threads")
     def list_threads(slug: str) -> Response:
-        return jsonify({"threads": [thread_json(each) for each in store.threads(store.workspace(slug))]})
+        workspace = store.workspace(slug)
+        limit = read_count("limit", MOST_THREADS, MOST_THREADS)
+        page = store.threads(workspace, limit, read_position((math.inf, "")))
+        after = position(page[-1].updated_at, page[-1].id) if page.more else None
+        return jsonify({"threads": [thread_json(each) for each in page], "next": after})
 
     @blueprint.post("/thread/new")
     def new_thread(slug: str) -> Response:
