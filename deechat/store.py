@@ -7,7 +7,6 @@ connection that belong into somebody else's transaction.
 from __future__ import annotations
 
 import json
-import math
 import re
 import sqlite3
 import time
@@ -78,6 +77,9 @@ _CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "tools",
 _AS_JSON = frozenset({"tools", "allowed"})
 _MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
 _SHOWN_OF_MESSAGE = _MESSAGE.removesuffix(", turns")
+Position = tuple[float, str]  # in a list: a time and an id
+OLDEST: Position = (-1.0, "")
+NEWEST: Position = (1e300, "")
 PAGE_BYTES = 2_000_000  # of one page of messages, but for one that is larger alone
 _T = TypeVar("_T")
 
@@ -121,7 +123,7 @@ class Store:
 
     # -- workspaces ----------------------------------------------------------------------------------------------------
 
-    def workspaces(self, limit: int = -1, after: tuple[float, str] = (-1.0, "")) -> Page[Workspace]:
+    def workspaces(self, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
         """Gives workspaces, oldest first: so many behind the one with this time and id, up to `PAGE_BYTES`.
 
         -1 is no limit.
@@ -213,7 +215,7 @@ class Store:
 
     # -- threads -------------------------------------------------------------------------------------------------------
 
-    def threads(self, workspace: Workspace, limit: int = -1, after: tuple[float, str] = (math.inf, "")) -> Page[Thread]:
+    def threads(self, workspace: Workspace, limit: int = -1, after: Position = NEWEST) -> Page[Thread]:
         """Gives the workspace's threads, newest activity first; the default one once it has messages.
 
         So many behind the one with this time of activity and id; -1 is no limit.

@@ -48,6 +48,10 @@ WORDS: dict[str, dict[str, str]] = {
     "kept": {"en": "The answer was over already; your line comes next.", "zh": "回答已经结束，这一行随后发送。"},
     "lost": {"en": "The connection is gone; trying again …", "zh": "连接断开，正在重试……"},
     "back": {"en": "Connected again.", "zh": "已重新连接。"},
+    "newest_threads": {
+        "en": "These are the {count} with the newest messages.",
+        "zh": "以上是最近有消息的 {count} 个对话。",
+    },
     "no_threads": {"en": "There are no threads yet.", "zh": "还没有对话。"},
     "unnamed": {"en": "new thread", "zh": "新对话"},
     # requests

@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.exceptions import HTTPException
 
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
+from deechat.store import Position
 
 LANGUAGES = ("en", "zh")
 LARGEST_BODY = 8_000_000  # bytes
@@ -138,7 +139,7 @@ def read_count(name: str, default: int, most: int) -> int:
     return int(text)
 
 
-def read_position(beginning: tuple[float, str]) -> tuple[float, str]:
+def read_position(beginning: Position) -> Position:
     """Reads out of `?after=` where a list goes on, as the answer before it said in `next`: a time and an id.
 
     Raises `BadRequestError` with the code `bad_cursor`.

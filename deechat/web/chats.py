@@ -27,8 +27,9 @@ def make(services: Services) -> Blueprint:
         thread = store.thread(store.workspace(slug), thread_slug)
         limit = read_count("limit", MOST_MESSAGES, MOST_MESSAGES)
         history, active = runs.chats(thread, limit, request.args.get("before") or None)
-        page = {"history": [message_json(each) for each in history], "activeRun": active, "more": history.more}
-        return Response(encode(page), content_type="application/json")  # Flask's own takes ten times as long
+        page = {"history": [message_json(each) for each in history], "activeRun": active}
+        # Of 2 MB Flask's own encoder takes 13 ms of everybody's time, this one 2.
+        return Response(encode(page | {"more": True} if history.more else page), content_type="application/json")
 
     @blueprint.post("/stream-chat", defaults={"thread_slug": DEFAULT_THREAD})
     @blueprint.post("/thread/<thread_slug>/stream-chat")

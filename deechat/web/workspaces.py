@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from deechat.agents.tools.base import Tool
 from deechat.errors import BadRequestError
-from deechat.store import Workspace
+from deechat.store import OLDEST, Workspace
 from deechat.web.bodies import (
     NewWorkspace,
     UpdateWorkspace,
@@ -34,9 +34,9 @@ def make(services: Services) -> Blueprint:
     @blueprint.get("/workspaces")
     def list_workspaces() -> Response:
         limit = read_count("limit", MOST_WORKSPACES, MOST_WORKSPACES)
-        page = store.workspaces(limit, read_position((-1.0, "")))
-        after = position(page[-1].created_at, page[-1].id) if page.more else None
-        return jsonify({"workspaces": [workspace_json(each) for each in page], "next": after})
+        page = store.workspaces(limit, read_position(OLDEST))
+        after = {"next": position(page[-1].created_at, page[-1].id)} if page.more else {}
+        return jsonify({"workspaces": [workspace_json(each) for each in page], **after})
 
     @blueprint.post("/workspace/new")
     def new_workspace() -> Response:
