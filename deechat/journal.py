@@ -338,6 +338,8 @@ class Journal:
             last_seq, body = block
             page = blocks.unpack(body, content, last_seq)
             if not page or page[0].seq > at + 1:
+                if self.records.find(run_id) is None:
+                    return  # deleted, and its blocks are being removed
                 raise ValueError(f"entry {at + 1} is missing")
             yield page[at + 1 - page[0].seq :]
             at, last = last_seq, page[-1]
