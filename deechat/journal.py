@@ -164,11 +164,10 @@ class Journal:
         return self._logs.get(run_id)
 
     def _keep(self, run_id: str, entries: list[Entry]) -> Log:
-        log = Log(run_id, entries)
-        if not log.ended:
-            log.packed = self._database.look(lambda connection: blocks.last_packed(connection, run_id))
-            record = self.records.find(run_id)
-            if record is not None and record.rests:
+        log, record = Log(run_id, entries), self.records.find(run_id)
+        if record is not None and not log.ended:  # or else nothing more comes
+            log.packed = self._database.look(partial(blocks.last_packed, run_id=run_id))
+            if record.rests:
                 log.rested = len(entries)
                 log.asks = tuple(json.loads(record.asks)) if record.asks is not None else None
             self._logs[run_id] = log
@@ -395,7 +394,10 @@ class Journal:
     def _log_if_open(self, run_id: str) -> Log | None:
         """Gives the log of a run that waits for somebody; None when it has ended or is gone."""
         record = self.records.find(run_id)
-        return self.load(run_id) if record is not None and record.ended_at is None else None
+        if record is None or record.ended_at is not None:
+            return None
+        log = self.load(run_id)
+        return log if run_id in self._logs or log.ended else None  # or else it was deleted meanwhile
 
     def _follow_disk(self, run_id: str, after: int) -> Generator[list[Entry], None, None]:
         for page in self.pages(run_id, after):
