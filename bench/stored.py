@@ -34,8 +34,7 @@ LARGE = 100  # messages
 LARGE_BYTES = 1_000_000  # of each
 EVENTS_AT_WORK = 100_000  # rows of a log that is at work, beside which runs are deleted
 ANSWERS = 30
-ORDER = Order(600, 30.0)
-BEFORE_DELETING = 3.0  # seconds
+RATE = 30.0  # tokens a second of each
 
 # Runs inside the checkout, since a log is packed in its own way.
 FILL = (
@@ -150,7 +149,7 @@ def look(running: Server, path: str) -> str:
     return f"{min(times):8.1f} ms  others {min(others):7.1f} ms  {size / 1000:9.1f} kB"
 
 
-def deleting(tree: Path, model: Upstream, runs: int) -> list[str]:
+def deleting(tree: Path, model: Upstream, runs: int, tokens: int) -> list[str]:
     """Deletes a thread with so many runs while answers are made beside it; gives the figures in words."""
     with filled(tree, model, runs=runs) as running:
         with contextlib.closing(sqlite3.connect(running.database, timeout=30)) as connection:
@@ -160,13 +159,13 @@ def deleting(tree: Path, model: Upstream, runs: int) -> list[str]:
                 (EVENTS_AT_WORK,),
             )
             connection.commit()
-        return asyncio.run(_delete_beside_answers(running, runs))
+        return asyncio.run(_delete_beside_answers(running, runs, Order(tokens, RATE)))
 
 
-async def _delete_beside_answers(running: Server, runs: int) -> list[str]:
+async def _delete_beside_answers(running: Server, runs: int, order: Order) -> list[str]:
     paths = await running.paths(ANSWERS)
-    answers = asyncio.create_task(load.follow_all(running.port, paths, ORDER))
-    await asyncio.sleep(BEFORE_DELETING)
+    answers = asyncio.create_task(load.follow_all(running.port, paths, order))
+    await asyncio.sleep(order.seconds / 6)
     began = time.monotonic()
     try:
         await load.ask(running.port, "DELETE", "/api/workspace/default/thread/doomed")
@@ -201,6 +200,7 @@ def main() -> None:
     parser.add_argument("--sizes", default="0,10000,100000")
     parser.add_argument("--runs", type=int, default=5_000, help="how many are deleted")
     parser.add_argument("--large", type=int, default=LARGE_BYTES, help="bytes of a large message")
+    parser.add_argument("--tokens", type=int, default=600, help="of each answer that is made meanwhile")
     options = parser.parse_args()
     trees = {"this": ROOT} | ({"beside": options.beside.resolve()} if options.beside else {})
     print(json.dumps(machine()), flush=True)
@@ -223,7 +223,11 @@ def main() -> None:
             )
     with upstream() as model:
         for name, tree in trees.items():
-            print(*(f"{name:6}  {line}" for line in deleting(tree, model, options.runs)), sep="\n", flush=True)
+            print(
+                *(f"{name:6}  {line}" for line in deleting(tree, model, options.runs, options.tokens)),
+                sep="\n",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

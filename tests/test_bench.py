@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,3 +62,12 @@ def test_a_profile_names_the_parts_of_the_work(tmp_path: Path) -> None:
     (result,) = json.loads((tmp_path / "profile.json").read_text())["results"].values()
     assert sum(result["parts"].values()) == pytest.approx(result["whole"])
     assert "the writer thread" in said
+
+
+def test_what_is_stored_is_measured_beside_another_checkout() -> None:
+    sizes = ("--sizes", "0,50", "--runs", "20", "--large", "1000", "--tokens", "12")
+    said = bench("stored.py", *sizes, "--beside", str(BENCH.parent))
+    for name in ("this", "beside"):
+        assert len(re.findall(rf"rows  {name} +(?:chats|threads|events|run) ", said)) == 8
+        assert re.search(rf"{name} +deleting 20 runs: answered after \d+ ms; removed after", said)
+    assert said.count("0 of 30 answers lost") == 2
