@@ -34,6 +34,7 @@ LARGE = 100  # messages
 LARGE_BYTES = 1_000_000  # of each
 EVENTS_AT_WORK = 100_000  # rows of a log that is at work, beside which runs are deleted
 ANSWERS = 30
+MOST_SECONDS = 120.0  # for deleting
 RATE = 30.0  # tokens a second of each
 
 # Runs inside the checkout, since a log is packed in its own way.
@@ -168,10 +169,11 @@ async def _delete_beside_answers(running: Server, runs: int, order: Order) -> li
     await asyncio.sleep(order.seconds / 6)
     began = time.monotonic()
     try:
-        await load.ask(running.port, "DELETE", "/api/workspace/default/thread/doomed")
+        asking = load.ask(running.port, "DELETE", "/api/workspace/default/thread/doomed")
+        await asyncio.wait_for(asking, MOST_SECONDS)
         answered = f"{1000 * (time.monotonic() - began):.0f} ms"
-    except (AssertionError, asyncio.IncompleteReadError) as exc:
-        answered = f"refused after {time.monotonic() - began:.1f} s ({str(exc)[:60]})"
+    except (AssertionError, asyncio.IncompleteReadError, TimeoutError) as exc:
+        answered = f"{time.monotonic() - began:.1f} s with {type(exc).__name__} {str(exc)[:60]}"
     removed = asyncio.create_task(_removed(running.database, began))
     streams = await answers
     lost = [stream.trouble for stream in streams if stream.trouble]
@@ -184,7 +186,7 @@ async def _delete_beside_answers(running: Server, runs: int, order: Order) -> li
 
 
 async def _removed(database: Path, began: float) -> str:
-    while (left := _runs_left(database)) and time.monotonic() - began < 180:
+    while (left := _runs_left(database)) and time.monotonic() - began < MOST_SECONDS:
         await asyncio.sleep(0.1)
     return f"{left} left" if left else f"removed after {time.monotonic() - began:.1f} s"
 
@@ -204,7 +206,7 @@ def main() -> None:
     options = parser.parse_args()
     trees = {"this": ROOT} | ({"beside": options.beside.resolve()} if options.beside else {})
     print(json.dumps(machine()), flush=True)
-    for size in map(int, options.sizes.split(",")):
+    for size in map(int, filter(None, options.sizes.split(","))):
         for name, tree in trees.items():
             with filled(tree, rows=size) as running:
                 for what, path in (
@@ -214,7 +216,7 @@ def main() -> None:
                     ("run", "/api/runs/log"),
                 ):
                     print(f"{size:7,} rows  {name:6}  {what:8}  {look(running, path)}", flush=True)
-    for name, tree in trees.items():
+    for name, tree in trees.items() if options.large else ():
         with filled(tree, large=options.large) as running:
             figures = look(running, "/api/workspace/default/thread/large/chats")
             print(
