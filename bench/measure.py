@@ -41,6 +41,12 @@ def memory_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def peak_mib(pid: int) -> float:
+    """Gives the most resident memory that a process ever had."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+
+
 def queued_seconds(pid: int) -> float:
     """Gives how long a process's main thread was ready and had no processor, where the kernel says so."""
     try:

@@ -113,23 +113,29 @@ class Server:
 
 @contextlib.contextmanager
 def server(
-    name: str, model: Upstream | None = None, *, folder: Path | None = None, leaves: bool = False, **more: str
+    name: str,
+    model: Upstream | None = None,
+    *,
+    folder: Path | None = None,
+    leaves: bool = False,
+    tree: Path = ROOT,
+    **more: str,
 ) -> Iterator[Server]:
     """Runs DeeChat or one of the floors; it is not yet ready. Its log is printed when it ends.
 
     Without a model server DeeChat answers by itself. It `leaves` in order, so that its `folder` can be used again, or
-    else is killed, which is quicker. `more` are environment variables.
+    else is killed, which is quicker. `tree` is another checkout of DeeChat, `more` are environment variables.
     """
     with contextlib.ExitStack() as stack:
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         port = _free_port()
         environment = {key: value for key, value in os.environ.items() if not key.startswith(NOT_OURS)}
-        environment |= _deechat(folder, model) if name == DEECHAT else _floor(model)
+        environment |= _deechat(folder, model, tree) if name == DEECHAT else _floor(model)
         command = [GUNICORN, *(_DEECHAT if name == DEECHAT else _FLOOR), "--bind", f"127.0.0.1:{port}"]
         log_file = folder / "server.log"
         with log_file.open("wb") as log:
-            where = ROOT if name == DEECHAT else HERE  # gunicorn takes settings from where it is started
+            where = tree if name == DEECHAT else HERE  # gunicorn takes settings from where it is started
             process = subprocess.Popen(command, cwd=where, env=environment | more, stdout=log, stderr=log)
         try:
             yield Server(name, folder, port, process)
@@ -145,9 +151,9 @@ _FLOOR = (
 )
 
 
-def _deechat(folder: Path, model: Upstream | None) -> dict[str, str]:
+def _deechat(folder: Path, model: Upstream | None, tree: Path) -> dict[str, str]:
     return {
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(tree),
         "DEECHAT_DATA": f"{folder}/data",
         "DEECHAT_LOG_LEVEL": "warning",
         "DEECHAT_MAX_RUNS": str(MOST_STREAMS),

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 import gevent
 
 from deechat.agents.handler import AgentHandler
+from deechat.agents.state import RunState
 from deechat.journal import Journal
 from deechat.records import RunRecord
 from deechat.runner import Runner
@@ -32,15 +33,16 @@ class Active:
         """Gives the runner of a run that is in memory."""
         return self._runners.get(run_id)
 
-    def take(self, record: RunRecord) -> Runner:
+    def take(self, record: RunRecord, state: RunState | None = None) -> Runner:
         """Gives the runner of a run that has not ended; one that waits is read from its log. Never yields.
 
-        Whoever takes a run hands it to `rest` afterwards. Raises `BrokenLogError`.
+        `state` is the fold of the log where that was made already. Whoever takes a run hands it to `rest` afterwards.
+        Raises `BrokenLogError`.
         """
         runner = self._runners.get(record.id)
         if runner is None:
             log = self._journal.log(record.id)
-            runner = Runner(record, log, self._journal, make=self._make, on_rest=self.rest)
+            runner = Runner(record, log, self._journal, make=self._make, on_rest=self.rest, state=state)
             self._runners[record.id] = runner
             if self.leaving:
                 runner.leave()
@@ -50,7 +52,7 @@ class Active:
         """Forgets a run that has nothing to do and nothing on its way. Never yields."""
         if runner.settled and self._runners.get(runner.record.id) is runner:
             del self._runners[runner.record.id]
-            self._journal.rest(runner.log)
+            self._journal.rest(runner.log, runner.state.asks)
 
     def drop(self, run_id: str) -> Runner | None:
         """Forgets a run whatever it does: it has ended, or its log is lost. Gives the runner that it had."""

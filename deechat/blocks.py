@@ -1,8 +1,11 @@
-"""Logs that nobody adds to, each as one compressed row: its block.
+"""Logs in compressed pieces: the blocks of a run.
 
 While a run is at work each of its events is a row of `event`, at the end of a table that is only appended to. When it
-has ended, or waits for a person, all of them become a block, and the rows are swept away in time. A log is its block
-and the rows that follow it, so a sweep may come at any time, and may be cut off anywhere.
+has ended, waits for a person or has said very much, its entries become blocks, and the rows are swept away in time. A
+log is its blocks and the rows that follow them, so a sweep may come at any time, and may be cut off anywhere.
+
+A block has at most `ENTRIES` entries of about `CHARACTERS` characters: a cursor anywhere in a log reads one block, and
+what is added to a log is a block more.
 
 An answer is mostly pieces of text: a block holds of each piece its length, and the text once, or not at all where it is
 that of the run's message. 1,000 tokens that came one by one are 110 kB as rows and 1.5 kB as a block.
@@ -13,40 +16,48 @@ from __future__ import annotations
 import logging
 import sqlite3
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
 
 import msgspec
 
-from deechat.events import AnyEvent, Entry, ReasoningChunk, TextChunk, decode
+from deechat.events import AnyEvent, Entry, ReasoningChunk, TextChunk, decode, encode
 
+ENTRIES = 2_000  # of one block: 1 to 2 ms to read
+CHARACTERS = 250_000  # of one block, but for an entry that is larger alone
 SLICE = 1_000  # rows that one sweep looks at
+SLICE_AT_START = 20_000  # rows that become blocks in one transaction: the more, the fewer blocks
 LEVEL = 9  # of zlib: the slowest, and still 0.4 ms for 1,000 tokens
 
 log = logging.getLogger(__name__)
 
 
 class _Block(msgspec.Struct, omit_defaults=True):
-    """A log from its first entry on.
+    """Entries of a log, one after the other.
 
     `at`: the Unix time of the first entry in ms, and for each further one how many passed since the one before.
     `entries`: events; N stands for the next N characters of `text`, -N for those of `reasoning`. `text` None is the
-    content of the run's message.
+    content of the run's message from its character `before` on, and the whole content has `of` characters. Blocks of
+    the first version hold a whole log and have no `of`: theirs is all of the content.
     """
 
     at: list[int]
     entries: list[int | AnyEvent]
     text: str | None = ""
     reasoning: str = ""
+    before: int = 0
+    of: int | None = None
 
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(_Block)
 
 
-def pack(entries: Sequence[Entry], content: str = "") -> bytes:
-    """Gives a log, from its first entry on, as a block; `content` is that of the run's message."""
+def pack(entries: Sequence[Entry], content: str = "", before: int = 0) -> bytes:
+    """Gives entries of a log as a block; `content` is that of the run's message, of which earlier ones hold `before`
+    characters.
+    """
     text: list[str] = []
     reasoning: list[str] = []
     short: list[int | AnyEvent] = []
@@ -63,20 +74,26 @@ def pack(entries: Sequence[Entry], content: str = "") -> bytes:
     times = [round(entry.at * 1000) for entry in entries]
     at = times[:1] + [after - before for before, after in pairwise(times)]
     said = "".join(text)
-    block = _Block(at, short, None if said and said == content else said, "".join(reasoning))
+    block = _Block(at, short, said, "".join(reasoning))
+    if said and content.startswith(said, before):
+        block.text, block.before, block.of = None, before, len(content)
     return zlib.compress(_encoder.encode(block), LEVEL)
 
 
-def unpack(body: bytes, content: str = "") -> list[Entry]:
-    """Reads what `pack` wrote, with the same `content`. Raises `ValueError` when it is something else."""
+def unpack(body: bytes, content: str = "", last_seq: int | None = None) -> list[Entry]:
+    """Reads what `pack` wrote, with the same `content`; `last_seq` None is a log's beginning.
+
+    Raises `ValueError` when it is something else.
+    """
     try:
         block = _decoder.decode(zlib.decompress(body))
     except zlib.error as exc:
         raise ValueError(f"a block is damaged: {exc}") from exc
-    text = content if block.text is None else block.text
+    text = _text(block, content)
+    first = 1 if last_seq is None else last_seq - len(block.entries) + 1
     entries: list[Entry] = []
     at = said = thought = 0
-    for seq, (passed, short) in enumerate(zip(block.at, block.entries, strict=True), start=1):
+    for seq, (passed, short) in enumerate(zip(block.at, block.entries, strict=True), start=first):
         at += passed
         event: AnyEvent
         if not isinstance(short, int):
@@ -93,90 +110,168 @@ def unpack(body: bytes, content: str = "") -> list[Entry]:
     return entries
 
 
+def _text(block: _Block, content: str) -> str:
+    if block.text is not None:
+        return block.text
+    if block.of is None:
+        return content
+    if block.of != len(content):
+        raise ValueError(f"a block is of a text of {block.of} characters, and there are {len(content)}")
+    said = sum(short for short in block.entries if isinstance(short, int) and short > 0)
+    return content[block.before : block.before + said]
+
+
+def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """Gives the entries in pieces that are small enough for a block."""
+    first = size = 0
+    for number, entry in enumerate(entries, start=1):
+        event = entry.event
+        size += len(event.text) if isinstance(event, TextChunk | ReasoningChunk) else len(encode(event))
+        if number - first == ENTRIES or size >= CHARACTERS:
+            yield entries[first:number]
+            first, size = number, 0
+    if first < len(entries):
+        yield entries[first:]
+
+
 # -- pieces of transactions --------------------------------------------------------------------------------------------
 
 
-def put(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
-    """Makes the log of a run, all of it, its block."""
-    connection.execute(
-        "INSERT INTO block (run_id, last_seq, body) VALUES (?, ?, ?)"
-        " ON CONFLICT (run_id) DO UPDATE SET last_seq = excluded.last_seq, body = excluded.body",
-        (run_id, len(entries), pack(entries, _content(connection, run_id))),
-    )
+def add(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
+    """Adds to a run's blocks what they lack of these entries. Raises `ValueError` when there would be a gap."""
+    stored = last_packed(connection, run_id)
+    fresh = entries[max(0, stored + 1 - entries[0].seq) :] if entries else entries
+    if not fresh:
+        return
+    if (fresh[0].seq, fresh[-1].seq) != (stored + 1, stored + len(fresh)):
+        raise ValueError(f"entries {fresh[0].seq} to {fresh[-1].seq} cannot follow entry {stored}")
+    content = message_content(connection, run_id)
+    # Where the message is there, its content ends with what these entries say, or it is not theirs.
+    before = len(content) - sum(len(each.event.text) for each in fresh if isinstance(each.event, TextChunk))
+    for piece in _cut(fresh):
+        body = pack(piece, content, before) if before >= 0 else pack(piece)
+        _insert(connection, run_id, piece[-1].seq, body)
+        before += sum(len(each.event.text) for each in piece if isinstance(each.event, TextChunk))
 
 
-def put_all(connection: sqlite3.Connection) -> None:
-    """Makes the log of every run that has rows a block, and sweeps the rows. One that cannot be read stays in rows."""
-    rows = connection.execute("SELECT run_id, seq, at, body FROM event ORDER BY run_id, seq").fetchall()
+def _insert(connection: sqlite3.Connection, run_id: str, last_seq: int, body: bytes) -> None:
+    connection.execute("INSERT INTO block (run_id, last_seq, body) VALUES (?, ?, ?)", (run_id, last_seq, body))
+
+
+def add_whole(connection: sqlite3.Connection, run_id: str, last_seq: int, body: bytes) -> None:
+    """Adds a log that is one block of the first version; one that cannot be read stays as it is."""
+    try:
+        add(connection, run_id, unpack(body, message_content(connection, run_id)))
+    except ValueError:
+        log.warning("the log of the run %s cannot be read, and is left as it is", run_id)
+        _insert(connection, run_id, last_seq, body)
+
+
+def add_rows(connection: sqlite3.Connection, numbers: range) -> None:
+    """Makes blocks of the rows with these numbers, which nobody adds to, and sweeps them.
+
+    What cannot be read stays in rows.
+    """
+    rows = connection.execute(
+        "SELECT run_id, seq, at, body FROM event WHERE number >= ? AND number < ? ORDER BY run_id, seq",
+        (numbers.start, numbers.stop),
+    ).fetchall()
     for run_id, its_rows in groupby(rows, key=itemgetter(0)):
+        if connection.execute("SELECT 1 FROM run WHERE id = ?", (run_id,)).fetchone() is None:
+            continue  # deleted: the sweep takes them
         try:
-            put(connection, run_id, joined(read(connection, run_id), [row[1:] for row in its_rows]))
+            add(connection, run_id, [Entry(seq, at, decode(body)) for _, seq, at, body in its_rows])
         except ValueError:
             log.warning("the log of the run %s cannot be read, and is left as it is", run_id)
-    sweep_all(connection)
+    sweep(connection, numbers)
 
 
-def read(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
-    """Gives the block of a run; nothing where it has none. Raises `ValueError` when it cannot be read."""
-    row = connection.execute("SELECT body FROM block WHERE run_id = ?", (run_id,)).fetchone()
-    return unpack(row[0], _content(connection, run_id)) if row else []
-
-
-def _content(connection: sqlite3.Connection, run_id: str) -> str:
+def message_content(connection: sqlite3.Connection, run_id: str) -> str:
+    """Gives the content of the message that a run made; '' while there is none."""
     row = connection.execute("SELECT content FROM message WHERE run_id = ?", (run_id,)).fetchone()
     return row[0] if row else ""
 
 
+def next_block(connection: sqlite3.Connection, run_id: str, after: int) -> tuple[int, bytes] | None:
+    """Gives the block with the entry behind `after`: the SEQ of its last entry, and its body; None when all is read."""
+    found: tuple[int, bytes] | None = connection.execute(
+        "SELECT last_seq, body FROM block WHERE run_id = ? AND last_seq > ? ORDER BY last_seq LIMIT 1", (run_id, after)
+    ).fetchone()
+    return found
+
+
 def log_of(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
-    """Gives a log from its first entry on: its block, and the rows that follow it. Raises `ValueError`."""
-    entries = read(connection, run_id)
-    if entries and entries[-1].event.ends:
-        return entries
+    """Gives a log from its first entry on: its blocks, and the rows that follow them. Raises `ValueError`."""
+    entries: list[Entry] = []
+    content = message_content(connection, run_id)
+    while block := next_block(connection, run_id, len(entries)):
+        entries = joined(entries, unpack(block[1], content, block[0]))
+    return joined(entries, rest(connection, run_id, len(entries), entries[-1] if entries else None))
+
+
+def rest(connection: sqlite3.Connection, run_id: str, after: int, last: Entry | None) -> list[Entry]:
+    """Gives the entries in rows after the SEQ `after`, where the blocks end. Raises `ValueError`.
+
+    `last`: the last entry of the blocks; None where they were not read.
+    """
+    row = connection.execute("SELECT ended_at, rests FROM run WHERE id = ?", (run_id,)).fetchone()
+    if row is None or row[1] or (last is not None and last.event.ends):
+        return []
+    if row[0] is not None and last is None and last_packed(connection, run_id):
+        return []  # with its ending all became blocks; one whose log was given up may have rows alone
     # No index: there are few rows, and logs that somebody works on or looks at are in memory.
     rows = connection.execute(
-        "SELECT seq, at, body FROM event WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, len(entries))
-    )
-    return joined(entries, rows.fetchall())
+        "SELECT seq, at, body FROM event WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after)
+    ).fetchall()  # one that is left in the middle, by an error too, would hold the reader at this commit
+    return [Entry(seq, at, decode(body)) for seq, at, body in rows]
 
 
-def last_seq(connection: sqlite3.Connection, run_id: str, *, rows: bool) -> int:
-    """Gives the SEQ of a log's last entry, that of its block alone without `rows`; 0 where there is none."""
-    row = connection.execute("SELECT last_seq FROM block WHERE run_id = ?", (run_id,)).fetchone()
-    packed: int = row[0] if row else 0
-    if not rows or _has_ended(connection, run_id):
+def joined(entries: list[Entry], more: list[Entry]) -> list[Entry]:
+    """Gives a log's beginning and what follows it as one. Raises `ValueError` where they do not fit together."""
+    if more and (more[0].seq, more[-1].seq) != (len(entries) + 1, len(entries) + len(more)):
+        raise ValueError(f"it has {len(entries) + len(more)} entries up to {more[-1].seq}")
+    return entries + more
+
+
+def last_packed(connection: sqlite3.Connection, run_id: str) -> int:
+    """Gives the SEQ of the last entry in a run's blocks; 0 where there is none."""
+    found: int | None = connection.execute("SELECT max(last_seq) FROM block WHERE run_id = ?", (run_id,)).fetchone()[0]
+    return found or 0
+
+
+def last_seq(connection: sqlite3.Connection, run_id: str) -> int:
+    """Gives the SEQ of a log's last entry; 0 where there is none."""
+    packed = last_packed(connection, run_id)
+    row = connection.execute("SELECT ended_at, rests FROM run WHERE id = ?", (run_id,)).fetchone()
+    if row is None or row[0] is not None or row[1]:  # all its rows are in blocks too
         return packed
     return max(packed, connection.execute("SELECT max(seq) FROM event WHERE run_id = ?", (run_id,)).fetchone()[0] or 0)
 
 
-def _has_ended(connection: sqlite3.Connection, run_id: str) -> bool:
-    row = connection.execute("SELECT ended_at FROM run WHERE id = ?", (run_id,)).fetchone()
-    return row is not None and row[0] is not None
-
-
-def joined(entries: list[Entry], rows: Sequence[tuple[int, float, bytes]]) -> list[Entry]:
-    """Gives what is in a block and what is in rows (seq, at, body) as one log. Raises `ValueError`."""
-    rest = [Entry(seq, at, decode(body)) for seq, at, body in rows if seq > len(entries)]
-    whole = entries + rest
-    if rest and (rest[0].seq, rest[-1].seq) != (len(entries) + 1, len(whole)):
-        raise ValueError(f"it has {len(whole)} entries up to {rest[-1].seq}")
-    return whole
-
-
 def numbers(connection: sqlite3.Connection) -> range:
     """Gives the numbers that rows have, and perhaps some that none has any more."""
-    first, last = connection.execute("SELECT min(number), max(number) FROM event").fetchone()
+    # Asked for in one SELECT, the two would be looked for in the whole table.
+    first, last = connection.execute(
+        "SELECT (SELECT min(number) FROM event), (SELECT max(number) FROM event)"
+    ).fetchone()
     return range(0) if last is None else range(first, last + 1)
 
 
+def slices(numbers: range, size: int) -> Iterator[range]:
+    """Gives the numbers in pieces of this size."""
+    for at in numbers[::size]:
+        yield range(at, min(at + size, numbers.stop))
+
+
 def sweep(connection: sqlite3.Connection, numbers: range) -> int:
-    """Deletes the rows with these numbers that are in a block too; gives how many they were."""
+    """Deletes the rows with these numbers that are in a block too, or whose run was deleted; gives how many they were.
+
+    Ids of runs are never used again, so no row needs its run to be there: a foreign key would look for the rows of each
+    run that is deleted, in a table without an index for it.
+    """
     return connection.execute(
         "DELETE FROM event WHERE number >= ? AND number < ?"
-        " AND seq <= (SELECT last_seq FROM block WHERE block.run_id = event.run_id)",
+        " AND (seq <= (SELECT max(last_seq) FROM block WHERE block.run_id = event.run_id)"
+        " OR NOT EXISTS (SELECT 1 FROM run WHERE run.id = event.run_id))",
         (numbers.start, numbers.stop),
     ).rowcount
-
-
-def sweep_all(connection: sqlite3.Connection) -> None:
-    """Deletes every row that is in a block too."""
-    sweep(connection, numbers(connection))

@@ -6,10 +6,11 @@ but those that ask for it: the writer's greenlet hands each batch to the one wri
 wakes whoever waits. Reads are done where they are asked for: what is asked for often is in memory, and a hand-over to a
 thread takes longer than to look.
 
-When nothing can be committed for `patience` seconds (the disk is full, another program holds the lock), the database is
-*unavailable*: jobs of callers who wait are given back with `StorageUnavailableError` and will not happen; jobs that
-must not be lost stay and are tried until writing works again. Of a commit that does not come back nobody can say yet:
-its callers wait on.
+When nothing can be committed for `patience` seconds (the disk is full, another program holds the lock), or the writer
+thread gives no sign of life for so long, the database is *unavailable*: jobs of callers who wait are given back with
+`StorageUnavailableError` and will not happen; jobs that must not be lost stay and are tried until writing works again.
+Of a commit that does not come back nobody can say yet: its callers wait on. A job that takes long and gets on is no
+broken disk.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ _DISK_AT_FAULT = frozenset(
     }
 )
 _RETRY_SECONDS = 0.25
+STEPS = 20_000  # of SQLite's machine between two signs of life in one statement: a millisecond of work
 
 
 class Job(Generic[T]):
@@ -129,6 +131,7 @@ class Database:
         self._queue: list[Job[Any]] = []
         self._wake = Event()
         self._loop: gevent.Greenlet[[], None] | None = None
+        self._signs = 0  # of life of the writer thread: jobs done, and steps of long statements
         self.available = True
         self.answers = True  # false while a commit does not come back, whether the disk hangs or the thread is dead
         self.before = Before()
@@ -142,6 +145,7 @@ class Database:
         self._threads = ThreadPool(1)
         try:
             self._writer = self._in_thread(_open_writer, self.path)
+            self._writer.set_progress_handler(self._note_sign, STEPS)
             self._reader = _open_reader(self.path)
             self.before = self._in_thread(_take_over, self._writer)
         except sqlite3.Error as exc:
@@ -245,16 +249,29 @@ class Database:
         return [job for job in batch if job.lasting]
 
     def _commit(self, batch: Sequence[Job[Any]]) -> list[Any]:
-        return self._in_thread(_transaction, self._writer, batch, not self.available, on_silence=self._note_silence)
+        return self._in_thread(
+            _transaction, self._writer, batch, not self.available, self._note_sign, on_silence=self._note_silence
+        )
+
+    def _note_sign(self) -> int:
+        """Notes that the writer thread gets on, from there; the 0 lets SQLite go on."""
+        self._signs += 1
+        return 0
 
     def _in_thread(self, work: Callable[..., T], *arguments: Any, on_silence: Callable[[], None] | None = None) -> T:
-        """Gives what `work` gives in the writer thread; `on_silence` is called when it has not after `patience`."""
+        """Gives what `work` gives in the writer thread; `on_silence` is called when there was no sign of life from it
+        for `patience` seconds: much work is no broken disk.
+        """
         if self._threads is None:
             raise RuntimeError("the database is not started")
         answer = self._threads.spawn(_outcome, work, *arguments)
-        answer.wait(self._patience if on_silence else None)
-        if on_silence is not None and not answer.ready():
-            on_silence()
+        if on_silence is not None:
+            signs = -1
+            while not answer.ready() and signs != self._signs:
+                signs = self._signs
+                answer.wait(self._patience)
+            if not answer.ready():
+                on_silence()
         outcome = answer.get()
         if isinstance(outcome, _Failure):
             raise outcome.error
@@ -351,28 +368,34 @@ def _open_reader(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _transaction(connection: sqlite3.Connection, batch: Sequence[Job[Any]], probe: bool) -> list[Any]:
+def _transaction(
+    connection: sqlite3.Connection, batch: Sequence[Job[Any]], probe: bool, note_sign: Callable[[], object]
+) -> list[Any]:
     """Commits a batch, or raises and leaves nothing of it. `probe` writes in any case, to see whether writing works.
 
     Hardly ever does a job fail, so there is no savepoint for each; when one does, all begins anew with them.
     """
     try:
-        return _committed(connection, batch, probe, lambda connection, work: work(connection))
+        return _committed(connection, batch, probe, note_sign, lambda connection, work: work(connection))
     except Exception as exc:
         if is_disk(exc):
             raise
-    return _committed(connection, batch, probe, _in_savepoint)
+    return _committed(connection, batch, probe, note_sign, _in_savepoint)
 
 
 def _committed(
     connection: sqlite3.Connection,
     batch: Sequence[Job[Any]],
     probe: bool,
+    note_sign: Callable[[], object],
     do: Callable[[sqlite3.Connection, Work[Any]], Any],
 ) -> list[Any]:
     connection.execute("BEGIN IMMEDIATE")
     try:
-        outcomes = [do(connection, job.work) for job in batch]
+        outcomes = []
+        for job in batch:
+            outcomes.append(do(connection, job.work))
+            note_sign()
         if probe:
             connection.execute("UPDATE pulse SET at = ?", (time.time(),))
         connection.execute("COMMIT")

@@ -10,11 +10,13 @@ A follower is a place in the log, no queue: it holds nobody back and misses noth
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from weakref import WeakValueDictionary
 
 import gevent
@@ -22,6 +24,7 @@ import gevent
 from deechat import blocks
 from deechat.clock import steady
 from deechat.database import Before, Database, Job, LastingJob, Work
+from deechat.deletion import Deletion
 from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, encode
 from deechat.records import Records, RunRecord, begin, ending, noting
@@ -33,6 +36,7 @@ logger = logging.getLogger(__name__)
 
 PAGE = 500  # entries that a follower is given at once
 PATIENCE_AT_START = 5.0  # seconds
+PACKED_AT_WORK = 2 * blocks.ENTRIES  # more entries in rows than this, and a log at work gets a block
 UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wait for the writer
 
 
@@ -40,8 +44,10 @@ class Log:
     """The log of one open run, in memory. Only the journal changes it; others read, and watch.
 
     `entries`: all that was appended. `committed`: how many of them are on disk, which is what followers see. `packed`:
-    how many are in its block. `ended`: the ending is committed, and nothing follows it. `suspended`: nothing can be
-    stored at the moment, so followers leave and nobody waits. `lost`: rows are missing for good, so nothing may follow.
+    how many are in its blocks, or on their way there. `ended`: the ending is committed, and nothing follows it.
+    `suspended`: nothing can be stored at the moment, so followers leave and nobody waits. `lost`: rows are missing for
+    good, so nothing may follow. `rested`: how many entries it had when it was laid to rest, 0 where it was not; `asks`:
+    where its open requests stood then, None where that was not noted.
 
     `ahead`: by how much the log's clock is ahead of `steady`. It is set by the wall clock once, so that a wall clock
     which jumps meanwhile makes no entry look late or early, and never set to before the last entry.
@@ -56,6 +62,8 @@ class Log:
         self.lost = False
         self.uncommitted_bytes = 0
         self.packed = 0
+        self.rested = 0
+        self.asks: tuple[int, ...] | None = None
         self.watchers: set[Waiter] = set()
         self.set_clock()
 
@@ -105,6 +113,8 @@ class Journal:
         self._rows: Rows[Log] | None = None  # those that more can be added to
         self._latest: Rows[Log] | None = None  # those that come before the next ones
         self._sweeper = Sweeper(database)
+        self._deletion = Deletion(database, done=lambda: self._sweeper.died(1))
+        self._take_over: gevent.Greenlet[..., None] | None = None
         self._closed = False
         # Called with a run's id when its ending is on disk, or its rows are lost, before anyone is told; must not wait.
         self.on_end: Callable[[str], object] = lambda _run_id: None
@@ -147,13 +157,34 @@ class Journal:
         One that cannot be read is abandoned. Raises `BrokenLogError` then.
         """
         log = self._logs.get(run_id)
-        if log is None:
+        return log if log is not None else self._keep(run_id, self._read(run_id))
+
+    def load(self, run_id: str) -> Log:
+        """Gives the log like `log`; others have their turn while a long one is read."""
+        while (log := self._logs.get(run_id)) is None:
+            entries: list[Entry] = []
             try:
-                log = self._logs[run_id] = Log(run_id, self.entries(run_id))
-                log.packed = self._database.look(lambda connection: blocks.last_seq(connection, run_id, rows=False))
+                for page in self.pages(run_id):
+                    entries += page
             except BrokenLogError:
-                self.abandon(run_id)  # or else its thread could not even be deleted
+                self.abandon(run_id)
                 raise
+            if run_id not in self._logs and self.last_seq(run_id) == len(entries):  # or else it went on meanwhile
+                return self._keep(run_id, entries)
+        return log
+
+    def in_memory(self, run_id: str) -> Log | None:
+        """Gives the log of a run that somebody works on or looks at."""
+        return self._logs.get(run_id)
+
+    def _keep(self, run_id: str, entries: list[Entry]) -> Log:
+        log, record = Log(run_id, entries), self.records.find(run_id)
+        if record is not None and not log.ended:  # or else nothing more comes
+            log.packed = self._database.look(partial(blocks.last_packed, run_id=run_id))
+            if record.rests:
+                log.rested = len(entries)
+                log.asks = tuple(json.loads(record.asks)) if record.asks is not None else None
+            self._logs[run_id] = log
         return log
 
     def append(self, log: Log, event: AnyEvent, *also: Work[None]) -> Entry:
@@ -167,6 +198,8 @@ class Journal:
         at = int((log.ahead + steady()) * 1000) / 1000  # `_to_the_ms` of `now`, without two calls for each token
         entry = Entry(len(log.entries) + 1, at, event)
         row = (log.run_id, entry.seq, at, encode(event))
+        if log.rested:  # what rests has no rows, and this is one
+            log.rested, also = 0, (*also, noting(log.run_id, rests=0))
         rows = self._rows or self._next_rows()
         if isinstance(event, Ending):
             # The block last: it leaves out the text that is in the run's message by then.
@@ -206,6 +239,8 @@ class Journal:
                     self._end(log, share)
                 else:
                     plain += len(share)
+                    if log.committed - log.packed >= PACKED_AT_WORK:
+                        self._pack(log)
         finally:
             self._sweeper.wrote(plain)
             wake_all(woken)
@@ -216,6 +251,12 @@ class Journal:
         log.ended = True
         self._logs.pop(log.run_id, None)
         self.on_end(log.run_id)
+
+    def _pack(self, log: Log) -> None:
+        """Queues a block of a long log's oldest rows, so that its ending has little to do."""
+        entries = log.entries[log.packed : log.packed + blocks.ENTRIES]
+        log.packed += len(entries)
+        self._database.submit(_Packing(log.run_id, entries, self._sweeper.died))
 
     def _give_up(self, log: Log, error: Exception) -> None:
         # Most often the thread was deleted under the run. Nothing may follow in this log: it would leave a gap.
@@ -260,8 +301,12 @@ class Journal:
         self._logs.pop(log.run_id, None)
         self.on_lost(log.run_id)
 
-    def rest(self, log: Log) -> None:
-        """Queues the note that the run waits for a person, with its log as a block, unless something is appended."""
+    def rest(self, log: Log, asks: Sequence[int]) -> None:
+        """Queues the note that the run waits for a person, with its log in blocks, unless something is appended.
+
+        `asks`: where in the log the requests stand that it waits for.
+        """
+        log.rested, log.asks = len(log.entries), tuple(asks)
         self._database.submit(_Resting(log, self._sweeper.died))
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -273,18 +318,63 @@ class Journal:
 
     def entries(self, run_id: str, after: int = 0) -> list[Entry]:
         """Gives committed entries after the SEQ `after`, from disk. Raises `BrokenLogError`."""
+        return [entry for page in self._pages(run_id, after) for entry in page]
+
+    def _read(self, run_id: str) -> list[Entry]:
         try:
-            entries = self._database.look(lambda connection: blocks.log_of(connection, run_id))
+            return self.entries(run_id)
+        except BrokenLogError:
+            self.abandon(run_id)  # or else its thread could not even be deleted
+            raise
+
+    def pages(self, run_id: str, after: int = 0) -> Iterator[list[Entry]]:
+        """Gives committed entries after the SEQ `after`, from disk, as many at a time as can be read in a moment.
+
+        Others have their turn in between. Raises `BrokenLogError`.
+        """
+        for page in self._pages(run_id, after):
+            yield page
+            if len(page) >= PAGE:
+                gevent.sleep(0)
+
+    def _pages(self, run_id: str, after: int = 0) -> Iterator[list[Entry]]:
+        try:
+            yield from self._blocks_and_rows(run_id, after)
         except ValueError as exc:
             raise BrokenLogError(f"The log of the run {run_id} cannot be read ({exc}); it is given up.") from exc
-        return entries[after:]
+
+    def _blocks_and_rows(self, run_id: str, after: int) -> Iterator[list[Entry]]:
+        look, at, last, content = self._database.look, after, None, None
+        while block := look(partial(blocks.next_block, run_id=run_id, after=at)):
+            if content is None:  # once: each block has a part of it
+                content = look(partial(blocks.message_content, run_id=run_id))
+            last_seq, body = block
+            page = blocks.unpack(body, content, last_seq)
+            if not page or page[0].seq > at + 1:
+                if self.records.find(run_id) is None:
+                    return  # deleted, and its blocks are being removed
+                raise ValueError(f"entry {at + 1} is missing")
+            yield page[at + 1 - page[0].seq :]
+            at, last = last_seq, page[-1]
+        rows = look(partial(blocks.rest, run_id=run_id, after=at, last=last))
+        if rows and (rows[0].seq, rows[-1].seq) != (at + 1, at + len(rows)):
+            raise ValueError(f"it has entries {rows[0].seq} to {rows[-1].seq} behind entry {at}")
+        if rows:
+            yield rows
+
+    def entry(self, run_id: str, seq: int) -> Entry:
+        """Gives one committed entry, from disk. Raises `BrokenLogError`, also when it is not there."""
+        for page in self._pages(run_id, seq - 1):
+            return page[0]
+        raise BrokenLogError(f"The run {run_id} has no entry {seq}.")
 
     def last_seq(self, run_id: str) -> int:
         """Gives the SEQ of the last committed entry; 0 when there is none."""
         log = self._logs.get(run_id)
-        stored = self._database.look(lambda connection: blocks.last_seq(connection, run_id, rows=log is None))
+        if log is None:
+            return self._database.look(partial(blocks.last_seq, run_id=run_id))
         # A block may be on disk a moment before it is noted here.
-        return stored if log is None else max(stored, log.committed)
+        return max(self._database.look(partial(blocks.last_packed, run_id=run_id)), log.committed)
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         """Yields the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
@@ -318,28 +408,44 @@ class Journal:
     def _log_if_open(self, run_id: str) -> Log | None:
         """Gives the log of a run that waits for somebody; None when it has ended or is gone."""
         record = self.records.find(run_id)
-        return self.log(run_id) if record is not None and record.ended_at is None else None
+        if record is None or record.ended_at is not None:
+            return None
+        log = self.load(run_id)
+        return log if run_id in self._logs or log.ended else None  # or else it was deleted meanwhile
 
     def _follow_disk(self, run_id: str, after: int) -> Generator[list[Entry], None, None]:
-        entries = self.entries(run_id, after)
-        for at in range(0, len(entries), PAGE):
-            if self._closed:
-                return
-            yield entries[at : at + PAGE]
-            gevent.sleep(0)  # as above
+        for page in self.pages(run_id, after):
+            for at in range(0, len(page), PAGE):
+                if self._closed:
+                    return
+                yield page[at : at + PAGE]
+                gevent.sleep(0)  # as above
 
     # -- beginning and leaving -----------------------------------------------------------------------------------------
 
     def take_over(self) -> None:
-        """Makes a block of every log that an earlier process left as rows: reading one then looks at no other's rows.
+        """Makes blocks of all rows that an earlier process left: reading a log then looks at no other's rows. Goes on
+        with removing what was deleted.
 
         Returns after `PATIENCE_AT_START` in any case: a log in rows can be read too.
         """
-        if self._database.look(blocks.numbers):
-            self._database.submit(LastingJob(blocks.put_all)).outcome.wait(PATIENCE_AT_START)
+        self._take_over = gevent.spawn(self._add_rows, self._database.look(blocks.numbers))
+        self._take_over.join(PATIENCE_AT_START)
+
+    def _add_rows(self, numbers: range) -> None:
+        for each in blocks.slices(numbers, blocks.SLICE_AT_START):
+            self._database.submit(LastingJob(partial(blocks.add_rows, numbers=each))).outcome.wait()
+        self._deletion.wake()
+
+    def remove_deleted(self) -> None:
+        """Begins to remove what was deleted from the file."""
+        self._deletion.wake()
 
     def tidy(self) -> None:
         """Sweeps what is left of packed logs; to be called when nothing is appended any more."""
+        if self._take_over is not None:
+            self._take_over.kill()
+        self._deletion.close()
         self._sweeper.close()
 
     def close(self) -> None:
@@ -353,45 +459,46 @@ class Journal:
         """The process that had the journal before this one."""
         return self._database.before
 
-    def forget_gone(self) -> None:
-        """Lets go of the logs whose runs were deleted, and of those who follow them."""
-        for run_id, log in list(self._logs.items()):
-            if self.records.find(run_id) is None:
-                self._lose(log)
-                log.notify()
+
+class _Packing(LastingJob[None]):
+    """Makes blocks of entries that are rows, of a log that goes on."""
+
+    def __init__(self, run_id: str, entries: Sequence[Entry], count_dead: Callable[[int], object]) -> None:
+        super().__init__(partial(blocks.add, run_id=run_id, entries=entries))
+        self._count = len(entries)
+        self._count_dead = count_dead
+
+    def done(self, value: None) -> None:
+        super().done(value)
+        self._count_dead(self._count)
 
 
 class _Resting(LastingJob[bool]):
-    """Notes that a run waits for a person, and makes its log a block, unless something is appended meanwhile."""
+    """Notes that a run waits for a person, and makes blocks of its log, unless something is appended meanwhile."""
 
     def __init__(self, log: Log, count_dead: Callable[[int], object]) -> None:
         super().__init__(self._note)
         self._log = log  # held until then, so that nobody has to read it from rows
-        self._entries = log.entries[: log.committed]
+        self._length, self._asks = log.rested, log.asks
         self._count_dead = count_dead
 
     def _note(self, connection: sqlite3.Connection) -> bool:
-        if len(self._log.entries) > len(self._entries):
+        if len(self._log.entries) > self._length:
             return False
-        if self._log.packed < len(self._entries):
-            blocks.put(connection, self._log.run_id, self._entries)
-        noting(self._log.run_id, rests=1)(connection)
+        blocks.add(connection, self._log.run_id, self._log.entries[: self._length])
+        noting(self._log.run_id, rests=1, asks=json.dumps(self._asks))(connection)
         return True
 
     def done(self, value: bool) -> None:
         super().done(value)
         if value:
-            self._count_dead(len(self._entries) - self._log.packed)
-            self._log.packed = len(self._entries)
+            self._count_dead(self._length - self._log.packed)
+            self._log.packed = self._length
 
 
 def _packing(log: Log) -> Work[None]:
-    """Gives the work that makes a log whose ending is appended a block."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        blocks.put(connection, log.run_id, log.entries)
-
-    return work
+    """Gives the work that makes blocks of a log whose ending is appended."""
+    return partial(blocks.add, run_id=log.run_id, entries=log.entries)
 
 
 def _to_the_ms(at: float) -> float:

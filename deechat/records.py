@@ -14,7 +14,9 @@ from deechat.errors import NotFoundError
 class RunRecord(msgspec.Struct, frozen=True):
     """A run as its row has it; times are Unix seconds, `ended_at` and `reason` None while it has not ended.
 
-    `retries`: how often it was entered again since its last whole step because the process had died.
+    `retries`: how often it was entered again since its last whole step because the process had died. `rests` 1: it
+    waits for a person and has nothing else to do, and its whole log is in blocks. `asks` says then where in the log the
+    open requests stand, as JSON; None where only the log tells.
     """
 
     id: str
@@ -29,6 +31,19 @@ class RunRecord(msgspec.Struct, frozen=True):
     ended_at: float | None = None
     reason: str | None = None
     retries: int = 0
+    rests: int = 0
+    asks: str | None = None
+
+
+# Runs of threads that are there. The order is fixed: there are few runs that fit, and any number of threads.
+_THERE = (
+    "run CROSS JOIN thread ON thread.id = run.thread_id CROSS JOIN workspace ON workspace.id = thread.workspace_id"
+    " WHERE thread.deleted_at IS NULL AND workspace.deleted_at IS NULL AND "
+)
+_COLUMNS = (
+    "run.id, thread_id, message_id, parent_id, continues, client_request_id, run.model, language, started_at, "
+    "ended_at, reason, retries, rests, asks"
+)
 
 
 class Records:
@@ -46,7 +61,7 @@ class Records:
 
     def find(self, run_id: str) -> RunRecord | None:
         """Gives the row of a run, if it is there."""
-        rows = self._runs("id = ?", run_id)
+        rows = self._runs("run.id = ?", run_id)
         return rows[0] if rows else None
 
     def run_by_request(self, thread_id: str, client_request_id: str) -> RunRecord | None:
@@ -59,11 +74,6 @@ class Records:
         row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", thread_id)
         return row[0] if row else None
 
-    def open_in_workspace(self, workspace_id: str) -> list[str]:
-        """Gives the ids of the workspace's runs without an ending."""
-        sql = "SELECT run.id FROM run JOIN thread ON thread.id = thread_id WHERE workspace_id = ? AND ended_at IS NULL"
-        return [row[0] for row in self._database.read(sql, workspace_id)]
-
     def last_in(self, thread_id: str) -> str | None:
         """Gives the id of the thread's run that was started last."""
         row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? ORDER BY rowid DESC LIMIT 1", thread_id)
@@ -74,14 +84,10 @@ class Records:
         return self._runs("ended_at IS NULL AND rests = 0")
 
     def _runs(self, condition: str, *values: str) -> list[RunRecord]:
-        columns = (
-            "id, thread_id, message_id, parent_id, continues, client_request_id, model, language, started_at, "
-            "ended_at, reason, retries"
-        )
-        rows = self._database.read(f"SELECT {columns} FROM run WHERE {condition} ORDER BY started_at", *values)
-        return [RunRecord(*row) for row in rows]
+        sql = f"SELECT {_COLUMNS} FROM {_THERE}{condition} ORDER BY started_at"
+        return [RunRecord(*row) for row in self._database.read(sql, *values)]
 
-    def note(self, run_id: str, **columns: int) -> Job[None]:
+    def note(self, run_id: str, **columns: int | str) -> Job[None]:
         """Queues what `noting` writes; it is not lost while the disk is at fault."""
         return self._database.submit(LastingJob(noting(run_id, **columns)))
 
@@ -94,17 +100,23 @@ class Records:
 
 
 def begin(connection: sqlite3.Connection, run: RunRecord) -> None:
-    """Inserts the row of a new run."""
-    connection.execute(
+    """Inserts the row of a new run. Raises `NotFoundError` when its thread is not there any more."""
+    row = connection.execute(
         "INSERT INTO run (id, thread_id, message_id, parent_id, continues, client_request_id, model, language,"
-        " started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (run.id, run.thread_id, run.message_id, run.parent_id, run.continues, run.client_request_id,
-         run.model, run.language, run.started_at),
+        " started_at) SELECT ?, thread.id, ?, ?, ?, ?, ?, ?, ?"
+        " FROM thread JOIN workspace ON workspace.id = workspace_id"
+        " WHERE thread.id = ? AND thread.deleted_at IS NULL AND workspace.deleted_at IS NULL",
+        (run.id, run.message_id, run.parent_id, run.continues, run.client_request_id,
+         run.model, run.language, run.started_at, run.thread_id),
     )  # fmt: skip
+    if row.rowcount != 1:
+        raise NotFoundError("The thread was deleted.")
 
 
-def noting(run_id: str, **columns: int) -> Work[None]:
-    """Gives the work that notes in a run's row how often it was tried again (`retries`), or whether it `rests`."""
+def noting(run_id: str, **columns: int | str) -> Work[None]:
+    """Gives the work that notes something in a run's row: how often it was tried again (`retries`), that it `rests` and
+    what it `asks`.
+    """
 
     def work(connection: sqlite3.Connection) -> None:
         for column, value in columns.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +30,17 @@ class Reply:
     answers: object = None
 
 
-def check_issued(state: RunState, request_id: str) -> None:
+def check_issued(request_id: str, issued: Container[str], answered: Container[str]) -> None:
     """Raises `NotFoundError` for a request that this run never issued, `ConflictError` for one that was answered."""
-    if request_id not in state.requests:
+    if request_id not in issued:
         raise NotFoundError(f"This run never issued a request {request_id[:80]!r}.")
-    if request_id in state.replies:
+    if request_id in answered:
         raise ConflictError("Somebody has answered this request already.", code="already_answered")
 
 
 def open_request(state: RunState, request_id: str) -> Request:
     """Gives the request that a reply is for. Raises like `check_issued`."""
-    check_issued(state, request_id)
+    check_issued(request_id, state.requests, state.replies)
     return state.requests[request_id]
 
 

@@ -108,10 +108,11 @@ class Runner:
         *,
         make: Callable[[RunRecord], AgentHandler],
         on_rest: Callable[[Runner], None],
+        state: RunState | None = None,
     ) -> None:
         self.record = record
         self.log = run_log
-        self.state: RunState = fold(run_log.entries)
+        self.state = state if state and state.last_seq == len(run_log.entries) else fold(run_log.entries)
         self._journal = journal
         self._make = make
         self._on_rest = on_rest
@@ -248,10 +249,8 @@ class Runner:
 
     def add(self, event: InputReceived | Steered, *also: Callable[[Any], None]) -> Entry:
         """Appends what a person says, whose move was legal in this moment, and lets the run go on with it."""
-        if isinstance(event, InputReceived):
-            also = (*also, noting(self.record.id, rests=0))
-            if not self.state.at_work:
-                self.log.set_clock()  # days may have passed; how long a person took is not measured
+        if isinstance(event, InputReceived) and not self.state.at_work:
+            self.log.set_clock()  # days may have passed; how long a person took is not measured
         entry = self._record(event, *also)
         self._crew.wake()
         self.ensure_running()

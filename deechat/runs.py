@@ -6,15 +6,17 @@ Everything that a person does to an answer goes through here. What a run does by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
+import gevent
 from gevent.lock import BoundedSemaphore
 
 from deechat.active import Active
-from deechat.agents.state import fold
+from deechat.agents.state import Request, RunState
 from deechat.agents.tools.base import Tool
 from deechat.database import Work
 from deechat.errors import (
@@ -28,13 +30,14 @@ from deechat.errors import (
     UnprocessableError,
 )
 from deechat.events import Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
-from deechat.journal import Journal
+from deechat.journal import Journal, Log
 from deechat.opening import Opened, Opening, Prompt
 from deechat.records import RunRecord
 from deechat.replies import Reply, check_issued, open_request, received
 from deechat.runner import Runner
-from deechat.store import Message, Store, Thread, Workspace, allowing
+from deechat.store import Message, Page, Store, Thread, Workspace, allowing
 
+PIECE = 2_000  # entries that are folded before others have their turn
 STOP_WORDS = frozenset({"/exit", "/stop", "/halt"})  # as a message to a run that is under way, they stop it
 
 
@@ -143,7 +146,7 @@ class Runs:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[list[Message], str | None]:
+    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[Message], str | None]:
         """Gives the thread's messages and the id of its run that has not ended, as of one moment.
 
         An answer stands among the messages or is being made, never both and never neither. Raises `NotFoundError` while
@@ -165,16 +168,22 @@ class Runs:
         return RunView(record, workspace, thread, status, pending, last_seq)
 
     def _stands(self, record: RunRecord) -> tuple[str, list[Entry]]:
+        """Gives where a run stands on disk, and its open requests; looks at little of a long log."""
         if record.ended_at is not None:
             return "ended", []
         runner = self._active.get(record.id)
-        if runner is not None and not runner.state.requests:
-            return "running", []  # it asked for nothing yet: no need to look into a long log
-        log = self._journal.log(record.id)
-        is_whole = runner is not None and log.committed == runner.state.last_seq
-        state = runner.state if runner is not None and is_whole else fold(log.entries[: log.committed])
-        pending = [log.entries[state.request_seqs[each.request_id] - 1] for each in state.pending]
-        return state.status, [] if state.ending else pending
+        if runner is not None:
+            entries = runner.log.entries
+            status, asks = runner.state.before(entries[runner.log.committed :])
+            return status, [entries[seq - 1] for seq in asks]
+        log = self._journal.in_memory(record.id)
+        if log is not None and log.rested and log.asks is not None:
+            return "waiting", [log.entries[seq - 1] for seq in log.asks]
+        if record.rests and record.asks is not None:
+            return "waiting", [self._journal.entry(record.id, seq) for seq in json.loads(record.asks)]
+        log = self._journal.load(record.id)
+        state = _fold(log)
+        return state.status, [] if state.ending else [log.entries[seq - 1] for seq in state.asks]
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         """Yields the run's committed entries after the SEQ `after`; see `Journal.follow`."""
@@ -188,16 +197,26 @@ class Runs:
         The first answer wins. Raises `NotFoundError` for a request that the run never issued, `ConflictError` when it
         was answered or the run has ended, `BadRequestError` when the reply does not fit, and `StorageUnavailableError`.
         """
-        record = self._records.run(run_id)
-        if record.ended_at is not None:
-            check_issued(fold(self._journal.entries(run_id)), reply.request_id)
-            raise RunEndedError
-        with self._taken(record) as runner:
-            request = open_request(runner.state, reply.request_id)
-            if not runner.allows("respond"):
-                raise RunEndedError
-            event = received(request, reply, self._tools, record.language)
-            self._add(runner, event, *self._allowing(record, runner, event))
+        try:
+            with self._taken(run_id) as runner:
+                request = open_request(runner.state, reply.request_id)
+                if not runner.allows("respond"):
+                    raise RunEndedError
+                event = received(request, reply, self._tools, runner.record.language)
+                self._add(runner, event, *self._allowing(runner.record, runner, event))
+        except RunEndedError:
+            if self._records.run(run_id).ended_at is not None:
+                self._check_issued(run_id, reply.request_id)
+            raise
+
+    def _check_issued(self, run_id: str, request_id: str) -> None:
+        issued: set[str] = set()
+        answered: set[str] = set()
+        for entries in self._journal.pages(run_id):
+            events = [entry.event for entry in entries]
+            issued |= {event.request_id for event in events if isinstance(event, Request)}
+            answered |= {event.request_id for event in events if isinstance(event, InputReceived)}
+        check_issued(request_id, issued, answered)
 
     def _add(self, runner: Runner, event: InputReceived | Steered, *works: Work[None]) -> None:
         """Adds what a person says, and returns when it is on disk."""
@@ -228,20 +247,29 @@ class Runs:
         A word such as /stop stops it instead. Raises `NotFoundError`, `ConflictError` when the run has ended, and
         `StorageUnavailableError`.
         """
-        record = self._records.run(run_id)
-        if record.ended_at is not None:
+        if self._records.run(run_id).ended_at is not None:
             raise RunEndedError
         if message.strip().lower() in STOP_WORDS:
             self.stop(run_id)
             return
-        with self._taken(record) as runner:
+        with self._taken(run_id) as runner:
             if not runner.allows("steer"):
                 raise RunEndedError
             self._add(runner, Steered(message))
 
     @contextmanager
-    def _taken(self, record: RunRecord) -> Iterator[Runner]:
-        runner = self._active.take(record)
+    def _taken(self, run_id: str) -> Iterator[Runner]:
+        """Gives the runner of a run. Raises `RunEndedError` when it has ended, `NotFoundError` and `BrokenLogError`."""
+        if self._records.run(run_id).ended_at is not None:
+            raise RunEndedError
+        state = None
+        if self._active.get(run_id) is None:
+            log = self._journal.load(run_id)  # held, and read while others have their turn
+            state = _fold(log)
+        record = self._records.run(run_id)
+        if record.ended_at is not None:
+            raise RunEndedError
+        runner = self._active.take(record, state)
         try:
             yield runner
         finally:
@@ -254,43 +282,45 @@ class Runs:
 
         Raises `NotFoundError`, and `StorageUnavailableError` when the ending cannot be stored yet.
         """
-        record = self._records.run(run_id)
-        if record.ended_at is not None:
+        if self._records.run(run_id).ended_at is not None:
             return False
         self._journal.check_available()
-        with self._taken(record) as runner:
-            first = runner.claim()
-            if first:
-                stop = Cancelled()
-                runner.cancel(stop)
-                runner.end(RunStopped(stop.upstream_closed_ms))
-            self._journal.wait_ended(runner.log)
+        try:
+            with self._taken(run_id) as runner:
+                first = runner.claim()
+                if first:
+                    stop = Cancelled()
+                    runner.cancel(stop)
+                    runner.end(RunStopped(stop.upstream_closed_ms))
+                self._journal.wait_ended(runner.log)
+        except RunEndedError:
+            return False
         return first
 
-    def _stop_to_delete(self, run_id: str) -> None:
+    def _stop_to_delete(self, run_ids: Sequence[str]) -> None:
+        for stopping in [gevent.spawn(self._stop_if_there, run_id) for run_id in run_ids]:
+            stopping.get()
+
+    def _stop_if_there(self, run_id: str) -> None:
         with suppress(BrokenLogError, NotFoundError):  # then there is nothing to stop
             self.stop(run_id)
 
     def delete_thread(self, thread: Thread) -> None:
-        """Stops the thread's run and deletes the thread."""
+        """Stops the thread's run and deletes the thread: it is gone for everybody when this returns."""
         with self._lock(thread.id), self._leaves(thread.id):
-            run_id = self._records.open_in(thread.id)
-            if run_id is not None:
-                self._stop_to_delete(run_id)
-            self._store.delete_thread(thread)
-            self._journal.forget_gone()
+            while run_ids := self._store.delete_thread(thread):
+                self._stop_to_delete(run_ids)
+        self._journal.remove_deleted()
 
     def delete_workspace(self, workspace: Workspace) -> None:
         """Stops the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
         with self._lock("deleting workspaces"):
-            if [each.id for each in self._store.workspaces()] == [workspace.id]:
+            if self._store.is_last(workspace):
                 raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
             with self._leaves(workspace.id):
-                while run_ids := self._records.open_in_workspace(workspace.id):  # some may begin meanwhile
-                    for run_id in run_ids:
-                        self._stop_to_delete(run_id)
-                self._store.delete_workspace(workspace)
-            self._journal.forget_gone()
+                while run_ids := self._store.delete_workspace(workspace):  # some may begin meanwhile
+                    self._stop_to_delete(run_ids)
+        self._journal.remove_deleted()
 
     @contextmanager
     def _leaves(self, name: str) -> Iterator[None]:
@@ -299,3 +329,14 @@ class Runs:
             yield
         finally:
             self._leaving.discard(name)
+
+
+def _fold(log: Log) -> RunState:
+    """Folds a log; others have their turn while a long one is folded."""
+    state = RunState()
+    while rest := log.entries[state.last_seq : state.last_seq + PIECE]:
+        for entry in rest:
+            state.apply(entry)
+        if len(rest) == PIECE:
+            gevent.sleep(0)
+    return state

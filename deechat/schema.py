@@ -138,18 +138,70 @@ ALTER TABLE appended RENAME TO event;
 def m003_logs_in_blocks(tables: Tables) -> None:
     for statement in _statements(LOGS_IN_BLOCKS):
         tables.execute(statement)
-    blocks.put_all(tables.conn)
+
+
+COST_BY_SIZE = """
+-- Deleted: gone for everybody, and removed slice by slice.
+ALTER TABLE workspace ADD COLUMN deleted_at REAL;
+ALTER TABLE thread ADD COLUMN deleted_at REAL;
+-- JSON: where in the log the requests stand that a run which rests waits for; NULL: its log tells.
+ALTER TABLE run ADD COLUMN asks TEXT;
+-- Only what has no rows rests: earlier versions left it so when a message joined.
+UPDATE run SET rests = 0 WHERE rests = 1 AND id IN (SELECT run_id FROM event);
+
+CREATE INDEX workspace_listed ON workspace(created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX workspace_deleted ON workspace(id) WHERE deleted_at IS NOT NULL;
+CREATE INDEX thread_listed ON thread(workspace_id, updated_at DESC, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX thread_deleted ON thread(id) WHERE deleted_at IS NOT NULL;
+CREATE INDEX run_by_thread ON run(thread_id);
+CREATE INDEX run_at_work ON run(started_at) WHERE ended_at IS NULL AND rests = 0;
+
+-- Without a foreign key: nothing finds the rows of one run but a look at all, so the sweep removes those of gone runs.
+CREATE TABLE rows_of_events (
+    number INTEGER PRIMARY KEY,            -- the order in which they were written
+    run_id TEXT NOT NULL,
+    seq INTEGER NOT NULL,                  -- from 1, without gaps; what a block has too is as good as gone
+    at REAL NOT NULL,
+    body BLOB NOT NULL                     -- deechat.events.encode
+) STRICT;
+INSERT INTO rows_of_events SELECT number, run_id, seq, at, body FROM event ORDER BY number;
+DROP TABLE event;
+ALTER TABLE rows_of_events RENAME TO event;
+
+ALTER TABLE block RENAME TO whole_log;
+CREATE TABLE block (
+    run_id TEXT NOT NULL REFERENCES run(id) ON DELETE CASCADE,
+    last_seq INTEGER NOT NULL,
+    body BLOB NOT NULL,                    -- deechat.blocks.pack: from where the block before ends up to `last_seq`
+    PRIMARY KEY (run_id, last_seq)
+) STRICT;
+"""
+SMALL_BLOCK = 100_000  # bytes
 
 
 @migrations()
-def m004_steady_start(tables: Tables) -> None:
+def m004_cost_by_size(tables: Tables) -> None:
+    for statement in _statements(COST_BY_SIZE):
+        tables.execute(statement)
+    small = f"last_seq <= {blocks.ENTRIES} AND length(body) <= {SMALL_BLOCK}"
+    tables.execute(f"INSERT INTO block SELECT run_id, last_seq, body FROM whole_log WHERE {small}")
+    for (row,) in tables.execute(f"SELECT rowid FROM whole_log WHERE NOT ({small})").fetchall():
+        found = tables.execute("SELECT run_id, last_seq, body FROM whole_log WHERE rowid = ?", (row,)).fetchone()
+        blocks.add_whole(tables.conn, *found)
+    tables.execute("DROP TABLE whole_log")
+    for numbers in blocks.slices(blocks.numbers(tables.conn), blocks.SLICE_AT_START):
+        blocks.add_rows(tables.conn, numbers)
+
+
+@migrations()
+def m005_steady_start(tables: Tables) -> None:
     # When a process took the database on the clock that counts evenly, and in which boot of the machine.
     tables.execute("ALTER TABLE pulse ADD COLUMN steady_at REAL")
     tables.execute("ALTER TABLE pulse ADD COLUMN boot TEXT")
 
 
 @migrations()
-def m005_ended_logins(tables: Tables) -> None:
+def m006_ended_logins(tables: Tables) -> None:
     # Log-in cookies that a log-out made worthless. `until`: when they would have ended by themselves.
     tables.execute("CREATE TABLE ended_login (digest TEXT PRIMARY KEY, until REAL NOT NULL) STRICT, WITHOUT ROWID")
 

@@ -13,12 +13,13 @@ import time
 import unicodedata
 import uuid
 from collections.abc import Callable
-from typing import Any
+from contextlib import closing
+from typing import Any, TypeVar
 
 import msgspec
 
 from deechat.database import Database, Row, Work
-from deechat.errors import NotFoundError
+from deechat.errors import ConflictError, NotFoundError
 
 DEFAULT_THREAD = "default"
 
@@ -39,6 +40,7 @@ class Workspace(msgspec.Struct, frozen=True):
     temperature: float | None
     tools: dict[str, str]
     allowed: dict[str, list[str]]
+    created_at: float
 
 
 class Thread(msgspec.Struct, frozen=True):
@@ -73,10 +75,38 @@ _WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools, al
 _THREAD = "id, workspace_id, slug, name, created_at, updated_at"
 _CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature")
 _MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
+_SHOWN_OF_MESSAGE = _MESSAGE.removesuffix(", turns")
+Position = tuple[float, str]  # in a list: a time and an id
+OLDEST: Position = (-1.0, "")
+NEWEST: Position = (1e300, "")
+PAGE_BYTES = 2_000_000  # of one page of messages, but for one that is larger alone
+_T = TypeVar("_T")
+
+
+class Page(list[_T]):
+    """A part of a list, in the list's order. `more`: whether there is something beyond it."""
+
+    more = False
+
+
+def _size(text: str) -> int:
+    """Gives how many bytes a text takes."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _one_more(limit: int) -> int:
+    return limit + 1 if limit >= 0 else limit
+
+
+def _limited(page: Page[_T], limit: int, *, more: bool) -> Page[_T]:
+    """Leaves the one out that was read beyond the limit."""
+    page.more = more or 0 <= limit < len(page)
+    del page[limit if limit >= 0 else len(page) :]
+    return page
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8])))
+    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), row[9]))
 
 
 def _message(row: Row) -> Message:
@@ -92,22 +122,33 @@ class Store:
 
     # -- workspaces ----------------------------------------------------------------------------------------------------
 
-    def workspaces(self) -> list[Workspace]:
-        """Gives all workspaces, oldest first."""
-        return [
-            _workspace(row) for row in self._database.read(f"SELECT {_WORKSPACE} FROM workspace ORDER BY created_at")
-        ]
+    def workspaces(self, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
+        """Gives workspaces, oldest first: so many behind the one with this time and id, up to `PAGE_BYTES`.
+
+        -1 is no limit.
+        """
+        rows = self._page(
+            f"SELECT {_WORKSPACE}, created_at FROM workspace"
+            " WHERE deleted_at IS NULL AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
+            (*after, _one_more(limit)),
+            lambda row: _size(row[3]),
+        )
+        return _limited(Page(_workspace(row) for row in rows), limit, more=rows.more)
 
     def workspace(self, slug: str) -> Workspace:
         """Gives the workspace with the slug. Raises `NotFoundError`."""
-        row = self._database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE slug = ?", slug)
+        row = self._database.read_one(
+            f"SELECT {_WORKSPACE}, created_at FROM workspace WHERE slug = ? AND deleted_at IS NULL", slug
+        )
         if row is None:
             raise NotFoundError(f"There is no workspace {slug!r}.")
         return _workspace(row)
 
     def workspace_by_id(self, workspace_id: str) -> Workspace:
         """Gives the workspace with the id. Raises `NotFoundError`."""
-        row = self._database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE id = ?", workspace_id)
+        row = self._database.read_one(
+            f"SELECT {_WORKSPACE}, created_at FROM workspace WHERE id = ? AND deleted_at IS NULL", workspace_id
+        )
         if row is None:
             raise NotFoundError("The workspace was deleted.")
         return _workspace(row)
@@ -154,32 +195,77 @@ class Store:
         self._database.write(work)
         return self.workspace(workspace.slug)
 
-    def delete_workspace(self, workspace: Workspace) -> None:
-        """Deletes the workspace with everything in it. Raises `NotFoundError`."""
+    def is_last(self, workspace: Workspace) -> bool:
+        """Whether there is no other workspace."""
+        return not self._database.look(lambda connection: _has_others(connection, workspace.id))
 
-        def work(connection: sqlite3.Connection) -> None:
-            if connection.execute("SELECT 1 FROM workspace WHERE id = ?", (workspace.id,)).fetchone() is None:
+    def delete_workspace(self, workspace: Workspace) -> list[str]:
+        """Deletes the workspace with everything in it, for everybody and at once; `deletion` removes it from the file.
+
+        While some of its runs have not ended nothing is done: gives the ids of a number of them then. Raises
+        `NotFoundError`, and `ConflictError` when it is the last workspace.
+        """
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute(
+                "SELECT 1 FROM workspace WHERE id = ? AND deleted_at IS NULL", (workspace.id,)
+            ).fetchone()
+            if found is None:
                 raise NotFoundError("The workspace was deleted.")
-            connection.execute("DELETE FROM workspace WHERE id = ?", (workspace.id,))
+            if not _has_others(connection, workspace.id):
+                raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
+            open_runs = connection.execute(
+                "SELECT run.id FROM thread CROSS JOIN run ON run.thread_id = thread.id AND run.ended_at IS NULL"
+                " WHERE thread.workspace_id = ? AND thread.deleted_at IS NULL LIMIT 100",
+                (workspace.id,),
+            ).fetchall()
+            if not open_runs:  # no name has a blank in its slug, so this one takes the place of none
+                connection.execute(
+                    "UPDATE workspace SET deleted_at = ?, slug = 'deleted ' || id WHERE id = ?",
+                    (time.time(), workspace.id),
+                )
+            return [row[0] for row in open_runs]
 
-        self._database.write(work)
+        return self._database.write(work)
 
     # -- threads -------------------------------------------------------------------------------------------------------
 
-    def threads(self, workspace: Workspace) -> list[Thread]:
-        """Gives the workspace's threads, newest activity first; the default one once it has messages."""
-        rows = self._database.read(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND (slug != ? OR EXISTS"
-            " (SELECT 1 FROM message WHERE message.thread_id = thread.id)) ORDER BY updated_at DESC, created_at DESC",
-            workspace.id,
-            DEFAULT_THREAD,
+    def threads(self, workspace: Workspace, limit: int = -1, after: Position = NEWEST) -> Page[Thread]:
+        """Gives the workspace's threads, newest activity first; the default one once it has messages.
+
+        So many behind the one with this time of activity and id; -1 is no limit.
+        """
+        rows = self._page(
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND deleted_at IS NULL"
+            " AND (updated_at, id) < (?, ?) AND (slug != ? OR EXISTS"
+            " (SELECT 1 FROM message WHERE message.thread_id = thread.id)) ORDER BY updated_at DESC, id DESC LIMIT ?",
+            (workspace.id, *after, DEFAULT_THREAD, _one_more(limit)),
+            lambda row: _size(row[3] or ""),
         )
-        return [Thread(*row) for row in rows]
+        return _limited(Page(Thread(*row) for row in rows), limit, more=rows.more)
+
+    def _page(self, sql: str, values: tuple[object, ...], size: Callable[[Row], int]) -> Page[Row]:
+        """Gives the query's first rows: as many as fit into `PAGE_BYTES` by `size`, but one in any case."""
+
+        def work(connection: sqlite3.Connection) -> Page[Row]:
+            page, left = Page[Row](), PAGE_BYTES
+            with closing(connection.execute(sql, values)) as rows:
+                for row in rows:
+                    left -= size(row)
+                    if page and left < 0:
+                        page.more = True
+                        break
+                    page.append(row)
+            return page
+
+        return self._database.look(work)
 
     def thread(self, workspace: Workspace, slug: str) -> Thread:
         """Gives the thread with the slug. Raises `NotFoundError`."""
         row = self._database.read_one(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ?", workspace.id, slug
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ? AND deleted_at IS NULL",
+            workspace.id,
+            slug,
         )
         if row is None:
             raise NotFoundError(f"There is no thread {slug!r} in the workspace {workspace.slug!r}.")
@@ -187,7 +273,12 @@ class Store:
 
     def thread_by_id(self, thread_id: str) -> Thread:
         """Gives the thread with the id. Raises `NotFoundError`."""
-        row = self._database.read_one(f"SELECT {_THREAD} FROM thread WHERE id = ?", thread_id)
+        row = self._database.read_one(
+            f"SELECT {', '.join('thread.' + column for column in _THREAD.split(', '))}"
+            " FROM thread JOIN workspace ON workspace.id = workspace_id"
+            " WHERE thread.id = ? AND thread.deleted_at IS NULL AND workspace.deleted_at IS NULL",
+            thread_id,
+        )
         if row is None:
             raise NotFoundError("The thread was deleted.")
         return Thread(*row)
@@ -203,19 +294,26 @@ class Store:
         self._database.write(naming(thread.id, name))
         return self.thread_by_id(thread.id)
 
-    def delete_thread(self, thread: Thread) -> None:
-        """Deletes the thread with its messages and runs; the default one is there again, empty, in the same moment."""
+    def delete_thread(self, thread: Thread) -> list[str]:
+        """Deletes the thread, for everybody and at once; the default one is there again, empty, in the same moment.
 
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM thread WHERE id = ?", (thread.id,))
-            if thread.slug == DEFAULT_THREAD:
-                _insert_thread(connection, thread.workspace_id, DEFAULT_THREAD, None)
+        `deletion` removes what was in it. While its run has not ended nothing is done: gives the run's id then.
+        """
 
-        self._database.write(work)
+        def work(connection: sqlite3.Connection) -> list[str]:
+            open_runs = connection.execute(
+                "SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", (thread.id,)
+            ).fetchall()
+            if not open_runs:
+                connection.execute(
+                    "UPDATE thread SET deleted_at = ?, slug = 'deleted ' || id WHERE id = ? AND deleted_at IS NULL",
+                    (time.time(), thread.id),
+                )
+                if thread.slug == DEFAULT_THREAD:
+                    _insert_thread(connection, thread.workspace_id, DEFAULT_THREAD, None)
+            return [row[0] for row in open_runs]
 
-    def threads_of_workspace(self, workspace: Workspace) -> list[str]:
-        """Gives the ids of all threads of a workspace, empty ones too."""
-        return [row[0] for row in self._database.read("SELECT id FROM thread WHERE workspace_id = ?", workspace.id)]
+        return self._database.write(work)
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
@@ -228,10 +326,11 @@ class Store:
             raise NotFoundError(f"There is no message {message_id!r} in this thread.")
         return _message(row)
 
-    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> list[Message]:
+    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> Page[Message]:
         """Gives the thread's last messages, oldest first; those before the message `before`, when that is given.
 
-        -1 is no limit. Raises `NotFoundError` when there is no such message.
+        As many as `limit`, and as fit into `PAGE_BYTES`, but one in any case; -1 is no limit. Their `turns` are left
+        out. Raises `NotFoundError` when there is no such message.
         """
         below = 2**62
         if before is not None:
@@ -241,13 +340,22 @@ class Store:
             if row is None:
                 raise NotFoundError(f"There is no message {before!r} in this thread.")
             below = row[0]
-        rows = self._database.read(
-            f"SELECT {_MESSAGE} FROM message WHERE thread_id = ? AND number < ? ORDER BY number DESC LIMIT ?",
-            thread.id,
-            below,
-            limit,
+        rows = self._page(
+            f"SELECT {_SHOWN_OF_MESSAGE}, '[]', number FROM message WHERE thread_id = ? AND number < ?"
+            " ORDER BY number DESC LIMIT ?",
+            (thread.id, below, limit),
+            lambda row: _size(row[4]) + _size(row[7]),
         )
-        return [_message(row) for row in reversed(rows)]
+        page = Page(_message(row) for row in reversed(rows))
+        # A row more than wanted would be read whole.
+        page.more = rows.more or (
+            len(rows) == limit
+            and self._database.read_one(
+                "SELECT 1 FROM message WHERE thread_id = ? AND number < ? LIMIT 1", thread.id, rows[-1][-1]
+            )
+            is not None
+        )
+        return page
 
     def last_message_id(self, thread: Thread) -> str | None:
         """Gives the id of the message that was written last."""
@@ -357,9 +465,17 @@ def _insert_thread(connection: sqlite3.Connection, workspace_id: str, slug: str,
     # OR IGNORE: the default thread may be deleted by two at once.
     now = time.time()
     connection.execute(
-        "INSERT OR IGNORE INTO thread (id, workspace_id, slug, name, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?)",
-        (str(uuid.uuid4()), workspace_id, slug, name, now, now),
+        "INSERT OR IGNORE INTO thread (id, workspace_id, slug, name, created_at, updated_at)"
+        " SELECT ?, id, ?, ?, ?, ? FROM workspace WHERE id = ? AND deleted_at IS NULL",
+        (str(uuid.uuid4()), slug, name, now, now, workspace_id),
     )
+
+
+def _has_others(connection: sqlite3.Connection, workspace_id: str) -> bool:
+    first = connection.execute(
+        "SELECT id FROM workspace WHERE deleted_at IS NULL ORDER BY created_at, id LIMIT 2"
+    ).fetchall()
+    return any(row[0] != workspace_id for row in first)
 
 
 def _slug(name: str) -> str:
@@ -368,9 +484,21 @@ def _slug(name: str) -> str:
 
 
 def _free_slug(connection: sqlite3.Connection, wanted: str) -> str:
-    taken = {row[0] for row in connection.execute("SELECT slug FROM workspace WHERE slug LIKE ?", (wanted + "%",))}
-    slug, number = wanted, 1
-    while slug in taken:
-        number += 1
-        slug = f"{wanted}-{number}"
-    return slug
+    """Gives the slug itself, or else one with a number: found by halves, since very many may have the same name."""
+
+    def is_taken(number: int) -> bool:
+        slug = _numbered(wanted, number)
+        return connection.execute("SELECT 1 FROM workspace WHERE slug = ?", (slug,)).fetchone() is not None
+
+    free = 1
+    while is_taken(free):
+        free *= 2
+    taken = free // 2
+    while free - taken > 1:
+        middle = (taken + free) // 2
+        taken, free = (middle, free) if is_taken(middle) else (taken, middle)
+    return _numbered(wanted, free)
+
+
+def _numbered(slug: str, number: int) -> str:
+    return slug if number == 1 else f"{slug}-{number}"

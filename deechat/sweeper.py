@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 import gevent
 
 from deechat import blocks
-from deechat.database import Database, Job
+from deechat.database import Database
 from deechat.errors import StorageUnavailableError
 
 DELAY = 1.0  # seconds in which more may end
 PAUSE = 0.02  # seconds between two slices, for everybody else's commits
 SELDOM = 10.0  # seconds between two rounds while most rows are of runs that are at work
+AT_CLOSE = 2.0  # seconds that a server which leaves sweeps; the next one sweeps the rest
 
 
 class Sweeper:
@@ -34,11 +36,17 @@ class Sweeper:
             self._greenlet = gevent.spawn(self._sweep)
 
     def close(self) -> None:
-        """Sweeps all that is left, with what else is committed last."""
-        if self._greenlet is not None:
-            self._greenlet.kill()
-            if self._database.available:
-                self._database.submit(Job(blocks.sweep_all))
+        """Sweeps what is left, as far as that is soon done."""
+        if self._greenlet is None:
+            return
+        self._greenlet.kill()
+        deadline = time.monotonic() + AT_CLOSE
+        try:
+            for numbers in blocks.slices(self._database.look(blocks.numbers), blocks.SLICE):
+                if time.monotonic() < deadline:
+                    self._database.write(partial(blocks.sweep, numbers=numbers))
+        except StorageUnavailableError:
+            pass
 
     def _sweep(self) -> None:
         try:
@@ -52,7 +60,6 @@ class Sweeper:
 
     def _go_through(self) -> None:
         self._dead = 0  # those that are packed meanwhile are for the next time
-        numbers = self._database.look(blocks.numbers)
-        for at in numbers[:: blocks.SLICE]:
-            self._rows -= self._database.write(partial(blocks.sweep, numbers=range(at, at + blocks.SLICE)))
+        for numbers in blocks.slices(self._database.look(blocks.numbers), blocks.SLICE):
+            self._rows -= self._database.write(partial(blocks.sweep, numbers=numbers))
             gevent.sleep(PAUSE)

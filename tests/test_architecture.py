@@ -32,8 +32,9 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "rows": ({"database", "errors"}, set()),
     "records": ({"database", "errors"}, {"msgspec"}),
     "sweeper": ({"blocks", "database", "errors"}, {"gevent"}),
+    "deletion": ({"database", "errors"}, {"gevent"}),
     "journal": (
-        {"blocks", "clock", "database", "records", "rows", "sweeper", "waits", "events", "errors"},
+        {"blocks", "clock", "database", "deletion", "records", "rows", "sweeper", "waits", "events", "errors"},
         {"gevent"},
     ),
     "agents.providers": ({"arrivals", "events", "errors"}, {"h11", "httptools", "httpx2", "msgspec", "openai"}),
@@ -165,7 +166,7 @@ def test_no_file_is_longer_than_one_can_read(path: Path) -> None:
 def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     keywords = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")
     holders = {name_of(path) for path in modules() if any(word in path.read_text() for word in keywords)}
-    assert holders == {"schema", "database", "store", "records", "rows", "blocks"}
+    assert holders == {"schema", "database", "store", "records", "rows", "blocks", "deletion"}
 
 
 def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:

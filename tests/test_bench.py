@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,3 +62,10 @@ def test_a_profile_names_the_parts_of_the_work(tmp_path: Path) -> None:
     (result,) = json.loads((tmp_path / "profile.json").read_text())["results"].values()
     assert sum(result["parts"].values()) == pytest.approx(result["whole"])
     assert "the writer thread" in said
+
+
+def test_what_is_asked_of_a_server_that_has_stored_much_is_measured() -> None:
+    said = bench("stored.py", "--sizes", "50", "--runs", "20", "--large", "1000", "--tokens", "12")
+    assert len(re.findall(r"50 rows  this +(?:chats|threads|events|run) ", said)) == 4
+    assert re.search(r"this +deleting 20 runs: answered after \d+ ms; removed after", said)
+    assert "0 of 30 answers lost" in said

@@ -5,28 +5,33 @@ from __future__ import annotations
 import random
 import sqlite3
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import gevent
+import msgspec
 import pytest
 from journal_rig import on_disk, start
 
 from deechat import blocks, schema, sweeper
 from deechat.database import Database
+from deechat.errors import BrokenLogError
 from deechat.events import (
     Entry,
     ReasoningChunk,
     RunStarted,
     RunStopped,
     Status,
+    Steered,
     StepFinished,
     TextChunk,
     ToolCall,
+    ToolCallResult,
     Usage,
     encode,
 )
 from deechat.journal import Journal
-from deechat.store import Store, Thread
+from deechat.store import Message, Store, Thread, inserting
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +139,7 @@ def test_a_log_that_rests_is_a_block_and_goes_on_in_rows(journal: Journal, datab
     log = start(journal, thread)
     journal.append(log, TextChunk("Half "))
     journal.wait_committed(log, 2)
-    journal.rest(log)
+    journal.rest(log, [])
     wait_swept(database)
     assert journal.entries("r") == log.entries
     assert (journal.last_seq("r"), on_disk(database)) == (2, 2)
@@ -146,7 +151,7 @@ def test_a_log_that_rests_is_a_block_and_goes_on_in_rows(journal: Journal, datab
 
 def test_a_log_to_which_something_is_added_does_not_rest(journal: Journal, database: Database, thread: Thread) -> None:
     log = start(journal, thread)
-    journal.rest(log)
+    journal.rest(log, [])
     entry = journal.append(log, TextChunk("Not yet"))
     journal.wait_committed(log, entry.seq)
     assert database.read("SELECT rests FROM run") == [(0,)]
@@ -195,5 +200,164 @@ def test_a_database_of_an_earlier_version_keeps_every_log(tmp_path: Path) -> Non
     try:
         assert Journal(database).entries("r") == entries
         assert count(database, "event") == 0
+    finally:
+        database.close()
+
+
+# -- blocks of a long log ----------------------------------------------------------------------------------------------
+
+
+def words(length: int, first: int = 2) -> list[Entry]:
+    return [Entry(seq, 1000 + seq / 100, TextChunk(f"word{seq} ")) for seq in range(first, first + length)]
+
+
+def blocks_of(database: Database, run_id: str = "r") -> list[int]:
+    return [row[0] for row in database.read("SELECT last_seq FROM block WHERE run_id = ? ORDER BY last_seq", run_id)]
+
+
+def test_a_long_log_is_packed_on_the_way_and_its_ending_packs_the_rest(
+    journal: Journal, database: Database, thread: Thread
+) -> None:
+    log = start(journal, thread)
+    for entry in words(5 * blocks.ENTRIES):
+        journal.append(log, entry.event)
+        if entry.seq % 1_000 == 0:
+            journal.wait_committed(log, entry.seq)
+    assert blocks_of(database)[:2] == [blocks.ENTRIES, 2 * blocks.ENTRIES]
+    content = "".join(entry.event.text for entry in log.entries if isinstance(entry.event, TextChunk))
+    message = Message("r-message", thread.id, None, "assistant", content, 2.0, "r")
+    journal.append(log, RunStopped(), inserting(message))
+    journal.wait_ended(log)
+    assert blocks_of(database)[-1] == len(log.entries)
+    assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= blocks.ENTRIES
+    assert journal.entries("r") == log.entries
+    wait_swept(database)
+    for after in (0, 1, 1_999, 2_000, 2_001, 5_555, len(log.entries) - 1, len(log.entries), len(log.entries) + 1):
+        assert journal.entries("r", after) == log.entries[after:]
+        assert [entry for batch in journal.follow("r", after, 5.0) for entry in batch] == log.entries[after:]
+
+
+def test_blocks_of_an_ending_need_no_copy_of_the_messages_text(
+    database: Database, journal: Journal, thread: Thread
+) -> None:
+    log = start(journal, thread)
+    text = "".join(random.Random(1).choices("abcdefgh 世界", k=200_000))
+    entries = [*log.entries, *(Entry(seq, 1.0, TextChunk(text[40 * seq : 40 * seq + 40])) for seq in range(2, 5_000))]
+    content = text[80 : 40 * 5_000]
+    message = Message("m", thread.id, None, "assistant", content, 1.0, "r")
+    database.write(lambda connection: (inserting(message)(connection), blocks.add(connection, "r", entries)))
+    assert journal.entries("r") == entries
+    (size,) = database.read_one("SELECT sum(length(body)) FROM block") or (0,)
+    assert size < len(content) / 10
+    database.write(lambda connection: connection.execute("UPDATE message SET content = content || '!'"))
+    with pytest.raises(BrokenLogError, match="characters"):
+        journal.entries("r")
+
+
+def test_large_entries_make_blocks_of_few(database: Database, thread: Thread, journal: Journal) -> None:
+    log = start(journal, thread)
+    result = [ToolCallResult(str(seq), "look", "x" * 16_000) for seq in range(2, 102)]
+    entries = [*log.entries, *(Entry(seq, 1.0, event) for seq, event in enumerate(result, 2))]
+    database.write(lambda connection: blocks.add(connection, "r", entries))
+    assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= 17
+    assert journal.entries("r", 50) == entries[50:]
+
+
+def test_blocks_take_what_they_lack_and_nothing_behind_a_gap(
+    database: Database, thread: Thread, journal: Journal
+) -> None:
+    entries = [*start(journal, thread).entries, *words(30)]
+    for until in (10, 5, 20, 20):
+        database.write(lambda connection, until=until: blocks.add(connection, "r", entries[:until]))  # type: ignore[misc]
+    assert blocks_of(database) == [10, 20]
+    database.write(lambda connection: blocks.add(connection, "r", entries[15:25]))
+    assert blocks_of(database) == [10, 20, 25]
+    for broken in (entries[27:], [*entries[25:27], *entries[28:]]):
+        with pytest.raises(ValueError, match="cannot follow"):
+            database.write(lambda connection, broken=broken: blocks.add(connection, "r", broken))  # type: ignore[misc]
+    assert blocks_of(database) == [10, 20, 25]
+
+
+def test_a_block_that_is_missing_is_no_shorter_log(database: Database, thread: Thread, journal: Journal) -> None:
+    entries = [*start(journal, thread).entries, *words(30)]
+    for until in (10, 20, 30):
+        database.write(lambda connection, until=until: blocks.add(connection, "r", entries[:until]))  # type: ignore[misc]
+    database.write(lambda connection: connection.execute("DELETE FROM block WHERE last_seq = 20"))
+    with pytest.raises(BrokenLogError, match="missing"):
+        journal.entries("r")
+
+
+def test_a_start_packs_what_many_runs_left_in_slices(
+    journal: Journal, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks, "SLICE_AT_START", 64)
+    store = Store(database)
+    threads = [store.new_thread(store.workspace("default"), None) for _ in range(5)]
+    logs = [start(journal, each, f"run{number}") for number, each in enumerate(threads)]
+    for number in range(100):
+        for log in logs:
+            journal.append(log, TextChunk(f"{number} "))
+    for log in logs:
+        journal.wait_committed(log, 101)
+    later = Journal(database)
+    later.take_over()
+    assert count(database, "event") == 0
+    for log in logs:
+        assert later.entries(log.run_id) == log.entries
+        assert later.last_seq(log.run_id) == 101
+
+
+def test_a_database_of_before_keeps_its_long_logs_and_reads_them_by_parts(tmp_path: Path) -> None:
+    """Of the version whose blocks held whole logs: byte for byte."""
+    path = tmp_path / "old.sqlite3"
+    old = sqlite3.connect(path, isolation_level=None)
+    schema.migrations.apply(schema.Tables(old), stop_before="m004_cost_by_size")
+    (thread_id,) = old.execute("SELECT id FROM thread").fetchone()
+    logs: dict[str, list[Entry]] = {}
+    for run_id, length in (("short", 5), ("long", 3 * blocks.ENTRIES), ("waits", 9), ("damaged", 2 * blocks.ENTRIES)):
+        started = RunStarted(run_id, f"{run_id}-message", "w", "t", None, "m")
+        logs[run_id] = [Entry(1, 999.5, started), *words(length)]
+        ended = None if run_id == "waits" else 5.0
+        old.execute(
+            "INSERT INTO run (id, thread_id, message_id, parent_id, language, started_at, ended_at, rests)"
+            " VALUES (?, ?, ?, 'p', 'en', 1, ?, ?)",
+            (run_id, thread_id, f"{run_id}-message", ended, run_id == "waits"),
+        )
+        content = "".join(entry.event.text for entry in logs[run_id] if isinstance(entry.event, TextChunk))
+        if ended:
+            logs[run_id].append(Entry(length + 2, 5000.0, RunStopped()))
+            old.execute(
+                "INSERT INTO message (id, thread_id, role, content, sent_at, run_id)"
+                " VALUES (?, ?, 'assistant', ?, 1, ?)",
+                (f"{run_id}-message", thread_id, content + "!" * (run_id == "damaged"), run_id),
+            )
+        times = [round(entry.at * 1000) for entry in logs[run_id]]
+        block = {
+            "at": [times[0], *(after - before for before, after in pairwise(times))],
+            "entries": [
+                len(entry.event.text) if isinstance(entry.event, TextChunk) else entry.event for entry in logs[run_id]
+            ],
+            "text": None if ended else content,
+        }
+        body = zlib.compress(msgspec.json.encode(block), 9)
+        old.execute("INSERT INTO block VALUES (?, ?, ?)", (run_id, len(logs[run_id]), body))
+    logs["waits"].append(Entry(11, 3000.0, Steered("In short.")))  # since it rests
+    old.execute(
+        "INSERT INTO event (run_id, seq, at, body) VALUES ('waits', 11, 3000.0, ?)", (encode(Steered("In short.")),)
+    )
+    old.close()
+    database = Database(path)
+    database.start()
+    try:
+        journal = Journal(database)
+        for run_id in ("short", "long", "waits"):
+            assert journal.entries(run_id) == logs[run_id]
+            assert journal.last_seq(run_id) == len(logs[run_id])
+        assert [len(blocks_of(database, run_id)) for run_id in ("short", "long", "waits", "damaged")] == [1, 4, 2, 1]
+        assert count(database, "event") == 0
+        with pytest.raises(BrokenLogError, match="characters"):
+            journal.entries("damaged")
+        assert [record.id for record in journal.records.unfinished()] == ["waits"]
+        assert database.read("PRAGMA foreign_key_check") == []
     finally:
         database.close()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import uuid
 from collections.abc import Callable
+from contextlib import closing
 
 import pytest
 from browser_support import OpenTab, Tab
@@ -238,6 +241,37 @@ def test_chats_are_named_renamed_and_deleted(open_tab: OpenTab, serve: Serve, mo
     expect(tab.page).to_have_url(re.compile(r"#/default$"))
     tab.page.reload()
     expect(tab.threads.get_by_role("link")).to_have_text(["Gamma"])
+
+
+def test_older_chats_come_when_they_are_wanted_and_an_old_one_that_is_open_is_named(
+    open_tab: OpenTab, serve: Serve
+) -> None:
+    server = serve()
+    with closing(sqlite3.connect(server.database)) as connection:
+        connection.executemany(
+            "INSERT INTO thread (id, workspace_id, slug, name, created_at, updated_at)"
+            " SELECT ?, id, ?, ?, 1, ? FROM workspace",
+            [(str(uuid.uuid4()), f"t{each}", f"Chat {each}", float(each)) for each in range(1, 131)],
+        )
+        connection.commit()
+    tab = open_tab(server).open("/#/default/t2")
+    expect(tab.threads).to_have_count(61)
+    expect(tab.threads.last.get_by_role("link")).to_have_attribute("aria-current", "page")
+    expect(tab.page).to_have_title(re.compile("Chat 2 "))
+    tab.button("Show more chats").focus()
+    tab.page.keyboard.press("Enter")
+    expect(tab.threads).to_have_count(121)
+    expect(tab.button("Show more chats")).to_be_focused()
+    tab.ask("hi")  # moves it to the top, and the pages stay
+    expect(tab.threads.first.get_by_role("link")).to_have_text("Chat 2")
+    expect(tab.threads).to_have_count(121)
+    tab.button("Show more chats").click()
+    expect(tab.threads).to_have_count(130)
+    expect(tab.button("Show more chats")).to_have_count(0)
+    expect(tab.threads.last.get_by_role("link")).to_be_focused()
+    assert tab.threads.get_by_role("link").all_inner_texts() == [
+        "Chat 2", *(f"Chat {each}" for each in range(130, 2, -1)), "Chat 1"
+    ]  # fmt: skip
 
 
 def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve: Serve, model: ModelServer) -> None:

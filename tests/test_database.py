@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -160,6 +161,34 @@ def test_a_commit_that_does_not_come_back_gives_back_what_waits_behind_it(databa
     kept.outcome.get(timeout=5)
     assert (database.available, database.answers) == (True, True)
     assert database.write(lambda _: 3) == 3
+
+
+COUNTING = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 300000) SELECT count(*) FROM c"
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        pytest.param(lambda connection, _: connection.execute(COUNTING).fetchone()[0], id="a long statement"),
+        pytest.param(lambda _, wait: wait(0.25), id="many jobs"),
+    ],
+)
+def test_a_batch_that_takes_long_and_gets_on_is_no_broken_disk(
+    database: Database, work: Callable[[sqlite3.Connection, Callable[[float], object]], object]
+) -> None:
+    """Four times the patience, and nothing is refused meanwhile."""
+    changes: list[bool] = []
+    database.on_change = changes.append
+    wait, deadline = threading.Event().wait, time.monotonic() + 4 * 0.6
+
+    def many_times(connection: sqlite3.Connection) -> None:
+        while work(connection, wait) and time.monotonic() < deadline:
+            pass
+
+    jobs = [database.submit(Job(many_times)), *(database.submit(Job(lambda c: work(c, wait))) for _ in range(9))]
+    for job in jobs:
+        job.outcome.get(timeout=60)
+    assert changes == []
 
 
 def test_a_new_file_is_readable_by_its_owner_alone(database: Database) -> None:

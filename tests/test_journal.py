@@ -128,16 +128,46 @@ def test_a_closing_process_lets_followers_go(journal: Journal, thread: Thread) -
     assert len(follower.get(timeout=5)) == 1
 
 
-def test_a_run_whose_thread_was_deleted_ends_for_its_followers(
-    journal: Journal, database: Database, thread: Thread
-) -> None:
+def test_a_thread_is_not_deleted_under_a_run_that_goes_on(journal: Journal, database: Database, thread: Thread) -> None:
+    store = Store(database)
+    log = start(journal, thread)
+    assert store.delete_thread(thread) == ["r"]
+    assert store.delete_workspace(store.new_workspace("Other")) == []
+    assert store.thread_by_id(thread.id) == thread
+    journal.append(log, RunStopped())
+    journal.wait_ended(log)
+    assert store.delete_thread(thread) == []
+    with pytest.raises(NotFoundError):
+        store.thread_by_id(thread.id)
+    with pytest.raises(NotFoundError):
+        journal.records.run("r")
+
+
+def test_no_run_begins_in_a_thread_that_is_deleted(journal: Journal, database: Database, thread: Thread) -> None:
+    store = Store(database)
+    store.delete_thread(thread)
+    with pytest.raises(NotFoundError):
+        start(journal, thread)
+    other = store.new_workspace("Other")
+    doomed = store.new_thread(other, None)
+    store.delete_workspace(other)
+    with pytest.raises(NotFoundError):
+        start(journal, doomed)
+    with pytest.raises(NotFoundError):
+        store.new_thread(other, None)
+    assert database.read("SELECT id FROM run") == []
+
+
+def test_rows_that_cannot_be_stored_end_the_run_for_its_followers(journal: Journal, thread: Thread) -> None:
+    def refuse(_connection: sqlite3.Connection) -> None:
+        raise ValueError("it does not fit")
+
     lost: list[str] = []
     journal.on_lost = lost.append
     log = start(journal, thread)
     follower = gevent.spawn(everything, journal)
     gevent.sleep(0)
-    Store(database).delete_thread(thread)
-    journal.append(log, TextChunk("too late"))
+    journal.append(log, TextChunk("never stored"), refuse)
     assert len(follower.get(timeout=5)) == 1
     assert lost == ["r"]
     with pytest.raises(StorageUnavailableError):  # nothing may follow: it would leave a gap

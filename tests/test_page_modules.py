@@ -209,6 +209,45 @@ def test_branches_go_through_continued_answers_and_can_be_chosen(module_tab: Tab
     assert run(module_tab, "branch", "return m.lastBranch(a, 'a2').map(each => each.chatId)", history) == ["p2", "a2"]
 
 
+# -- the list of chats -------------------------------------------------------------------------------------------------
+
+
+Part = tuple[list[str], str | None]  # slugs, and the cursor behind them
+
+
+def listed(*slugs: str) -> list[dict[str, Any]]:
+    """Gives threads whose time of activity is their number."""
+    return [{"slug": slug, "updatedAt": int(slug.strip("abc"))} for slug in slugs]
+
+
+@pytest.mark.parametrize(
+    ("before", "page", "then"),
+    [
+        pytest.param(([], None), (["9", "8"], "p1"), (["9", "8"], "p1"), id="the first look"),
+        pytest.param((["9", "8", "7", "6"], "p2"), (["9", "8"], "p1"), (["9", "8", "7", "6"], "p2"), id="nothing new"),
+        pytest.param((["9", "8", "7"], "p2"), (["10", "9"], "p1"), (["10", "9", "8", "7"], "p2"), id="a new one"),
+        pytest.param((["9", "8", "7"], "p2"), (["9", "7"], "p1"), (["9", "7"], "p1"), id="one was deleted"),
+        pytest.param((["9", "8", "7"], "p2"), (["20", "19"], "p1"), (["20", "19"], "p1"), id="too much is new"),
+        pytest.param((["9", "8", "7"], "p2"), (["9", "8"], None), (["9", "8"], None), id="all others were deleted"),
+        pytest.param((["9", "8"], None), (["10", "9"], "p1"), (["10", "9"], "p1"), id="it became longer than a page"),
+    ],
+)
+def test_a_newer_first_page_goes_into_the_list(module_tab: Tab, before: Part, page: Part, then: Part) -> None:
+    given = [{"threads": listed(*slugs), "next": after} for slugs, after in (before, page)]
+    got = run(module_tab, "threads", "return m.withFirst(a[0], a[1])", given)
+    assert ([each["slug"] for each in got["threads"]], got["next"]) == then
+
+
+def test_the_next_page_and_the_open_chat_stand_once_in_the_list(module_tab: Tab) -> None:
+    known = {"threads": listed("9", "8", "3"), "next": "p1"}  # 3 is open, and on no page yet
+    more = {"threads": listed("7", "3"), "next": None}
+    got = run(module_tab, "threads", "return m.withNext(a[0], a[1])", [known, more])
+    assert ([each["slug"] for each in got["threads"]], got["next"]) == (["9", "8", "7", "3"], None)
+    for slug, slugs in (("5", ["9", "8", "5", "3"]), ("3", ["9", "8", "3"]), ("1", ["9", "8", "3", "1"])):
+        got = run(module_tab, "threads", "return m.withOpen(a[0], a[1])", [known, *listed(slug)])
+        assert [each["slug"] for each in got["threads"]] == slugs
+
+
 # -- the files ---------------------------------------------------------------------------------------------------------
 
 

@@ -168,6 +168,15 @@ def test_a_place_that_is_not_there_is_said_in_the_server_s_words(server: Server)
         assert "nowhere" in done.stderr
 
 
+def test_of_very_many_threads_the_newest_are_listed(serve: Callable[..., Server]) -> None:
+    server = serve()
+    for number in range(52):
+        requests.post(f"{server.url}/api/workspace/default/thread/new", json={"name": f"Chat {number}"}, timeout=10)
+    listed = chat(server, "/threads\n", "--thread", "default").stderr
+    assert re.findall(r"Chat (\d+)", listed) == [str(number) for number in range(51, 1, -1)]
+    assert "These are the 50 with the newest messages." in listed
+
+
 # -- a person ----------------------------------------------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -183,6 +183,35 @@ class RunState(msgspec.Struct):
     def pending(self) -> list[Request]:
         """The requests that nobody has answered, oldest first."""
         return [request for request_id, request in self.requests.items() if request_id not in self.replies]
+
+    @property
+    def asks(self) -> list[int]:
+        """Where in the log the requests stand that nobody has answered, oldest first."""
+        return [self.request_seqs[each.request_id] for each in self.pending]
+
+    def before(self, later: Sequence[Entry]) -> tuple[RunStatus, list[int]]:
+        """Says where the run stood before the log's last entries, `later`: its status, and where the open requests
+        stand.
+
+        As the fold of the others would, without folding them.
+        """
+        events = [entry.event for entry in later]
+        since = later[0].seq if later else self.last_seq + 1
+        answered = {event.request_id for event in events if isinstance(event, InputReceived)}
+        asks = [
+            seq
+            for request_id, seq in self.request_seqs.items()
+            if seq < since and (request_id not in self.replies or request_id in answered)
+        ]
+        began = {event.call_id for event in events if isinstance(event, ToolCallInvocation)}
+        came = {event.call_id for event in events if isinstance(event, ToolCallResult)}
+        at_work = any(
+            each.arguments is not None and each.call.id not in began and (each.result is None or each.call.id in came)
+            for each in self.calls.values()
+        )
+        if self.ending is not None and self.last_seq < since:
+            return "ended", []
+        return "waiting" if asks and not at_work else "running", asks
 
     @property
     def open_calls(self) -> list[CallState]:

@@ -6,6 +6,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import requests
 
@@ -16,6 +17,7 @@ from deechat.terminal.screen import Screen
 from deechat.terminal.words import Say
 
 PROMPT = "> "
+MOST_THREADS = 50  # that /threads shows
 INTERRUPTED = 130  # the exit code of what Ctrl-C ended
 
 
@@ -150,7 +152,8 @@ class Chat:
         self._enter(None)
 
     def _threads(self, rest: str) -> None:
-        threads = self._link.call("GET", f"{self._workspace}/threads")["threads"]
+        page = self._link.call("GET", f"{self._workspace}/threads?limit={MOST_THREADS}")
+        threads = page["threads"]
         if rest.isdigit() and 1 <= int(rest) <= len(threads):
             self._enter(threads[int(rest) - 1]["slug"])
             return
@@ -158,6 +161,8 @@ class Chat:
             f"{'*' if each['slug'] == self._thread else ' '} {number}) {self._named(each)}  --thread {each['slug']}"
             for number, each in enumerate(threads, start=1)
         ]
+        if page.get("next"):
+            lines.append(self._say("newest_threads", count=len(threads)))
         self._screen.note("\n".join(lines) or self._say("no_threads"))
 
     def _named(self, thread: dict[str, Any]) -> str:
@@ -183,10 +188,10 @@ class Chat:
         """Goes to the thread, and to the answer that is being made there; None is a new thread."""
         self._thread, self._last_run = slug, None
         active = self._link.call("GET", f"{self._path}/chats?limit=1")["activeRun"] if slug is not None else None
-        if self._keyboard.interactive or slug is None:  # of a new thread this says whether the workspace exists
-            threads = self._link.call("GET", f"{self._workspace}/threads")["threads"]
+        query = "limit=1" if slug is None else f"slug={quote(slug)}"  # of a new one it says whether the workspace exists
+        listed = self._link.call("GET", f"{self._workspace}/threads?{query}")["threads"]
         if self._keyboard.interactive:
-            name = next((self._named(each) for each in threads if each["slug"] == slug), self._say("unnamed"))
+            name = self._named(listed[0]) if slug is not None else self._say("unnamed")
             place = f"{self._workspace.rpartition('/')[2]} / {name}"
             self._screen.note(self._say("greeting", url=self._link.url, place=place))
         if active is not None:

@@ -49,6 +49,10 @@ WORDS: dict[str, dict[str, str]] = {
     "behind": {"en": "This line comes after those that wait.", "zh": "前面还有等待发送的行，这一行排在其后。"},
     "lost": {"en": "The connection is gone; trying again …", "zh": "连接断开，正在重试……"},
     "back": {"en": "Connected again.", "zh": "已重新连接。"},
+    "newest_threads": {
+        "en": "These are the {count} with the newest messages.",
+        "zh": "以上是最近有消息的 {count} 个对话。",
+    },
     "no_threads": {"en": "There are no threads yet.", "zh": "还没有对话。"},
     "unnamed": {"en": "new thread", "zh": "新对话"},
     # requests

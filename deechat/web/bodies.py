@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.exceptions import HTTPException
 
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
+from deechat.store import Position
 from deechat.web.connection import connection
 
 LANGUAGES = ("en", "zh")
@@ -151,6 +152,27 @@ def read_count(name: str, default: int, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= most:
         raise BadRequestError(f"{name} is {text[:40]!r}, but a whole number from 1 to {most} is expected.")
     return int(text)
+
+
+def read_position(beginning: Position) -> Position:
+    """Reads out of `?after=` where a list goes on, as the answer before it said in `next`: a time and an id.
+
+    Raises `BadRequestError` with the code `bad_cursor`.
+    """
+    text = request.args.get("after", "")
+    if not text:
+        return beginning
+    found = re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,20})?):([-0-9A-Za-z]{1,80})", text)
+    if not found:
+        raise BadRequestError(
+            f"after is {text[:40]!r}, but the next of an earlier answer is expected.", code="bad_cursor"
+        )
+    return float(found[1]), found[2]
+
+
+def position(time: float, row_id: str) -> str:
+    """Gives the cursor that `read_position` reads."""
+    return f"{time!r}:{row_id}"
 
 
 def read_language() -> str:

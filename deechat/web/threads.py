@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 
-from deechat.store import Thread
-from deechat.web.bodies import NewThread, UpdateThread, not_blank, read_body
+from deechat.store import NEWEST, Thread
+from deechat.web.bodies import NewThread, UpdateThread, not_blank, position, read_body, read_count, read_position
 from deechat.web.services import Services
 from deechat.web.shapes import thread_json
+
+MOST_THREADS = 1000
 
 
 def make(services: Services) -> Blueprint:
@@ -17,7 +19,13 @@ def make(services: Services) -> Blueprint:
 
     @blueprint.get("/threads")
     def list_threads(slug: str) -> Response:
-        return jsonify({"threads": [thread_json(each) for each in store.threads(store.workspace(slug))]})
+        workspace = store.workspace(slug)
+        if wanted := request.args.get("slug"):
+            return jsonify({"threads": [thread_json(store.thread(workspace, wanted))]})
+        limit = read_count("limit", MOST_THREADS, MOST_THREADS)
+        page = store.threads(workspace, limit, read_position(NEWEST))
+        after = {"next": position(page[-1].updated_at, page[-1].id)} if page.more else {}
+        return jsonify({"threads": [thread_json(each) for each in page], **after})
 
     @blueprint.post("/thread/new")
     def new_thread(slug: str) -> Response:

@@ -10,10 +10,20 @@ from msgspec import UNSET
 
 from deechat.agents.tools.base import Tool
 from deechat.errors import BadRequestError
-from deechat.store import Workspace
-from deechat.web.bodies import NewWorkspace, UpdateWorkspace, not_blank, read_body
+from deechat.store import OLDEST, Workspace
+from deechat.web.bodies import (
+    NewWorkspace,
+    UpdateWorkspace,
+    not_blank,
+    position,
+    read_body,
+    read_count,
+    read_position,
+)
 from deechat.web.services import Services
 from deechat.web.shapes import FETCH, tool_json, workspace_json
+
+MOST_WORKSPACES = 1000
 
 
 def make(services: Services) -> Blueprint:
@@ -23,7 +33,10 @@ def make(services: Services) -> Blueprint:
 
     @blueprint.get("/workspaces")
     def list_workspaces() -> Response:
-        return jsonify({"workspaces": [workspace_json(each) for each in store.workspaces()]})
+        limit = read_count("limit", MOST_WORKSPACES, MOST_WORKSPACES)
+        page = store.workspaces(limit, read_position(OLDEST))
+        after = {"next": position(page[-1].created_at, page[-1].id)} if page.more else {}
+        return jsonify({"workspaces": [workspace_json(each) for each in page], **after})
 
     @blueprint.post("/workspace/new")
     def new_workspace() -> Response:

@@ -10,6 +10,8 @@ export class ApiError extends Error {
   }
 }
 
+const MOST_WORKSPACES = 5000; // in one list that a person chooses from
+
 let logIn = null;
 
 // `ask()` shows a log-in and resolves when somebody came in; every request that got a 401 then goes out again.
@@ -69,27 +71,40 @@ const workspacePath = (workspace) => `/api/workspace/${encodeURIComponent(worksp
 const threadPath = (workspace, thread) => `${workspacePath(workspace)}/thread/${encodeURIComponent(thread)}`;
 const runPath = (run) => `/api/runs/${encodeURIComponent(run)}`;
 
+// "?name=value&…" of what is given; "" where nothing is.
+function queryOf(fields) {
+  const query = new URLSearchParams(Object.entries(fields).filter(([, value]) => value));
+  return query.size ? `?${query}` : "";
+}
+
 export const streamChatPath = (workspace, thread) => `${threadPath(workspace, thread)}/stream-chat`;
 export const eventsPath = (run) => `${runPath(run)}/events`;
 export const continuePath = (run) => `${runPath(run)}/continue`;
 
 export const api = {
   models: () => get("/api/models"),
-  workspaces: async () => (await get("/api/workspaces")).workspaces,
+  // All of them: there are seldom more than one page has.
+  workspaces: async () => {
+    let page = await get("/api/workspaces");
+    const found = page.workspaces;
+    while (page.next && found.length < MOST_WORKSPACES) {
+      page = await get(`/api/workspaces${queryOf({ after: page.next })}`);
+      found.push(...page.workspaces);
+    }
+    return found;
+  },
   newWorkspace: async (name) => (await post("/api/workspace/new", { name })).workspace,
   updateWorkspace: async (workspace, fields) => (await post(`${workspacePath(workspace)}/update`, fields)).workspace,
   deleteWorkspace: (workspace) => remove(workspacePath(workspace)),
   tools: async (workspace) => (await get(`${workspacePath(workspace)}/tools`)).tools,
-  threads: async (workspace) => (await get(`${workspacePath(workspace)}/threads`)).threads,
+  // A page of the list: { threads, next }; `next` is where the one behind it begins, if there is one.
+  threads: (workspace, { limit, after } = {}) => get(`${workspacePath(workspace)}/threads${queryOf({ limit, after })}`),
+  thread: async (workspace, slug) => (await get(`${workspacePath(workspace)}/threads${queryOf({ slug })}`)).threads[0],
   newThread: async (workspace) => (await post(`${workspacePath(workspace)}/thread/new`)).thread,
   renameThread: async (workspace, thread, name) => (await post(`${threadPath(workspace, thread)}/update`, { name })).thread,
   deleteThread: (workspace, thread) => remove(threadPath(workspace, thread)),
-  chats: (workspace, thread, { limit, before } = {}) => {
-    const query = new URLSearchParams();
-    if (limit) query.set("limit", limit);
-    if (before) query.set("before", before);
-    return get(`${threadPath(workspace, thread)}/chats${query.size ? `?${query}` : ""}`);
-  },
+  chats: (workspace, thread, { limit, before } = {}) =>
+    get(`${threadPath(workspace, thread)}/chats${queryOf({ limit, before })}`),
   run: async (run, signal) => (await get(runPath(run), signal)).run,
   stop: (run) => post(`${runPath(run)}/stop`),
   respond: (run, body) => post(`${runPath(run)}/respond`, body),

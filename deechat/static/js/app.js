@@ -11,6 +11,7 @@ import { hashOf, readHash } from "./route.js";
 import { scopes } from "./scopes.js";
 import { Shell } from "./shell.js";
 import { Talk } from "./talk.js";
+import { Threads } from "./threads.js";
 import { titleDoing, titleDone, titleName } from "./title.js";
 import { language, t } from "./words.js";
 import { Workspaces } from "./workspaces.js";
@@ -20,13 +21,11 @@ const LOOK_EVERY = 15_000; // for news from other tabs and devices; tabs of this
 class App {
   shell = new Shell();
   workspaces = new Workspaces(this.shell);
-  threads = [];
+  threads = new Threads(() => this.#show());
   workspace = null; // its slug
   conversation = null;
   talk = null; // with the conversation
   #beginning = false;
-  #asked = 0; // how often the list of threads was asked for
-  #listed = false; // whether it came yet
   #looked = -Infinity; // when; coming back to a tab is several events at once
   #others = new BroadcastChannel("deechat");
 
@@ -62,12 +61,9 @@ class App {
     const moved = slug !== this.workspace;
     const thread = slug === wanted.workspace ? wanted.thread : null;
     this.workspace = slug;
-    if (moved) {
-      this.threads = [];
-      this.#listed = false;
-    }
+    if (moved) this.threads.enter(slug);
     if (moved || this.conversation?.thread !== thread) this.#open(thread);
-    if (moved) await this.#loadThreads();
+    await (moved ? this.#loadThreads() : this.threads.look(thread));
   }
 
   #open(thread) {
@@ -99,7 +95,7 @@ class App {
     on("frame", ({ item }) => this.shell.messages.refresh(item));
     on("created", ({ thread }) => {
       writeDraft(this.workspace, null, "");
-      this.threads = [thread, ...this.threads];
+      this.threads.items = [thread, ...this.threads.items];
       history.replaceState(null, "", hashOf(this.workspace, thread.slug));
       this.#show();
     });
@@ -130,7 +126,7 @@ class App {
   #show() {
     const { items, running, waiting, thread, hasOlder } = this.conversation;
     const { shell } = this;
-    const current = this.threads.find(({ slug }) => slug === thread);
+    const current = this.threads.find(thread);
     shell.empty = !thread && items.length === 0;
     shell.messages.items = items;
     shell.messages.hasOlder = hasOlder;
@@ -138,33 +134,25 @@ class App {
     shell.composer.stopping = running?.stopping ?? false;
     shell.composer.waiting = waiting;
     shell.composer.queue = this.talk.queue;
-    shell.sidebar.threads = this.threads;
+    shell.sidebar.hasMore = this.threads.hasMore;
+    shell.sidebar.threads = this.threads.items;
     shell.sidebar.current = thread;
     shell.sidebar.busy = running ? thread : null;
     shell.sidebar.waiting = waiting;
-    shell.title = thread ? (current?.name ?? (this.#listed ? t("unnamed") : "")) : t("newChat");
+    shell.title = thread ? (current?.name ?? (this.threads.listed ? t("unnamed") : "")) : t("newChat");
     titleName(thread ? (current?.name ?? null) : null);
     titleDoing(waiting ? "waiting" : running && "running");
   }
 
   #named({ slug, name }) {
-    this.threads = this.threads.map((thread) => (thread.slug === slug ? { ...thread, name } : thread));
+    this.threads.items = this.threads.items.map((thread) => (thread.slug === slug ? { ...thread, name } : thread));
     this.#show();
   }
 
   // -- what the server has ---------------------------------------------------------------------------------------------
 
-  async #loadThreads() {
-    const asked = (this.#asked += 1);
-    try {
-      const threads = await api.threads(this.workspace);
-      if (asked !== this.#asked) return; // a later question has a newer answer
-      this.threads = threads;
-      this.#listed = true;
-      this.#show();
-    } catch {
-      // the next look brings them
-    }
+  #loadThreads() {
+    return this.threads.load(this.conversation.thread);
   }
 
   // Something changed here: the list's order, and what other tabs of this browser show.
@@ -207,6 +195,7 @@ class App {
     on("dee-unfold", ({ item }) => this.conversation.unfolding.unfold(item));
     on("dee-older", () => this.conversation.loadOlder());
     on("dee-draft", ({ text }) => writeDraft(this.workspace, this.conversation.thread, text));
+    on("dee-more-threads", () => this.threads.loadMore().catch((error) => shell.toast(error.message)));
     on("dee-new", () => this.#newChat());
     on("dee-workspace", ({ slug }) => (location.hash = hashOf(slug)));
     on("dee-rename", (change) => this.#rename(change));
@@ -256,7 +245,7 @@ class App {
       if (error.status !== 404) return this.shell.toast(error.message);
     }
     writeDraft(this.workspace, thread.slug, "");
-    this.threads = this.threads.filter(({ slug }) => slug !== thread.slug);
+    this.threads.items = this.threads.items.filter(({ slug }) => slug !== thread.slug);
     if (this.conversation.thread === thread.slug) location.hash = hashOf(this.workspace);
     this.#show();
     this.#changed();

@@ -53,7 +53,7 @@ export class Conversation extends EventTarget {
     const turn = (this.#turn += 1);
     const page = await this.#ask(() => api.chats(this.workspace, this.thread, { limit: PAGE }));
     if (!page || turn !== this.#turn) return;
-    this.#record.take(page.history);
+    this.#record.take(page);
     if (page.activeRun && this.running?.stream.runId !== page.activeRun) this.#follow(page.activeRun);
     else if (!page.activeRun && this.running) this.#leaveRun();
     this.#show();
@@ -64,7 +64,7 @@ export class Conversation extends EventTarget {
     const turn = this.#turn;
     const page = await this.#ask(() => api.chats(this.workspace, this.thread, { limit: PAGE, before: this.#record.oldest }));
     if (!page || turn !== this.#turn) return;
-    this.#record.takeOlder(page.history);
+    this.#record.takeOlder(page);
     this.#show();
   }
 

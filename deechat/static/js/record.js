@@ -37,18 +37,18 @@ export class Record {
     return this.#leaf === null || this.#leaf === this.last ? undefined : this.#leaf;
   }
 
-  // Takes the newest page.
-  take(page) {
+  // Takes the newest page; `more`: there are messages before it.
+  take({ history: page, more = false }) {
     const held = new Set(this.#history.map((message) => message.chatId));
     const goesOn = page.some((message) => held.has(message.chatId));
-    if (!goesOn) this.hasOlder = page.length === PAGE;
+    if (!goesOn) this.hasOlder = more;
     if (page.at(-1)?.chatId !== this.last) this.#leaf = null; // what is new is looked at
     this.#history = goesOn ? joinPages(this.#history, page) : page;
   }
 
-  takeOlder(page) {
+  takeOlder({ history: page, more = false }) {
     this.#history = joinPages(page, this.#history);
-    this.hasOlder = page.length === PAGE;
+    this.hasOlder = more;
   }
 
   // An item whose frames said which message it is.

@@ -27,6 +27,7 @@ export const WORDS = {
   yesterday: ["Yesterday", "昨天"],
   lastWeek: ["Previous 7 days", "过去 7 天"],
   older: ["Older", "更早"],
+  moreChats: ["Show more chats", "显示更多对话"],
 
   // Empty page
   hello: ["What can I help with?", "有什么可以帮您？"],

@@ -1,6 +1,7 @@
-// The list of chats. Data down: `threads`, `current` (a slug or null), `workspaces`, `workspace` (a slug), `busy` (the slug
-// of a thread whose answer is being made), `waiting` (whether that one waits for the person). Events up: "dee-new",
-// "dee-rename" {slug, name}, "dee-delete" {thread}, "dee-workspace" {slug}, "dee-settings", "dee-log-out", "dee-close".
+// The list of chats. Data down: `threads`, `hasMore` (whether there are older ones), `current` (a slug or null),
+// `workspaces`, `workspace` (a slug), `busy` (the slug of a thread whose answer is being made), `waiting` (whether that one
+// waits for the person). Events up: "dee-new", "dee-rename" {slug, name}, "dee-delete" {thread}, "dee-more-threads",
+// "dee-workspace" {slug}, "dee-settings", "dee-log-out", "dee-close".
 
 import { DeeElement, h, icon, iconButton } from "../dom.js";
 import { hashOf } from "../route.js";
@@ -18,6 +19,7 @@ export function groupOf(time, now = new Date()) {
 
 class DeeSidebar extends DeeElement {
   #threads = [];
+  #hasMore = false;
   #current = null;
   #workspace = null;
   #busy = null;
@@ -55,6 +57,10 @@ class DeeSidebar extends DeeElement {
     this.#draw();
   }
 
+  set hasMore(hasMore) {
+    this.#hasMore = hasMore; // drawn with the threads, which come after it
+  }
+
   set current(slug) {
     this.#current = slug;
     this.#draw();
@@ -88,7 +94,7 @@ class DeeSidebar extends DeeElement {
   #draw() {
     if (this.#renaming) return; // an edit in progress is not pulled away by news from the server
     const rows = this.#threads.map(({ slug, name, updatedAt }) => [slug, name, groupOf(updatedAt)]);
-    const drawn = JSON.stringify([rows, this.#workspace, this.#current, this.#busy, this.#waiting]);
+    const drawn = JSON.stringify([rows, this.#hasMore, this.#workspace, this.#current, this.#busy, this.#waiting]);
     if (drawn === this.#drawn) return; // a row that is exchanged between press and release would lose the click
     this.#drawn = drawn;
     const focused = this.#list.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
@@ -101,8 +107,12 @@ class DeeSidebar extends DeeElement {
     const nodes = [...groups].map(([group, rows]) =>
       h("section", {}, h("h2", { text: t(group) }), h("ul", {}, ...rows)),
     );
+    if (this.#hasMore) nodes.push(this.#moreButton());
     this.#list.replaceChildren(...(nodes.length ? nodes : [h("p", { class: "no-chats", text: t("noChats") })]));
-    if (focused) this.#list.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    if (!focused) return;
+    const again = this.#list.querySelector(`[data-focus="${CSS.escape(focused)}"]`);
+    const end = focused === "more" ? [...this.#list.querySelectorAll("a")].at(-1) : null; // all are there, so no button is
+    (again ?? end)?.focus({ preventScroll: true });
   }
 
   #row(thread) {
@@ -126,6 +136,11 @@ class DeeSidebar extends DeeElement {
     );
   }
 
+  #moreButton() {
+    const more = { type: "button", class: "quiet-button more-chats", "data-action": "more", "data-focus": "more" };
+    return h("button", more, h("span", { text: t("moreChats") }));
+  }
+
   #busyIcon() {
     if (!this.#waiting) return icon("spinner");
     const words = t("waitingForYou");
@@ -139,6 +154,7 @@ class DeeSidebar extends DeeElement {
 
   #clicked(event) {
     const action = event.target.closest("button")?.dataset.action;
+    if (action === "more") this.tell("dee-more-threads");
     const { row, thread } = this.#threadOf(event.target);
     if (action === "rename") this.#rename(row, thread);
     if (action === "delete") this.tell("dee-delete", { thread });
