@@ -188,7 +188,9 @@ class Chat:
         """Goes to the thread, and to the answer that is being made there; None is a new thread."""
         self._thread, self._last_run = slug, None
         active = self._link.call("GET", f"{self._path}/chats?limit=1")["activeRun"] if slug is not None else None
-        query = "limit=1" if slug is None else f"slug={quote(slug)}"  # of a new one it says whether the workspace exists
+        query = (
+            "limit=1" if slug is None else f"slug={quote(slug)}"
+        )  # of a new one it says whether the workspace exists
         listed = self._link.call("GET", f"{self._workspace}/threads?{query}")["threads"]
         if self._keyboard.interactive:
             name = self._named(listed[0]) if slug is not None else self._say("unnamed")
