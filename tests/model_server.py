@@ -104,6 +104,11 @@ class Request:
     finished: bool = False
     closed: float | None = None
 
+    @property
+    def page(self) -> str:
+        """The path without its query."""
+        return self.path.partition("?")[0]
+
 
 class ServerEndedError(Exception):
     """The server itself ended the connection, as its script said."""
@@ -266,7 +271,7 @@ class ModelServer:
     @property
     def asked(self) -> list[Any]:
         """The bodies of all chat completion requests, in order."""
-        return [request.body for request in self.requests if request.path.endswith("/chat/completions")]
+        return [request.body for request in self.requests if request.page.endswith("/chat/completions")]
 
     @property
     def closed(self) -> list[Request]:
@@ -362,10 +367,10 @@ class ModelServer:
             raise
 
     def _answer_to(self, request: Request) -> Answer:
-        if request.path.endswith("/models"):
+        if request.page.endswith("/models"):
             names = self.models
             return names if isinstance(names, Answer) else _listing(names)
-        if not request.path.endswith("/chat/completions"):
+        if not request.page.endswith("/chat/completions"):
             return status(404, "no such page")
         with self._changed:
             answer = self._script.pop(0) if self._script else None

@@ -188,7 +188,7 @@ class Chat:
             threads = self._link.call("GET", f"{self._workspace}/threads")["threads"]
             name = next((self._named(each) for each in threads if each["slug"] == slug), self._say("unnamed"))
             place = f"{self._workspace.rpartition('/')[2]} / {name}"
-            self._screen.note(self._say("greeting", url=self._link.url, place=place))
+            self._screen.note(self._say("greeting", url=self._link.shown, place=place))
         if active is not None:
             self._screen.note(self._say("joined"))
             self._attend(active, None)

@@ -190,8 +190,17 @@ class OpenAIProvider:
             if self._loaded is None:
                 if not self._address.is_sendable:
                     raise ModelError("OPENAI_API_KEY holds characters that cannot be sent.", code="model_auth")
-                self._loaded = Client(self._load(), self._address, self._first_byte)
+                self._loaded = self._made(self._load())
             return self._loaded
+
+    def _made(self, sdk: Any) -> Client:
+        try:
+            return Client(sdk, self._address, self._first_byte)
+        except Exception as exc:  # noqa: BLE001  # the environment's proxies and certificates fail in a library's ways
+            why = self._faults.clean(f"{type(exc).__name__}: {exc}")
+            words = f"The model server at {self._address.shown} cannot be asked ({why}). Check OPENAI_BASE_URL, "
+            words += "and the proxies and certificates that the environment names."
+            raise ModelError(words, code="model_unreachable") from None
 
 
 @contextmanager
