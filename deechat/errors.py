@@ -135,6 +135,7 @@ MODEL_CODES = frozenset(
         "model_error",
         "model_protocol",
         "answer_too_long",
+        "repetition",
     }
 )
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from deechat.agents.providers.base import AssistantMessage, Message, ToolMessage, UserMessage
+from deechat.agents.repetition import without_repeats
 from deechat.events import (
     ClarificationRequest,
     Ending,
@@ -222,10 +223,13 @@ class RunState(msgspec.Struct):
         return Ask(step, restarted)
 
     def transcript(self) -> list[Message]:
-        """What a model is shown of this run in later turns: whole turns, text broken off, messages nobody read."""
+        """What a model is shown of this run in later turns: whole turns, text broken off, messages nobody read.
+
+        Of what it repeated again and again it is shown the first time alone, or it would go on like that.
+        """
         turns = list(self.turns)
-        if self.asking and self.step_text.strip():
-            turns.append(AssistantMessage(self.step_text.strip()))
+        if self.asking and (text := without_repeats(self.step_text).strip()):
+            turns.append(AssistantMessage(text))
         return turns + [UserMessage(message) for message in self.unread]
 
     def metrics(self, now: float) -> Metrics:

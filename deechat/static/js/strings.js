@@ -190,6 +190,7 @@ export const WORDS = {
   "error.model_error": ["The model server reported an error", "模型服务器报告了错误"],
   "error.model_protocol": ["The model server's answer broke off", "模型服务器的回答中断"],
   "error.answer_too_long": ["The answer became too long", "回答过长"],
+  "error.repetition": ["The model kept repeating itself", "模型在不断重复"],
   "error.internal_error": ["Something went wrong on the server", "服务器内部出错"],
   "error.storage_failed": ["The answer could not be saved", "回答无法保存"],
   "error.interrupted": ["The server was restarted during this answer", "生成回答时服务器重启"],
