@@ -32,6 +32,7 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 8000
     password: str | None = field(default=None, repr=False)
+    max_tokens: int | None = None
     max_tool_rounds: int = 10
     heartbeat: float = 15.0
     first_byte_timeout: float = 300.0
@@ -59,6 +60,7 @@ class Settings:
             host=take("DEECHAT_HOST", _text, "127.0.0.1"),
             port=take("PORT", _whole(1, 65_535), 8000),
             password=take("DEECHAT_PASSWORD", _text, None, show=_hidden),
+            max_tokens=take("DEECHAT_MAX_TOKENS", _whole(1, 10_000_000), None),
             max_tool_rounds=take("DEECHAT_MAX_TOOL_ROUNDS", _whole(1, 1000), 10),
             heartbeat=take("DEECHAT_HEARTBEAT", _seconds, 15.0),
             first_byte_timeout=take("DEECHAT_FIRST_BYTE_TIMEOUT", _seconds, 300.0),

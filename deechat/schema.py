@@ -141,6 +141,12 @@ def m003_logs_in_blocks(tables: Tables) -> None:
     blocks.put_all(tables.conn)
 
 
+@migrations()
+def m004_max_tokens(tables: Tables) -> None:
+    # How many tokens the model may answer with; NULL: the server's default.
+    tables.execute("ALTER TABLE workspace ADD COLUMN max_tokens INTEGER")
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 

@@ -23,10 +23,11 @@ DEFAULT_THREAD = "default"
 
 
 class Workspace(msgspec.Struct, frozen=True):
-    """Threads that share a prompt, a model and tool policies. `model` and `temperature` None: the server's default.
+    """Threads that share a prompt, a model and tool policies.
 
-    `tools` are policies by a tool's name, where they differ from its own. `allowed` is what a person has said yes to
-    for good, by a tool's name: hosts, for a tool that asks for each of them.
+    `model`, `temperature` and `max_tokens` None: the server's default. `tools` are policies by a tool's name, where
+    they differ from its own. `allowed` is what a person has said yes to for good, by a tool's name: hosts, for a tool
+    that asks for each of them.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Workspace(msgspec.Struct, frozen=True):
     temperature: float | None
     tools: dict[str, str]
     allowed: dict[str, list[str]]
+    max_tokens: int | None = None
 
 
 class Thread(msgspec.Struct, frozen=True):
@@ -68,15 +70,15 @@ class Message(msgspec.Struct, frozen=True):
     turns: str = "[]"
 
 
-_WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools, allowed"
+_WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools, allowed, max_tokens"
 _THREAD = "id, workspace_id, slug, name, created_at, updated_at"
-_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "tools", "allowed")
+_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "tools", "allowed", "max_tokens")
 _AS_JSON = frozenset({"tools", "allowed"})
 _MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8])))
+    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), row[9]))
 
 
 def _message(row: Row) -> Message:

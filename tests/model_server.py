@@ -250,10 +250,7 @@ class ModelServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.refuse()
-        with self._changed:
-            for sock in self._open:
-                _shut(sock)
+        self.end()
         for thread in self._threads:
             thread.join(10)
         for gate in self._gates:
@@ -295,6 +292,13 @@ class ModelServer:
         _shut(self._listener)
         self._listener.close()
         self._listener = None
+
+    def end(self) -> None:
+        """Ends as a program does: all connections are closed and new ones refused. `listen` starts it again."""
+        self.refuse()
+        with self._changed:
+            for sock in self._open:
+                _shut(sock)
 
     def listen(self) -> None:
         """Listens (again, on the same port)."""

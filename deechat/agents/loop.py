@@ -11,13 +11,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import msgspec
 
 from deechat.agents.handler import AgentHandler, new_call_id
-from deechat.agents.providers.base import REFUSED, Notice, Part, Provider, Question, Reasoning, Text, Turn
+from deechat.agents.providers.base import REFUSED, Notice, Question, Reasoning, Text, Turn, asking
 from deechat.agents.repetition import EVERY, Repetition, Watch
 from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
 from deechat.agents.tools.asking import questions_of, skipped, told
@@ -97,7 +96,7 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     gap = "\n\n" if state.text else ""  # sets the text of this step apart from that of the steps before
     turn, said = None, Watch()
     look_at = state.answer_bytes + EVERY
-    with _asked(handler.provider, question) as parts:
+    with asking(handler.provider, question) as parts:
         for part in parts:
             match part:
                 case Text(text):
@@ -117,20 +116,6 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     if turn is None:
         raise ModelError("The model server ended its answer without saying so.", code="model_protocol")
     yield _finished(handler, state, ask, question, turn)
-
-
-@contextmanager
-def _asked(provider: Provider, question: Question) -> Iterator[Iterator[Part]]:
-    """Asks, and closes what was opened, whoever ends it. The provider sees a `Cancelled` and notes its time on it."""
-    parts = provider.ask(question)
-    try:
-        yield parts
-    except Cancelled as stop:
-        with suppress(Cancelled):
-            parts.throw(stop)
-        raise
-    finally:
-        parts.close()
 
 
 def _finished(handler: AgentHandler, state: RunState, ask: Ask, question: Question, turn: Turn) -> StepFinished:

@@ -27,6 +27,7 @@ from deechat.events import (
     RunFailed,
     RunStarted,
     RunStopped,
+    Status,
     Steered,
     StepFinished,
     StepRestarted,
@@ -51,6 +52,7 @@ LEGAL: dict[RunStatus, frozenset[Move]] = {
 }
 
 _WIDE = re.compile("[\u2e80-\U0010ffff]+")
+MODEL_CHANGES = frozenset({"model_changed", "model_server_changed"})  # codes of statuses that name who answers now
 REPEATS = 3  # rounds in a row that make the same call end the rounds
 
 
@@ -138,6 +140,7 @@ class RunState(msgspec.Struct):
     unread: list[str] = []
     turns: list[Message] = []
     ending: Ending | None = None
+    _model: str | None = None
     _text_mark: int = 0
     _reasoning_mark: int = 0
     _rounds: list[frozenset[tuple[str, str]]] = []
@@ -250,7 +253,7 @@ class RunState(msgspec.Struct):
             output_tps=round(completion / output_seconds, 2) if output_seconds > 0.001 else 0.0,
             ttft=None if first is None else round(max(0.0, first - self.started_at), 4),
             duration=round(max(0.0, now - self.started_at - waited), 4),
-            model=self.started.model if self.started else None,
+            model=self._model,
             estimated=any(each.estimated for each in usage),
         )
 
@@ -267,11 +270,15 @@ class RunState(msgspec.Struct):
         self.last_at = entry.at
 
     def _on_started(self, event: RunStarted, at: float) -> None:
-        self.started, self.started_at = event, at
+        self.started, self.started_at, self._model = event, at, event.model
 
     def _on_step_started(self, event: StepStarted, _at: float) -> None:
         self.step, self.step_seq = event.step, self.last_seq
         self._begin_output()
+
+    def _on_status(self, event: Status, _at: float) -> None:
+        if event.code in MODEL_CHANGES:
+            self._model = event.params.get("model")
 
     def take_up(self, at: float) -> None:
         """Leaves the time since the last entry out of what the run took: there was no process to work on it."""
@@ -365,6 +372,7 @@ class RunState(msgspec.Struct):
 
 _FOLD: dict[type, Callable[[RunState, Any, float], None]] = {
     RunStarted: RunState._on_started,
+    Status: RunState._on_status,
     StepStarted: RunState._on_step_started,
     StepRestarted: RunState._on_step_restarted,
     TextChunk: RunState._on_text,
