@@ -179,8 +179,9 @@ class Application:
         return answer
 
     def _models_of(self, provider: Provider) -> dict[str, Any]:
-        is_found = isinstance(provider, Local)
-        answer: dict[str, Any] = {"models": [], "provider": provider.name, "current": None, "found": is_found}
+        answer: dict[str, Any] = {"models": [], "provider": provider.name, "current": None}
+        if isinstance(provider, Local):
+            answer["found"] = True
         try:
             with gevent.Timeout(MODELS_PATIENCE, ModelError("The model server did not list its models in time.")):
                 answer["models"] = [{"id": name} for name in provider.models()]

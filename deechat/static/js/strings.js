@@ -178,10 +178,7 @@ export const WORDS = {
     "The model server at {server}, found on this machine, no longer answers; no model answers this",
     "在本机找到的模型服务器 {server} 不再应答，以下回答不使用模型",
   ],
-  "status.limit_refused": [
-    "{model} takes no limit of tokens; asking again without it",
-    "{model} 不接受词元上限，正在不带上限重新询问",
-  ],
+  "status.limit_refused": ["{model} takes no limit of tokens; asking again without it", "{model} 不接受词元上限，正在不带上限重新询问"],
   "status.tool_rounds_used_up": [
     "That was the last of {rounds} rounds of tool calls; asking for the answer now",
     "{rounds} 轮工具调用已用完，现在请求最终回答",
