@@ -10,7 +10,7 @@ import gc
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import partial
 from typing import Any
 
@@ -21,6 +21,7 @@ from deechat.active import Active
 from deechat.agents.providers.base import Provider
 from deechat.agents.providers.chooser import Chooser
 from deechat.agents.providers.discovery import find_local_server
+from deechat.agents.providers.local import Local
 from deechat.agents.providers.offline import OfflineProvider
 from deechat.agents.providers.openai import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
@@ -59,18 +60,24 @@ class Application:
         self._folder = DataFolder(self.settings.data)
         self._database = Database(self._folder.database)
         self._journal = Journal(self._database)
-        self._chooser = _chooser(self.settings)
+        self._own_ports = {self.settings.port}
+        self._chooser = _chooser(self.settings, self._own_ports)
         by_name = {tool.name: tool for tool in (*builtin_tools(), *tools)}
         store = Store(self._database)
-        choose = self._chooser.current
-        handlers = Handlers(store, choose=choose, tools=by_name, max_tool_rounds=self.settings.max_tool_rounds)
+        handlers = Handlers(
+            store,
+            choose=self._chooser.of_run,
+            tools=by_name,
+            max_tool_rounds=self.settings.max_tool_rounds,
+            max_tokens=self.settings.max_tokens,
+        )
         self._active = Active(self._journal, handlers.of)
         self._recovery = Recovery(self._journal, self._active, recover=self.settings.recover)
         self._database.on_change = self._recovery.on_storage
         runs = Runs(
             journal=self._journal,
             store=store,
-            opening=Opening(self._journal, store, choose),
+            opening=Opening(self._journal, store, self._chooser.current, self._chooser.going_on),
             active=self._active,
             tools=by_name,
             max_runs=self.settings.max_runs,
@@ -91,13 +98,15 @@ class Application:
         self.app.extensions["deechat"] = self
         self.app.before_request_funcs.setdefault(None, []).insert(0, self.start)
 
-    def start(self) -> None:
+    def start(self, ports: Iterable[int] = ()) -> None:
         """Takes the data folder, opens the database and lets go on what an earlier process left open; once.
 
+        `ports` are those that it is served on: no model server is looked for there.
         Raises `SettingError` in words when the folder or the database cannot be used.
         """
         if self._started:
             return
+        self._own_ports.update(ports)
         with self._starting:  # the first requests of a server without gunicorn's hook may come together
             self._start_once()
 
@@ -156,7 +165,7 @@ class Application:
         if self.settings.password is None and self.settings.host not in {"127.0.0.1", "localhost", "::1"}:
             log.warning("there is no DEECHAT_PASSWORD, so requests from other machines are refused")
         provider = self._chooser.current()
-        if isinstance(provider, OpenAIProvider):
+        if provider.name == OpenAIProvider.name:
             gevent.sleep(FIRST_COME)
             _load_openai()
         try:
@@ -167,7 +176,15 @@ class Application:
 
     def _models(self) -> dict[str, Any]:
         provider = self._chooser.current()
+        answer = self._models_of(provider)
+        if "error" in answer and self._chooser.current().name != provider.name:  # it was found, and has just gone
+            answer = self._models_of(self._chooser.current())
+        return answer
+
+    def _models_of(self, provider: Provider) -> dict[str, Any]:
         answer: dict[str, Any] = {"models": [], "provider": provider.name, "current": None}
+        if isinstance(provider, Local):
+            answer["found"] = True
         try:
             with gevent.Timeout(MODELS_PATIENCE, ModelError("The model server did not list its models in time.")):
                 answer["models"] = [{"id": name} for name in provider.models()]
@@ -177,7 +194,7 @@ class Application:
         return answer
 
 
-def _chooser(settings: Settings) -> Chooser:
+def _chooser(settings: Settings, own_ports: Collection[int]) -> Chooser:
     connect = partial(_connect, settings)
     offline = OfflineProvider()
     fixed: Provider | None = None
@@ -185,12 +202,14 @@ def _chooser(settings: Settings) -> Chooser:
         fixed = offline
     elif settings.provider == "openai" or settings.api_key or settings.base_url:
         fixed = connect(settings.base_url)
-    return Chooser(fixed=fixed, offline=offline, find=partial(find_local_server, settings.port), connect=connect)
+    local = Local(find=partial(find_local_server, own_ports), connect=partial(connect, is_found=True))
+    return Chooser(fixed=fixed, offline=offline, local=local)
 
 
-def _connect(settings: Settings, base_url: str | None) -> OpenAIProvider:
+def _connect(settings: Settings, base_url: str | None, *, is_found: bool = False) -> OpenAIProvider:
     return OpenAIProvider(
         base_url=base_url,
+        is_found=is_found,
         api_key=settings.api_key,
         model=settings.model,
         first_byte_timeout=settings.first_byte_timeout,

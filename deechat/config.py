@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -21,16 +22,17 @@ PROVIDERS = ("auto", "openai", "offline")
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What a person may set; times are in seconds. Secrets stay out of its `repr`."""
+    """What a person may set; times are in seconds. What is or may hold a secret stays out of its `repr`."""
 
     api_key: str | None = field(default=None, repr=False)
-    base_url: str | None = None
+    base_url: str | None = field(default=None, repr=False)
     model: str | None = None
     provider: str = "auto"
     data: Path = Path("data")
     host: str = "127.0.0.1"
     port: int = 8000
     password: str | None = field(default=None, repr=False)
+    max_tokens: int | None = None
     max_tool_rounds: int = 10
     heartbeat: float = 15.0
     first_byte_timeout: float = 300.0
@@ -45,18 +47,20 @@ class Settings:
     def read(cls, environment: Mapping[str, str]) -> Settings:
         """Reads the variables of the wire contract's section 1; an empty one counts as not set.
 
-        Raises `SettingError` with one line that names the variable, its value and what was expected.
+        Raises `SettingError` with one line that names the variable, its value without what is secret, and what was
+        expected.
         """
         take = _Reader(environment)
         settings = cls(
-            api_key=take("OPENAI_API_KEY", _key, None),
-            base_url=take("OPENAI_BASE_URL", _url, None),
+            api_key=take("OPENAI_API_KEY", _key, None, show=_hidden),
+            base_url=take("OPENAI_BASE_URL", _url, None, show=shown_address),
             model=take("DEECHAT_MODEL", _text, None),
             provider=take("DEECHAT_PROVIDER", _one_of(PROVIDERS), "auto"),
             data=take("DEECHAT_DATA", lambda text: Path(text).expanduser(), Path("data")),
             host=take("DEECHAT_HOST", _text, "127.0.0.1"),
             port=take("PORT", _whole(1, 65_535), 8000),
-            password=take("DEECHAT_PASSWORD", _text, None),
+            password=take("DEECHAT_PASSWORD", _text, None, show=_hidden),
+            max_tokens=take("DEECHAT_MAX_TOKENS", _whole(1, 10_000_000), None),
             max_tool_rounds=take("DEECHAT_MAX_TOOL_ROUNDS", _whole(1, 1000), 10),
             heartbeat=take("DEECHAT_HEARTBEAT", _seconds, 15.0),
             first_byte_timeout=take("DEECHAT_FIRST_BYTE_TIMEOUT", _seconds, 300.0),
@@ -99,26 +103,28 @@ class _Names(dict[str, str]):
         return default
 
 
-class _SecretError(ValueError):
-    """The value does not parse, and must not be shown."""
-
-
 class _Reader:
-    """Takes one variable at a time and says in words when its value does not parse."""
+    """Takes one variable at a time and says in words when its value does not parse.
+
+    `show` gives the value as a person may see it; None when it must not be shown.
+    """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = environment
 
-    def __call__(self, name: str, parse: Callable[[str], T], default: T) -> T:
+    def __call__(
+        self, name: str, parse: Callable[[str], T], default: T, *, show: Callable[[str], str | None] = str
+    ) -> T:
         text = self._environment.get(name, "").strip()
         if not text:
             return default
         try:
             return parse(text)
-        except _SecretError as exc:
-            raise SettingError(f"{name} holds what no key can, but {exc} expected; its value is not shown.") from None
         except ValueError as exc:
-            raise SettingError(f"{name} is {text!r}, but {exc} is expected.") from exc
+            shown = show(text)
+            if shown is None:
+                raise SettingError(f"{name} does not fit: {exc} is expected. Its value is not shown.") from None
+            raise SettingError(f"{name} is {shown!r}, but {exc} is expected.") from None
 
 
 def _text(text: str) -> str:
@@ -127,8 +133,38 @@ def _text(text: str) -> str:
 
 def _key(text: str) -> str:
     if not (text.isascii() and text.isprintable() and " " not in text):
-        raise _SecretError("letters, digits and signs of ASCII are")
+        raise ValueError("a key of letters, digits and signs of ASCII, without spaces,")
     return text
+
+
+def _hidden(_text: str) -> None:
+    """Shows nothing."""
+
+
+def shown_address(text: str) -> str | None:
+    """Gives an address, or what was meant as one, without a user, a password and a query: they may be secret.
+
+    None where nothing of it can be shown, since a key may have been put in the address's place.
+    """
+    scheme, sign, rest = text.partition("://")
+    if not sign:
+        return text if _HARMLESS.fullmatch(text) else None
+    if not re.fullmatch(r"(?i)[a-z][a-z0-9+.-]{0,10}", scheme):
+        return None
+    user, at, place = rest.rpartition("@")
+    query = _QUERY.search(place)
+    place = place[: query.start()] if query else place
+    # A sign before the last @ begins a query or stands in a password: nobody can say which.
+    if _QUERY.search(user) or not _PLACE.fullmatch(place):
+        return f"{scheme}://***"
+    return f"{scheme}://{'***@' if at else ''}{place}{query[0] + '***' if query else ''}"
+
+
+_QUERY = re.compile("[?#]")
+# A host with a port; or a word that is too short to be a key.
+_HARMLESS = re.compile(r"[\w.-]+:\d{1,5}(/[\w./-]*)?|(?!sk-)[\w./ -]{1,20}")
+# A host, without or with brackets that are whole, a port of digits, a path. A password without its host is none.
+_PLACE = re.compile(r"([\w. -]*|\[[0-9a-fA-F:.%]*\]?)(:\d*)?(/.*)?", re.DOTALL)
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:

@@ -142,6 +142,7 @@ MODEL_CODES = frozenset(
         "model_error",
         "model_protocol",
         "answer_too_long",
+        "repetition",
     }
 )
 

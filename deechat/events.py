@@ -207,8 +207,11 @@ class Metrics(msgspec.Struct, frozen=True):
     estimated: bool = False
 
 
+CUT = "length"  # the finish reason of an answer that the model could not end: it reached its limit of tokens
+
+
 class RunCompleted(Event, frozen=True):
-    """The answer is there."""
+    """The answer is there, or as much of it as the model's limit allows."""
 
     ends: ClassVar[bool] = True
     reason: ClassVar[str] = "completed"

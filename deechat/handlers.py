@@ -16,26 +16,34 @@ from deechat.store import Store, Thread, Workspace
 
 
 class Handlers:
-    """Makes the handlers of runs. `choose` gives the provider that answers now."""
+    """Makes the handlers of runs. `choose` gives the provider of a run by the model that it was begun with."""
 
     def __init__(
-        self, store: Store, *, choose: Callable[[], Provider], tools: Mapping[str, Tool], max_tool_rounds: int
+        self,
+        store: Store,
+        *,
+        choose: Callable[[str | None], Provider],
+        tools: Mapping[str, Tool],
+        max_tool_rounds: int,
+        max_tokens: int | None = None,
     ) -> None:
         self._store = store
         self._choose = choose
         self._tools = tools
         self._max_tool_rounds = max_tool_rounds
+        self._max_tokens = max_tokens
 
     def of(self, record: RunRecord) -> AgentHandler:
         """Makes a run's handler. Raises `NotFoundError` when its thread is gone."""
         thread = self._store.thread_by_id(record.thread_id)
         workspace = self._store.workspace_by_id(thread.workspace_id)
         return AgentHandler(
-            provider=self._choose(),
+            provider=self._choose(record.model),
             history=self._history(thread, record),
             system_prompt=workspace.system_prompt,
             model=record.model,
             temperature=workspace.temperature,
+            max_tokens=workspace.max_tokens or self._max_tokens,
             language=record.language,
             tools=self._tools if workspace.mode == "agent" else {},
             policy=partial(self._policy, workspace.id),

@@ -49,12 +49,22 @@ class Opened(NamedTuple):
 
 
 class Opening:
-    """Stores what a run begins with, in one transaction. `choose` gives the provider that answers now."""
+    """Stores what a run begins with, in one transaction.
 
-    def __init__(self, journal: Journal, store: Store, choose: Callable[[], Provider]) -> None:
+    `choose` gives the provider for a new question, `going_on` for one that goes on from a run of this model.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        store: Store,
+        choose: Callable[[], Provider],
+        going_on: Callable[[str | None], Provider],
+    ) -> None:
         self._journal = journal
         self._store = store
         self._choose = choose
+        self._going_on = going_on
 
     def answer(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> Opened:
         """Begins the run that answers a prompt. Raises `NotFoundError` and `StorageUnavailableError`."""
@@ -72,7 +82,7 @@ class Opening:
 
     def continuation(self, workspace: Workspace, thread: Thread, before: RunRecord, language: str) -> Opened:
         """Begins the run that goes on from an ended one. Raises like `answer`."""
-        model = _model(workspace, self._choose())
+        model = _model(workspace, self._going_on(before.model))
         parent = before.parent_id
         with suppress(NotFoundError):  # a run whose log could not be read has left no message
             parent = self._store.message(thread, before.message_id).id
@@ -135,12 +145,10 @@ def _started(record: RunRecord, workspace: Workspace, thread: Thread) -> RunStar
 
 def _model(workspace: Workspace, provider: Provider) -> str | None:
     """Names the model that will answer; None when the model server does not say so in time."""
-    if workspace.model and provider.name != "offline":  # which has no other than its own
-        return workspace.model
     # The step asks again and fails in words; here it only must not keep the first frame waiting.
     try:
         with gevent.Timeout(MODEL_PATIENCE, ModelError("it does not answer")):
-            return provider.default_model()
+            return provider.model_for(workspace.model)
     except ModelError as exc:
         log.warning("the default model is not known yet: %s", exc)
         return None

@@ -29,7 +29,7 @@ from deechat.errors import (
     StorageUnavailableError,
     UnprocessableError,
 )
-from deechat.events import Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
+from deechat.events import CUT, Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.journal import Journal, Log
 from deechat.opening import Opened, Opening, Prompt
 from deechat.records import RunRecord
@@ -96,19 +96,22 @@ class Runs:
     def go_on(self, run_id: str, language: str) -> RunRecord:
         """Starts a new run that goes on from an ended one, and gives its record; it is on disk by then.
 
-        Raises `NotFoundError`, `ConflictError` unless it is the thread's last run and did not complete, `BusyError` and
-        `StorageUnavailableError`.
+        Raises `NotFoundError`, `BusyError`, `StorageUnavailableError`, and `ConflictError` unless it is the last run of
+        its thread and did not complete, or was cut at the model's limit.
         """
         thread = self._store.thread_by_id(self._records.run(run_id).thread_id)
         workspace = self._store.workspace_by_id(thread.workspace_id)
         with self._lock(thread.id):
             self._check_free(thread)
             before = self._records.run(run_id)
-            if before.reason == "completed":
+            if before.reason == "completed" and not self._was_cut(thread, before):
                 raise ConflictError("The answer is complete: there is nothing to continue.", code="run_completed")
             if self._records.last_in(thread.id) != run_id:
                 raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
             return self._begin(lambda: self._opening.continuation(workspace, thread, before, language))
+
+    def _was_cut(self, thread: Thread, record: RunRecord) -> bool:
+        return self._store.message(thread, record.message_id).details.get("finishReason") == CUT
 
     def _lock(self, name: str) -> BoundedSemaphore:
         return self._locks.setdefault(name, BoundedSemaphore(1))

@@ -206,6 +206,12 @@ def m006_ended_logins(tables: Tables) -> None:
     tables.execute("CREATE TABLE ended_login (digest TEXT PRIMARY KEY, until REAL NOT NULL) STRICT, WITHOUT ROWID")
 
 
+@migrations()
+def m007_max_tokens(tables: Tables) -> None:
+    # How many tokens the model may answer with; NULL: the server's default.
+    tables.execute("ALTER TABLE workspace ADD COLUMN max_tokens INTEGER")
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 

@@ -25,10 +25,11 @@ DEFAULT_THREAD = "default"
 
 
 class Workspace(msgspec.Struct, frozen=True):
-    """Threads that share a prompt, a model and tool policies. `model` and `temperature` None: the server's default.
+    """Threads that share a prompt, a model and tool policies.
 
-    `tools` are policies by a tool's name, where they differ from its own. `allowed` is what a person has said yes to
-    for good, by a tool's name: what its `scope` gives, such as hosts, for a tool that asks for each of them.
+    `model`, `temperature` and `max_tokens` None: the server's default. `tools` are policies by a tool's name, where
+    they differ from its own. `allowed` is what a person has said yes to for good, by a tool's name: what its `scope`
+    gives, such as hosts, for a tool that asks for each of them.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Workspace(msgspec.Struct, frozen=True):
     temperature: float | None
     tools: dict[str, str]
     allowed: dict[str, list[str]]
+    max_tokens: int | None
     created_at: float
 
 
@@ -71,9 +73,9 @@ class Message(msgspec.Struct, frozen=True):
     turns: str = "[]"
 
 
-_WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools, allowed"
+_WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools, allowed, max_tokens"
 _THREAD = "id, workspace_id, slug, name, created_at, updated_at"
-_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature")
+_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens")
 _MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
 _SHOWN_OF_MESSAGE = _MESSAGE.removesuffix(", turns")
 Position = tuple[float, str]  # in a list: a time and an id
@@ -106,7 +108,7 @@ def _limited(page: Page[_T], limit: int, *, more: bool) -> Page[_T]:
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), row[9]))
+    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:]))
 
 
 def _message(row: Row) -> Message:

@@ -104,6 +104,11 @@ class Request:
     finished: bool = False
     closed: float | None = None
 
+    @property
+    def page(self) -> str:
+        """The path without its query."""
+        return self.path.partition("?")[0]
+
 
 class ServerEndedError(Exception):
     """The server itself ended the connection, as its script said."""
@@ -245,10 +250,7 @@ class ModelServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.refuse()
-        with self._changed:
-            for sock in self._open:
-                _shut(sock)
+        self.end()
         for thread in self._threads:
             thread.join(10)
         for gate in self._gates:
@@ -266,7 +268,7 @@ class ModelServer:
     @property
     def asked(self) -> list[Any]:
         """The bodies of all chat completion requests, in order."""
-        return [request.body for request in self.requests if request.path.endswith("/chat/completions")]
+        return [request.body for request in self.requests if request.page.endswith("/chat/completions")]
 
     @property
     def closed(self) -> list[Request]:
@@ -290,6 +292,13 @@ class ModelServer:
         _shut(self._listener)
         self._listener.close()
         self._listener = None
+
+    def end(self) -> None:
+        """Ends as a program does: all connections are closed and new ones refused. `listen` starts it again."""
+        self.refuse()
+        with self._changed:
+            for sock in self._open:
+                _shut(sock)
 
     def listen(self) -> None:
         """Listens (again, on the same port)."""
@@ -362,10 +371,10 @@ class ModelServer:
             raise
 
     def _answer_to(self, request: Request) -> Answer:
-        if request.path.endswith("/models"):
+        if request.page.endswith("/models"):
             names = self.models
             return names if isinstance(names, Answer) else _listing(names)
-        if not request.path.endswith("/chat/completions"):
+        if not request.page.endswith("/chat/completions"):
             return status(404, "no such page")
         with self._changed:
             answer = self._script.pop(0) if self._script else None

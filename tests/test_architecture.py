@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "pace": (set(), set()),
     "waits": (set(), {"gevent"}),
     "arrivals": ({"waits"}, {"gevent"}),
+    "lookups": (set(), {"gevent"}),
     "database": ({"clock", "errors", "pace", "schema"}, {"gevent"}),
     "store": ({"database", "events", "errors"}, {"msgspec"}),
     "rows": ({"database", "errors"}, set()),
@@ -38,17 +39,27 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"gevent"},
     ),
     "agents.providers": ({"arrivals", "events", "errors"}, {"h11", "httptools", "httpx2", "msgspec", "openai"}),
-    "agents.tools": ({"events", "errors"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
+    "agents.tools": ({"lookups", "events", "errors"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
     "agents.words": (set(), set()),
-    "agents.state": ({"agents.providers", "agents.tools", "events", "errors"}, {"msgspec"}),
+    "agents.repetition": (set(), set()),
+    "agents.state": ({"agents.providers", "agents.repetition", "agents.tools", "events", "errors"}, {"msgspec"}),
     "agents.history": ({"agents.providers", "events", "errors"}, {"msgspec"}),
     "agents.handler": (
         {"agents.history", "agents.providers", "agents.state", "agents.tools", "events", "errors"},
         set(),
     ),
     "agents.loop": (
-        {"agents.handler", "agents.providers", "agents.state", "agents.tools", "agents.words", "events", "errors"},
+        {
+            "agents.handler",
+            "agents.providers",
+            "agents.repetition",
+            "agents.state",
+            "agents.tools",
+            "agents.words",
+            "events",
+            "errors",
+        },
         {"msgspec"},
     ),
     "agents": (set(), set()),
@@ -174,7 +185,7 @@ def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
     assert readers == {"application", "cli", "serving"}
 
 
-def test_only_the_database_waits_for_its_thread() -> None:
+def test_threads_of_the_system_are_the_databases_and_those_that_look_names_up() -> None:
     holders = {name_of(path) for path in modules() if "gevent.event" in path.read_text()}
-    assert holders == {"database"}
-    assert {name_of(path) for path in modules() if "ThreadPool" in path.read_text()} == {"database"}
+    assert holders == {"database", "lookups"}
+    assert {name_of(path) for path in modules() if "ThreadPool" in path.read_text()} == {"database", "lookups"}

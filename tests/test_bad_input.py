@@ -83,6 +83,7 @@ WORKSPACE = {
     "model": Field(null=True, longest=200),
     "mode": Field(refused=("Agent", "query", "agent ", "\0")),
     "temperature": Field(("a number", "a fraction"), null=True, refused=(-0.1, 2.1, 7, -1, 10**18, -(10**18))),
+    "maxTokens": Field(("a number",), null=True, refused=(0, -1, 10_000_001, 10**18, "9")),
     "allowedHosts": Field(("a list",), refused=([1], [None], ["x" * 301], ["a"] * 1001)),
     "tools": Field(("an object",), refused=POLICIES),
     "policies": Field(("an object",), refused=POLICIES),

@@ -274,6 +274,23 @@ def test_older_chats_come_when_they_are_wanted_and_an_old_one_that_is_open_is_na
     ]  # fmt: skip
 
 
+def test_an_answer_that_is_cut_at_the_limit_says_so_and_goes_on(
+    open_tab: OpenTab, serve: Serve, model: ModelServer
+) -> None:
+    tab = open_tab(serve(model)).open()
+    model.script(reply(text("Once upon a"), finish="length"), " time.")
+    tab.ask("A story")
+    cut = tab.page.get_by_text("The model reached its limit of tokens, and the answer is cut there.")
+    expect(cut).to_be_visible()
+    expect(tab.button("Try again")).to_be_hidden()
+    tab.page.reload()
+    expect(cut).to_be_visible()
+    tab.button("Continue").click()
+    expect(tab.page.locator("dee-answer").last).to_contain_text("time.")
+    expect(tab.button("Continue")).to_be_hidden()
+    expect(cut).to_have_count(1)
+
+
 def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve: Serve, model: ModelServer) -> None:
     tab = open_tab(serve(model)).open()
     tab.button("fake-1").click()
@@ -282,6 +299,7 @@ def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve:
     dialog.get_by_label("Instructions").fill("Talk like a pirate.")
     dialog.get_by_label("Mode", exact=True).select_option("chat")
     dialog.get_by_label("Temperature").fill("0.3")
+    dialog.get_by_label("Longest answer").fill("700")
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_be_hidden()
     expect(tab.page.locator(".workspace-name")).to_have_text("Pirates")
@@ -290,6 +308,7 @@ def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve:
     asked = model.asked[-1]
     assert "Talk like a pirate." in str(asked["messages"][0])
     assert asked["temperature"] == 0.3
+    assert asked["max_tokens"] == 700
     assert not asked.get("tools")
 
     tab.page.get_by_role("button", name="Workspace settings").first.click()

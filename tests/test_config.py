@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import traceback
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from deechat.agents.providers.client import Address
 from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 
@@ -65,17 +68,64 @@ def test_asking_for_openai_without_a_server_says_what_to_set() -> None:
         Settings.read({"DEECHAT_PROVIDER": "openai"})
 
 
-def test_secrets_are_not_shown() -> None:
-    settings = Settings.read({"OPENAI_API_KEY": "sk-secret", "DEECHAT_PASSWORD": "letmein"})
-    assert "sk-secret" not in repr(settings)
-    assert "letmein" not in repr(settings)
+# Every setting that is a secret or may hold one, with values that a start takes and values that it refuses.
+SECRET = "hunter2-of-mine"
+TAKEN = [
+    ("OPENAI_API_KEY", SECRET),
+    ("DEECHAT_PASSWORD", SECRET),
+    ("OPENAI_BASE_URL", f"http://user:{SECRET}@example.org/v1"),
+    ("OPENAI_BASE_URL", f"http://{SECRET}@example.org/v1"),
+    ("OPENAI_BASE_URL", f"http://example.org/v1?key={SECRET}"),
+]
+REFUSED = [
+    ("OPENAI_API_KEY", f"ü{SECRET}", None),
+    ("OPENAI_BASE_URL", f"http://user:{SECRET}@host:99999/v1", "http://***@host:99999/v1"),
+    ("OPENAI_BASE_URL", f"http://{SECRET}@host:99999/v1", "http://***@host:99999/v1"),
+    ("OPENAI_BASE_URL", f"http://user:a@{SECRET}@host:99999/v1", "http://***@host:99999/v1"),
+    ("OPENAI_BASE_URL", f"http://user:a/{SECRET}@host:99999/v1", "http://***@host:99999/v1"),
+    ("OPENAI_BASE_URL", f"http://user:a?{SECRET}@host:99999/v1", "http://***"),
+    ("OPENAI_BASE_URL", f"http://user:a#{SECRET}@host:99999/v1", "http://***"),
+    ("OPENAI_BASE_URL", f"http://user:a {SECRET}@host/v1", "http://***@host/v1"),
+    ("OPENAI_BASE_URL", f"http://user:{SECRET}", "http://***"),
+    ("OPENAI_BASE_URL", f"http://host:99999/v1?key={SECRET}", "http://host:99999/v1?***"),
+    ("OPENAI_BASE_URL", f"http://host:99999/v1?key=a@{SECRET}", "http://***"),
+    ("OPENAI_BASE_URL", f"http://host:99999/v1#{SECRET}", "http://host:99999/v1#***"),
+    ("OPENAI_BASE_URL", f"ftp://user:{SECRET}@host/v1", "ftp://***@host/v1"),
+    ("OPENAI_BASE_URL", f"user:{SECRET}@host:11434/v1", None),
+    ("OPENAI_BASE_URL", f"host:11434/v1?key={SECRET}", None),
+    ("OPENAI_BASE_URL", f"sk-{SECRET}", None),
+    ("OPENAI_BASE_URL", f"{SECRET}:{SECRET}://host", None),
+]
 
 
-def test_a_key_that_cannot_be_sent_is_refused_and_not_shown() -> None:
+def test_the_settings_that_may_hold_a_secret_are_these() -> None:
+    settings = Settings(api_key=SECRET, base_url=SECRET, password=SECRET)
+    hidden = {each.name for each in fields(Settings) if not each.repr}
+    assert hidden == {"api_key", "base_url", "password"}
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.parametrize(("name", "value"), TAKEN)
+def test_a_secret_that_is_taken_is_not_shown(name: str, value: str) -> None:
+    settings = Settings.read({name: value})
+    assert settings != Settings()
+    assert SECRET not in repr(settings)
+    assert SECRET not in repr(Address.of(settings.base_url, settings.api_key))
+    assert SECRET not in Address.of(settings.base_url, settings.api_key).shown
+
+
+@pytest.mark.parametrize(("name", "value", "shown"), REFUSED)
+def test_a_secret_that_is_refused_is_not_shown(name: str, value: str, shown: str | None) -> None:
     with pytest.raises(SettingError) as caught:
-        Settings.read({"OPENAI_API_KEY": "sk-schlüssel"})
-    assert "OPENAI_API_KEY" in str(caught.value)
-    assert "schlüssel" not in str(caught.value)
+        Settings.read({name: value})
+    message = "".join(traceback.format_exception(caught.value))
+    assert SECRET not in message
+    assert caught.value.message.startswith(name)
+    if shown is None:
+        assert "Its value is not shown." in message
+    else:
+        assert f"{name} is {shown!r}, but" in message
+    assert "is expected" in message
 
 
 def test_a_variable_that_is_no_setting_is_named_with_the_nearest_one_and_without_its_value() -> None:

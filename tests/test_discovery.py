@@ -13,19 +13,19 @@ from deechat.agents.providers.discovery import find_local_server
 def test_the_first_that_lists_a_model_is_found_by_its_base_url():
     with ModelServer() as first, ModelServer() as second:
         candidates = [free_port(), first.port, second.port]
-        assert find_local_server(1, 5, candidates) == first.base_url
-        assert find_local_server(first.port, 5, candidates) == second.base_url
+        assert find_local_server({1}, 5, candidates) == first.base_url
+        assert find_local_server({first.port}, 5, candidates) == second.base_url
         assert [request.path for request in first.requests] == ["/v1/models"]
 
 
 def test_our_own_port_is_never_connected_to():
     with ModelServer() as ours:
-        assert find_local_server(ours.port, 5, [ours.port]) is None
+        assert find_local_server({ours.port}, 5, [ours.port]) is None
         assert ours.connections == 0
 
 
 def test_nothing_is_found_where_nobody_listens():
-    assert find_local_server(1, 5, [free_port()]) is None
+    assert find_local_server({1}, 5, [free_port()]) is None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_nothing_is_found_where_nobody_listens():
 def test_a_server_without_a_usable_list_is_not_found(models):
     with ModelServer() as server:
         server.models = models
-        assert find_local_server(1, 2, [server.port]) is None
+        assert find_local_server({1}, 2, [server.port]) is None
 
 
 @pytest.mark.parametrize("framing", ["chunked", "length", "close"])
@@ -55,7 +55,7 @@ def test_a_list_may_be_framed_in_any_way(framing):
     with ModelServer() as server:
         body = b'{"object": "list", "data": [{"id": "llama3"}]}'
         server.models = Answer([body], 200, {"content-type": "application/json"}, framing=framing)
-        assert find_local_server(1, 2, [server.port]) == server.base_url
+        assert find_local_server({1}, 2, [server.port]) == server.base_url
 
 
 def test_who_is_silent_or_drips_is_given_up_in_time_and_the_next_one_found():
@@ -63,6 +63,6 @@ def test_who_is_silent_or_drips_is_given_up_in_time_and_the_next_one_found():
         silent.models = Answer([silent.gate()], framing="raw")
         dripping.models = stream(*[b"x", nap(0.05)] * 1000)
         began = time.monotonic()
-        assert find_local_server(1, 0.2, [silent.port, dripping.port, good.port]) == good.base_url
+        assert find_local_server({1}, 0.2, [silent.port, dripping.port, good.port]) == good.base_url
         assert time.monotonic() - began < 10  # a guard: the dripping one alone would take 50 s
         assert silent.wait(lambda: bool(silent.closed))

@@ -312,6 +312,53 @@ def test_a_refused_temperature_is_dropped_and_remembered_for_that_model(rig):
     assert ["temperature" in body for body in rig.server.asked] == [True, False, False, True]
 
 
+LIMITED = Question(HELLO.messages, max_tokens=300)
+
+
+def limits(rig) -> list[str | None]:
+    """Gives in which field each request had its limit."""
+    fields = ("max_tokens", "max_completion_tokens")
+    return [next((field for field in fields if body.get(field) == 300), None) for body in rig.server.asked]
+
+
+def test_a_limit_goes_out_in_the_field_that_the_model_takes(rig):
+    words = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+    rig.server.script("w", status(400, words), "x", "y", "z")
+    assert notices(rig.ask(LIMITED)) == []
+    assert notices(rig.ask(LIMITED)) == []
+    rig.ask(LIMITED)
+    rig.ask(Question(LIMITED.messages, max_tokens=300, model="other"))
+    new, old = "max_completion_tokens", "max_tokens"
+    assert limits(rig) == [old, old, new, new, old]
+
+
+def test_a_model_that_takes_no_limit_at_all_is_asked_without_it_and_that_is_said(rig):
+    rig.server.script(
+        status(422, "extra inputs are not permitted: max_tokens"),
+        status(422, "extra inputs are not permitted: max_completion_tokens"),
+        "x",
+        "y",
+    )
+    assert notices(rig.ask(LIMITED)) == ["limit_refused"]
+    assert notices(rig.ask(LIMITED)) == []
+    assert limits(rig) == ["max_tokens", "max_completion_tokens", None, None]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "max_tokens is too large: 300. This model supports at most 16 completion tokens, whereas you provided 300.",
+        "`max_tokens` must be less than or equal to `16`, the maximum value for `max_tokens` with this model",
+        "Invalid 'max_tokens': integer below minimum value. Expected a value >= 1.",
+    ],
+)
+def test_a_limit_of_the_wrong_size_is_an_error_and_no_refusal(rig, words):
+    rig.server.script(status(400, words), "x")
+    assert words[:40] in rig.fails(LIMITED).message
+    rig.ask(LIMITED)
+    assert limits(rig) == ["max_tokens", "max_tokens"]
+
+
 def test_a_server_may_refuse_everything_one_after_the_other(rig):
     rig.server.script(
         status(400, "unknown field stream_options"),

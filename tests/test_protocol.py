@@ -367,6 +367,53 @@ def test_the_default_thread_has_two_paths_and_is_listed_once_it_has_messages(ser
     assert client.get("/api/workspace/default/threads")["threads"] == []
 
 
+# -- how long an answer may be -----------------------------------------------------------------------------------------
+
+
+def test_the_limit_of_tokens_is_the_workspaces_or_else_the_settings(
+    serve: Callable[..., Server], model: ModelServer
+) -> None:
+    client = Client(serve(model=model, DEECHAT_MAX_TOKENS="500"))
+    path = "/api/workspace/default"
+
+    def asked(**changes: int | None) -> int | None:
+        answer = client.post(f"{path}/update", changes).json()["workspace"]
+        assert answer["maxTokens"] == client.get(path)["workspace"]["maxTokens"] == changes.get("maxTokens")
+        model.script("Yes.")
+        client.ask("hi")
+        return model.asked[-1].get("max_tokens")  # type: ignore[no-any-return]
+
+    assert asked() == 500
+    assert asked(maxTokens=20) == 20
+    assert asked(maxTokens=None) == 500
+    client.check_all()
+
+
+def test_without_a_limit_none_is_sent(agent: Client, model: ModelServer) -> None:
+    model.script("Yes.")
+    agent.ask("hi")
+    assert not {"max_tokens", "max_completion_tokens"} & set(model.asked[-1])
+
+
+def test_an_answer_that_was_cut_at_the_limit_is_complete_and_can_be_continued(
+    agent: Client, model: ModelServer
+) -> None:
+    model.script(reply(text("Once upon a"), finish="length"), reply(text(" time there"), finish="length"), " was.")
+    first = agent.ask("A story")
+    assert first.ending is not None
+    assert (first.ending["reason"], first.ending["finishReason"]) == ("completed", "length")
+    assert agent.history()[-1]["finishReason"] == "length"
+    second = agent.post(f"/api/runs/{first.run_id}/continue", stream=True)
+    second = agent._keep(Stream(second)).read()
+    assert second.frames[0]["continues"] == first.run_id
+    assert [each["content"] for each in model.asked[-1]["messages"][1:3]] == ["A story", "Once upon a"]
+    third = agent._keep(Stream(agent.post(f"/api/runs/{second.run_id}/continue", stream=True))).read()
+    assert [each["content"] for each in agent.history()[1:]] == ["Once upon a", " time there", " was."]
+    assert "finishReason" not in agent.history()[-1]
+    refused = agent.post(f"/api/runs/{third.run_id}/continue")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "run_completed")
+
+
 # -- workspaces and threads --------------------------------------------------------------------------------------------
 
 

@@ -35,13 +35,13 @@ class House:
         self.store = Store(self.database)
         self.journal = Journal(self.database)
         by_name = {tool.name: tool for tool in tools}
-        handlers = Handlers(self.store, choose=lambda: provider, tools=by_name, max_tool_rounds=10)
+        handlers = Handlers(self.store, choose=lambda _: provider, tools=by_name, max_tool_rounds=10)
         self.active = Active(self.journal, handlers.of)
         self.recovery = Recovery(self.journal, self.active, recover=recover)
         self.runs = Runs(
             journal=self.journal,
             store=self.store,
-            opening=Opening(self.journal, self.store, lambda: provider),
+            opening=Opening(self.journal, self.store, lambda: provider, lambda _: provider),
             active=self.active,
             tools=by_name,
             max_runs=max_runs,

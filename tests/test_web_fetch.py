@@ -136,7 +136,7 @@ def test_a_host_that_is_not_there_is_told(web: Web) -> None:
     web.names["example.com"] = [PUBLIC]
     assert "Connection refused" in web.refusal()
 
-    def unknown(host: str) -> list[str]:
+    def unknown(host: str, seconds: float) -> list[str]:
         raise socket.gaierror(-2, "Name or service not known")
 
     assert "was not found" in web.refusal(resolve=unknown)

@@ -121,7 +121,7 @@ class Web:
         for site in self.sites.values():
             site.close()
 
-    def _resolve(self, host: str) -> Sequence[str]:
+    def _resolve(self, host: str, _seconds: float) -> Sequence[str]:
         self.looked_up.append(host)
         addresses = self.names.get(host, ())
         return addresses() if callable(addresses) else addresses

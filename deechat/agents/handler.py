@@ -45,6 +45,7 @@ class AgentHandler:
     system_prompt: str = ""
     model: str | None = None
     temperature: float | None = None
+    max_tokens: int | None = None
     language: str = "en"
     tools: Mapping[str, Tool] = field(default_factory=dict)
     policy: Policies = own_policy
@@ -69,6 +70,7 @@ class AgentHandler:
             tools=specs,
             tool_choice="auto" if may_use_tools else "none",
             temperature=self.temperature,
+            max_tokens=self.max_tokens,
         )
 
     def estimate(self, question: Question, answer: str) -> Usage:

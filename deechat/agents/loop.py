@@ -11,13 +11,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import msgspec
 
 from deechat.agents.handler import AgentHandler, new_call_id
-from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Part, Provider, Question, Reasoning, Text, Turn
+from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Text, Turn, asking
+from deechat.agents.repetition import EVERY, Repetition, Watch
 from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
 from deechat.agents.tools.asking import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
@@ -93,38 +93,28 @@ def _begin_step(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
 def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     question = handler.question(state, may_use_tools=ask.may_use_tools)
     gap = "\n\n" if state.text else ""  # sets the text of this step apart from that of the steps before
-    turn = None
-    with _asked(handler.provider, question) as parts:
+    turn, said = None, Watch()
+    look_at = state.answer_bytes + EVERY
+    with asking(handler.provider, question) as parts:
         for part in parts:
             match part:
                 case Text(text):
+                    said.pieces.append(text)
                     yield TextChunk(gap + text)
                     gap = ""
                 case Reasoning(text):
+                    said.pieces.append(text)
                     yield ReasoningChunk(text)
                 case Notice(code, params):
                     yield Status(say(code, params, handler.language), code, params)
                 case Turn():
                     turn = part
-            if state.answer_bytes > ANSWER_BYTES:
-                raise _too_long()
+            if state.answer_bytes >= look_at:
+                look_at = min(state.answer_bytes + EVERY, ANSWER_BYTES + 1)
+                _check(state, said)
     if turn is None:
         raise ModelError("The model server ended its answer without saying so.", code="model_protocol")
     yield _finished(handler, state, ask, question, turn)
-
-
-@contextmanager
-def _asked(provider: Provider, question: Question) -> Iterator[Iterator[Part]]:
-    """Asks, and closes what was opened, whoever ends it. The provider sees a `Cancelled` and notes its time on it."""
-    parts = provider.ask(question)
-    try:
-        yield parts
-    except Cancelled as stop:
-        with suppress(Cancelled):
-            parts.throw(stop)
-        raise
-    finally:
-        parts.close()
 
 
 def _finished(handler: AgentHandler, state: RunState, ask: Ask, question: Question, turn: Turn) -> StepFinished:
@@ -137,9 +127,21 @@ def _finished(handler: AgentHandler, state: RunState, ask: Ask, question: Questi
     return StepFinished(ask.step, turn.finish_reason, usage, named, turn.extra)
 
 
-def _too_long() -> ModelError:
-    words = f"The answer grew beyond {ANSWER_BYTES // 1_000_000} MB and was ended there."
-    return ModelError(words, code="answer_too_long")
+def _check(state: RunState, said: Watch) -> None:
+    """Raises `ModelError` when the answer is too long, or the model only repeats itself."""
+    if state.answer_bytes > ANSWER_BYTES:
+        words = f"The answer grew beyond {ANSWER_BYTES // 1_000_000} MB and was ended there."
+        raise ModelError(words, code="answer_too_long")
+    if repeated := said.look():
+        raise _circling(repeated)
+
+
+def _circling(repeated: Repetition) -> ModelError:
+    words = (
+        f"The model goes round in circles: it said the same {len(repeated.piece)} characters {repeated.times} times "
+    )
+    words += "in a row, so the answer was ended there. Continue lets it go on from before that."
+    return ModelError(words, code="repetition")
 
 
 def _why_no_more_tools(handler: AgentHandler, state: RunState, reason: str) -> Status:

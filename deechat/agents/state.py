@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from deechat.agents.providers.base import INTERRUPTED, AssistantMessage, Message, ToolMessage, UserMessage
+from deechat.agents.repetition import without_repeats
 from deechat.events import (
     ClarificationRequest,
     Ending,
@@ -26,6 +27,7 @@ from deechat.events import (
     RunFailed,
     RunStarted,
     RunStopped,
+    Status,
     Steered,
     StepFinished,
     StepRestarted,
@@ -50,6 +52,7 @@ LEGAL: dict[RunStatus, frozenset[Move]] = {
 }
 
 _WIDE = re.compile("[\u2e80-\U0010ffff]+")
+MODEL_CHANGES = frozenset({"model_changed", "model_server_changed"})  # codes of statuses that name who answers now
 REPEATS = 3  # rounds in a row that make the same call end the rounds
 LONGEST_RUN = 3600.0  # seconds of work
 
@@ -141,6 +144,7 @@ class RunState(msgspec.Struct):
     unread: list[str] = []
     turns: list[Message] = []
     ending: Ending | None = None
+    _model: str | None = None
     _text_mark: int = 0
     _reasoning_mark: int = 0
     _rounds: list[frozenset[tuple[str, str]]] = []
@@ -260,10 +264,13 @@ class RunState(msgspec.Struct):
         return Ask(step, restarted)
 
     def transcript(self) -> list[Message]:
-        """What a model is shown of this run in later turns: whole turns, text broken off, messages nobody read."""
+        """What a model is shown of this run in later turns: whole turns, text broken off, messages nobody read.
+
+        Of what it repeated again and again it is shown the first time alone, or it would go on like that.
+        """
         turns = list(self.turns)
-        if self.asking and self.step_text.strip():
-            turns.append(AssistantMessage(self.step_text.strip()))
+        if self.asking and (text := without_repeats(self.step_text).strip()):
+            turns.append(AssistantMessage(text))
         return turns + [UserMessage(message) for message in self.unread]
 
     def metrics(self, now: float | None = None) -> Metrics:
@@ -284,7 +291,7 @@ class RunState(msgspec.Struct):
             output_tps=round(completion / output_seconds, 2) if output_seconds > 0.001 else 0.0,
             ttft=None if first is None else round(max(0.0, first - self.started_at), 4),
             duration=round(max(0.0, worked - self.started_at), 4),
-            model=self.started.model if self.started else None,
+            model=self._model,
             estimated=any(each.estimated for each in usage),
         )
 
@@ -304,12 +311,16 @@ class RunState(msgspec.Struct):
         self.last_at = entry.at
 
     def _on_started(self, event: RunStarted, at: float) -> None:
-        self.started, self.started_at, self._idle = event, at, 0.0
+        self.started, self.started_at, self._idle, self._model = event, at, 0.0, event.model
 
     def _on_step_started(self, event: StepStarted, _at: float) -> None:
         self.step, self.step_seq = event.step, self.last_seq
         self._at_work += 1
         self._begin_output()
+
+    def _on_status(self, event: Status, _at: float) -> None:
+        if event.code in MODEL_CHANGES:
+            self._model = event.params.get("model")
 
     def take_up(self, at: float) -> None:
         """Leaves the time since the last entry out of what the run took: nothing was at work."""
@@ -411,6 +422,7 @@ class RunState(msgspec.Struct):
 
 _FOLD: dict[type, Callable[[RunState, Any, float], None]] = {
     RunStarted: RunState._on_started,
+    Status: RunState._on_status,
     StepStarted: RunState._on_step_started,
     StepRestarted: RunState._on_step_restarted,
     TextChunk: RunState._on_text,

@@ -15,6 +15,22 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "{model} takes no tools; asking again without them",
         "zh": "{model} 不支持工具，正在不带工具重新询问",
     },
+    "model_changed": {
+        "en": "The model server has no {before}; {model} answers",
+        "zh": "模型服务器没有 {before}，由 {model} 回答",
+    },
+    "model_server_changed": {
+        "en": "The model server at {before} no longer answers; asking {model} at {server}, found on this machine",
+        "zh": "{before} 的模型服务器不再应答，改为询问在本机找到的 {server}（{model}）",
+    },
+    "model_server_gone": {
+        "en": "The model server at {server}, found on this machine, no longer answers; no model answers this",
+        "zh": "在本机找到的模型服务器 {server} 不再应答，以下回答不使用模型",
+    },
+    "limit_refused": {
+        "en": "{model} takes no limit of tokens; asking again without it",
+        "zh": "{model} 不接受词元上限，正在不带上限重新询问",
+    },
     "tool_rounds_used_up": {
         "en": "That was the last of {rounds} rounds of tool calls; asking for the answer now",
         "zh": "{rounds} 轮工具调用已用完，现在请求最终回答",

@@ -188,14 +188,13 @@ class Chat:
         """Goes to the thread, and to the answer that is being made there; None is a new thread."""
         self._thread, self._last_run = slug, None
         active = self._link.call("GET", f"{self._path}/chats?limit=1")["activeRun"] if slug is not None else None
-        query = (
-            "limit=1" if slug is None else f"slug={quote(slug)}"
-        )  # of a new one it says whether the workspace exists
+        # Of a new thread the answer says whether the workspace exists.
+        query = "limit=1" if slug is None else f"slug={quote(slug)}"
         listed = self._link.call("GET", f"{self._workspace}/threads?{query}")["threads"]
         if self._keyboard.interactive:
             name = self._named(listed[0]) if slug is not None else self._say("unnamed")
             place = f"{self._workspace.rpartition('/')[2]} / {name}"
-            self._screen.note(self._say("greeting", url=self._link.url, place=place))
+            self._screen.note(self._say("greeting", url=self._link.shown, place=place))
         if active is not None:
             self._screen.note(self._say("joined"))
             self._attend(active, None)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import requests
 
+from deechat.config import shown_address
 from deechat.terminal.words import Say
 
 T = TypeVar("T")
@@ -44,6 +45,7 @@ class Link:
 
     def __init__(self, url: str, say: Say, *, password: str | None = None, language: str = "en") -> None:
         self.url = url
+        self.shown = shown_address(url) or "***"  # it may hold a password
         self._say = say
         self._password = password
         self._headers = {"Accept-Language": language}
@@ -121,19 +123,19 @@ class Link:
     def _refused(self, status: int, error: Json) -> RefusedError:
         message = str(error.get("message", ""))
         if status == 401:
-            message = self._say("password_wrong" if self._password else "password_needed", url=self.url)
+            message = self._say("password_wrong" if self._password else "password_needed", url=self.shown)
         return RefusedError(message, status, str(error.get("code", "")), error.get("runId"))
 
     def _no_deechat(self, response: requests.Response) -> RefusedError:
         if response.is_redirect:
-            message = self._say("redirected", url=self.url, target=response.headers["Location"])
+            message = self._say("redirected", url=self.shown, target=response.headers["Location"])
         else:
-            message = self._say("no_deechat", url=self.url, status=response.status_code)
+            message = self._say("no_deechat", url=self.shown, status=response.status_code)
         return RefusedError(message, response.status_code)
 
     def _unreachable(self, exc: Exception) -> UnreachableError:
         why = "timeout" if isinstance(exc, requests.Timeout) else _innermost(exc)
-        return UnreachableError(self._say("unreachable", url=self.url, why=why))
+        return UnreachableError(self._say("unreachable", url=self.shown, why=why))
 
 
 def frames(response: requests.Response) -> Iterator[Json]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NoReturn, TextIO
 from urllib.parse import urlsplit
 
-from deechat.config import Settings
+from deechat.config import Settings, shown_address
 from deechat.terminal.chat import Chat
 from deechat.terminal.keyboard import Keyboard
 from deechat.terminal.link import Link, RefusedError, UnreachableError
@@ -103,5 +103,5 @@ def _checked(url: str, say: Say) -> str:
     except ValueError:
         sound = False
     if not sound:
-        raise UnreachableError(say("bad_address", url=url))
+        raise UnreachableError(say("bad_address", url=shown_address(url) or "***"))
     return url.rstrip("/")

@@ -66,6 +66,7 @@ class UpdateWorkspace(Struct, rename="camel"):
     model: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
     mode: Literal["agent", "chat", "query"] | UnsetType = UNSET
     temperature: Annotated[float, Meta(ge=0, le=2)] | UnsetType | None = UNSET
+    max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | UnsetType | None = UNSET
     tools: Policies | UnsetType = UNSET
     policies: Policies | UnsetType = UNSET
     allowed: dict[str, Scopes] | UnsetType = UNSET

@@ -22,6 +22,7 @@ def workspace_json(workspace: Workspace) -> Json:
         "model": workspace.model,
         "mode": workspace.mode,
         "temperature": workspace.temperature,
+        "maxTokens": workspace.max_tokens,
         "tools": workspace.tools,
     }
 

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Literal, Protocol
 
 import msgspec
 
+from deechat.errors import Cancelled
 from deechat.events import ToolCall, Usage
 
 
@@ -60,7 +62,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What one step asks. `model` and `temperature` None mean the server's default.
+    """What one step asks. `model`, `temperature` and `max_tokens` None mean the server's default.
 
     Every call in `messages` is followed by its result, in order, before any other message.
     """
@@ -70,6 +72,7 @@ class Question(msgspec.Struct, frozen=True):
     tools: Sequence[ToolSpec] = ()
     tool_choice: Literal["auto", "none"] = "auto"
     temperature: float | None = None
+    max_tokens: int | None = None
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -124,9 +127,27 @@ class Provider(Protocol):
         """Names the model that is used when nobody chose one; None when there is none. Raises `ModelError`."""
         ...
 
+    def model_for(self, wanted: str | None) -> str | None:
+        """Names the model that answers where this one was chosen, or nobody chose one. Raises `ModelError`."""
+        ...
+
     def ask(self, question: Question) -> Generator[Part, None, None]:
         """Asks, and yields the parts of the turn."""
         ...
+
+
+@contextmanager
+def asking(provider: Provider, question: Question) -> Iterator[Iterator[Part]]:
+    """Asks, and closes what was opened, whoever ends it. The provider sees a `Cancelled` and notes its time on it."""
+    parts = provider.ask(question)
+    try:
+        yield parts
+    except Cancelled as stop:
+        with suppress(Cancelled):
+            parts.throw(stop)
+        raise
+    finally:
+        parts.close()
 
 
 Script = Iterable[Part | Exception | Callable[[], None]]
@@ -151,6 +172,9 @@ class Scripted:
 
     def default_model(self) -> str | None:
         return self._model
+
+    def model_for(self, wanted: str | None) -> str | None:
+        return wanted or self._model
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         self.asked.append(question)

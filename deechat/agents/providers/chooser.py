@@ -1,54 +1,63 @@
-"""Who answers: the provider that the settings name, or the one that is found."""
+"""Who answers: the provider that the settings name, or the model server that is found, or else we ourselves."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Generator
 
-from deechat.agents.providers.base import Provider
-
-LOOK_AGAIN = 15.0  # seconds
+from deechat.agents.providers.base import Notice, Part, Provider, Question
+from deechat.agents.providers.local import Local
+from deechat.errors import ModelError
 
 
 class Chooser:
-    """Gives the provider that answers now.
+    """Gives the provider of a run.
 
-    `fixed` answers always. Without it `find` is asked for the base URL of a model server on this machine; as long as
-    there is none, `offline` answers, and `find` is asked again at most every `LOOK_AGAIN` seconds, so that a model
-    server that is started later is found without a restart.
+    `fixed` answers always. Without it the model server of this machine does, and `offline` as long as there is none:
+    new questions alone, never a run that was begun with a model.
     """
 
-    def __init__(
-        self,
-        *,
-        fixed: Provider | None,
-        offline: Provider,
-        find: Callable[[], str | None],
-        connect: Callable[[str], Provider],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._found = fixed
+    def __init__(self, *, fixed: Provider | None, offline: Provider, local: Local) -> None:
+        self._fixed = fixed
         self._offline = offline
-        self._find = find
-        self._connect = connect
-        self._clock = clock
-        self._looked_at: float | None = None
-        self._looking = threading.Lock()
+        self._local = local
 
     def current(self) -> Provider:
-        """Gives the provider; may take the 300 ms that looking takes."""
-        if self._found is None:
-            with self._looking:  # who comes while another looks waits for what it finds
-                self._look()
-        return self._found or self._offline
+        """Gives the provider for a new question; may take the 300 ms that looking takes."""
+        if self._fixed is not None:
+            return self._fixed
+        if self._local.is_there():
+            return self._local
+        return self._without_model()
 
-    def _look(self) -> None:
-        if self._found is None and self._is_time_to_look():
-            base_url = self._find()
-            self._looked_at = self._clock()
-            if base_url is not None:
-                self._found = self._connect(base_url)
+    def _without_model(self) -> Provider:
+        return _Instead(self._offline, self._local.lost) if self._local.lost else self._offline
 
-    def _is_time_to_look(self) -> bool:
-        return self._looked_at is None or self._clock() - self._looked_at >= LOOK_AGAIN
+    def of_run(self, model: str | None) -> Provider:
+        """Gives the provider for a run that was begun with a model, or None while none was known.
+
+        Raises `ModelError` where only the offline helper is there for a run that a model began.
+        """
+        if model is not None and model == self._offline.default_model():
+            return self._without_model()
+        if self._fixed is self._offline:
+            words = f"This answer was begun with the model {model or 'of a model server'}, and DEECHAT_PROVIDER is "
+            words += "'offline' now. Send your message again to have it answered without a model."
+            raise ModelError(words, code="model_unreachable")
+        return self._fixed or self._local
+
+    def going_on(self, model: str | None) -> Provider:
+        """Gives the provider for a new run that goes on from one which was begun with a model."""
+        return self.current() if model == self._offline.default_model() else self.of_run(model)
+
+
+class _Instead:
+    """The offline helper, which says that a model server was there before."""
+
+    def __init__(self, offline: Provider, lost: str) -> None:
+        self._offline, self._lost = offline, lost
+        self.name = offline.name
+        self.models, self.default_model, self.model_for = offline.models, offline.default_model, offline.model_for
+
+    def ask(self, question: Question) -> Generator[Part, None, None]:
+        yield Notice("model_server_gone", {"server": self._lost})
+        yield from self._offline.ask(question)

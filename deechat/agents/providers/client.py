@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies
 
 from deechat.agents.providers.reads import Answer
@@ -32,9 +32,12 @@ MAX_ERROR_BODY = 64_000
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is and what opens it: `url` holds no password, `shown` neither that nor a query."""
+    """Where a server is and what opens it: `url` holds no password, `shown` neither that nor a query.
 
-    url: str
+    `secrets` are those of the key, the user and the query, in each form in which somebody may repeat them.
+    """
+
+    url: str = field(repr=False)
     shown: str
     authorization: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
@@ -51,7 +54,7 @@ class Address:
             url=urlunsplit(parts._replace(netloc=place)),
             shown=urlunsplit(parts._replace(netloc=place, query="", fragment="")),
             authorization=f"Basic {token}" if user else f"Bearer {key or NO_KEY}",
-            secrets=tuple(secret for secret in (key, user, unquote(user), token, *user.split(":")) if secret),
+            secrets=_secrets(key, user, token, parts.query),
             is_local=_is_loopback(parts.hostname or ""),
         )
 
@@ -59,6 +62,14 @@ class Address:
     def is_sendable(self) -> bool:
         """Says whether a header can carry the authorization."""
         return self.authorization.isascii() and self.authorization.isprintable()
+
+
+def _secrets(key: str, user: str, token: str, query: str) -> tuple[str, ...]:
+    values = [value for _, value in parse_qsl(query)]
+    forms = [key, token, user, *user.split(":"), query, *values, *[quote(value, safe="") for value in values]]
+    found = [*forms, *map(unquote, forms)]
+    # The longest first: of a secret that holds another nothing is left over.
+    return tuple(sorted({secret for secret in found if secret}, key=lambda secret: (-len(secret), secret)))
 
 
 def _is_loopback(host: str) -> bool:

@@ -6,7 +6,7 @@ import http.client
 import io
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -17,13 +17,15 @@ CANDIDATES = (11434, 8080, 1234, 8000)
 HOST = "127.0.0.1"
 
 
-def find_local_server(own_port: int, within: float = 0.3, candidates: Sequence[int] = CANDIDATES) -> str | None:
+def find_local_server(
+    own_ports: Collection[int], within: float = 0.3, candidates: Sequence[int] = CANDIDATES
+) -> str | None:
     """Gives the base URL of the first that lists a model that can chat within so many seconds; None without one.
 
-    `own_port` is never looked at. It takes no longer than `within` for each candidate, and raises nothing.
+    `own_ports` are never looked at. It takes no longer than `within` for each candidate, and raises nothing.
     """
     for port in candidates:
-        if port != own_port and any(map(can_chat, _models(port, within))):
+        if port not in own_ports and any(map(can_chat, _models(port, within))):
             return f"http://{HOST}:{port}/v1"
     return None
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from deechat.errors import ModelError
@@ -94,25 +94,49 @@ def _limited(foreign: Foreign) -> bool:
     return not foreign.status and bool(_LIMIT.search(foreign.evidence))
 
 
+Origin = Literal["setting", "default", "found"]
+
+# What to look at, by where the address of the server comes from: no setting is blamed that nobody made.
+ADVICE: dict[Origin, dict[str, str]] = {
+    "setting": {
+        "url": "Check OPENAI_BASE_URL.",
+        "runs": "Check OPENAI_BASE_URL and that it runs.",
+        "key": "Check OPENAI_API_KEY and OPENAI_BASE_URL.",
+        "name": "Check DEECHAT_MODEL and OPENAI_BASE_URL.",
+    },
+    "default": {
+        "url": "OPENAI_BASE_URL can name another one.",
+        "runs": "Check the network.",
+        "key": "Check OPENAI_API_KEY.",
+        "name": "Check DEECHAT_MODEL.",
+    },
+    "found": {
+        "url": "It was found on this machine; OPENAI_BASE_URL can name another one.",
+        "runs": "It was found on this machine; check that it runs.",
+        "key": "It was found on this machine; with OPENAI_BASE_URL set to it, OPENAI_API_KEY can give its key.",
+        "name": "It was found on this machine; choose one of its models.",
+    },
+}
+
 # The first row whose claim holds is the one, so the more specific stands first.
 TABLE = (
     Row(_too_long, "context_length", "The conversation is longer than {model} can read: {words}"),
     Row(
         lambda foreign: foreign.status in {401, 403},
         "model_auth",
-        "The model server at {base_url} did not accept the key ({status}). Check OPENAI_API_KEY and OPENAI_BASE_URL.",
+        "The model server at {base_url} did not accept the key ({status}). {key}",
     ),
     Row(
         _unknown_model,
         "model_not_found",
-        "The model server at {base_url} has no model {model} ({words}). Check DEECHAT_MODEL and OPENAI_BASE_URL.",
+        "The model server at {base_url} has no model {model} ({words}). {name}",
     ),
     Row(_limited, "model_rate_limited", "The model server takes no more requests now ({words}). {later}", again=True),
     Row(
         lambda foreign: 300 <= foreign.status < 400,
         "model_protocol",
         "The model server at {base_url} did not answer but pointed elsewhere ({where}); redirects are not followed."
-        " Check OPENAI_BASE_URL.",
+        " {url}",
     ),
     Row(
         lambda foreign: foreign.status >= 500, "model_error", "The model server failed ({status}): {words}", again=True
@@ -122,19 +146,19 @@ TABLE = (
     Row(
         lambda foreign: "CERTIFICATE_VERIFY_FAILED" in foreign.words,
         "model_unreachable",
-        "The model server at {base_url} cannot be trusted ({words}). Check OPENAI_BASE_URL. "
+        "The model server at {base_url} cannot be trusted ({words}). {url} "
         "SSL_CERT_FILE can name an authority of your own.",
     ),
     Row(
         lambda foreign: foreign.is_a("ConnectError", "ConnectTimeout", "ProxyError", "SSLError"),
         "model_unreachable",
-        "The model server at {base_url} cannot be reached ({words}). Check OPENAI_BASE_URL and that it runs.",
+        "The model server at {base_url} cannot be reached ({words}). {runs}",
         again=True,
     ),
     Row(
         lambda foreign: foreign.is_a("UnsupportedProtocol", "InvalidURL", "LocalProtocolError"),
         "model_unreachable",
-        "The model server at {base_url} cannot be asked ({words}). Check OPENAI_BASE_URL.",
+        "The model server at {base_url} cannot be asked ({words}). {url}",
     ),
     Row(
         lambda foreign: foreign.is_a("TimeoutException"),
@@ -158,8 +182,9 @@ def broken(what: str) -> ModelError:
 class Faults:
     """Translates what went wrong at one server. `secrets` never stand in what it gives."""
 
-    def __init__(self, base_url: str, secrets: Iterable[str] = ()) -> None:
+    def __init__(self, base_url: str, secrets: Iterable[str] = (), origin: Origin = "setting") -> None:
         self._base_url = base_url
+        self.advice = ADVICE[origin]
         # A key of three letters protects nothing, and cutting it out would make holes in every word.
         self._secrets = [secret for secret in secrets if len(secret) > 3]
 
@@ -208,6 +233,7 @@ class Faults:
             later=_later(foreign.retry_after),
             where=foreign.location or "nowhere",
             waited=waited,
+            **self.advice,
         )
         why = str(foreign.status) if foreign.status else foreign.words
         return ModelFault(words.strip(), code=row.code, foreign=foreign, again=row.again, why=why)

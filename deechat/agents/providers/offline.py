@@ -52,6 +52,9 @@ class OfflineProvider:
     def models(self) -> list[str]:
         return ["offline"]
 
+    def model_for(self, wanted: str | None) -> str | None:  # noqa: ARG002 - there is no other
+        return self.default_model()
+
     def default_model(self) -> str | None:
         return "offline"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from deechat.agents.providers.base import Notice, Part, Question
 from deechat.agents.providers.client import CONNECT_SECONDS, Address, Client
-from deechat.agents.providers.faults import Faults, ModelFault, broken
+from deechat.agents.providers.faults import Faults, ModelFault, Origin, broken
 from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
 from deechat.agents.providers.reads import Answer, Patience
 from deechat.agents.providers.turns import Assembler
@@ -40,8 +40,10 @@ def load_sdk() -> Any:
 class OpenAIProvider:
     """A model server at `base_url`, OpenAI's own without one.
 
-    `model` is the one that is asked for when nobody chose. The timeouts are in seconds of silence. `load` gives the
-    SDK. `sleep` waits before a retry: `backoff` seconds the first time, twice that the second, a little more by chance.
+    `model` is the one that is asked for when nobody chose. `is_found`: no setting names the server, so a model that was
+    chosen may be another server's, and where this one does not have it its own default answers. The timeouts are in
+    seconds of silence. `load` gives the SDK. `sleep` waits before a retry: `backoff` seconds the first time, twice that
+    the second, a little more by chance.
     """
 
     name = "openai"
@@ -52,6 +54,7 @@ class OpenAIProvider:
         base_url: str | None = None,
         api_key: str | None = None,
         model: str | None = None,
+        is_found: bool = False,
         first_byte_timeout: float = 300,
         stall_timeout: float = 120,
         load: Callable[[], Any] = load_sdk,
@@ -59,9 +62,12 @@ class OpenAIProvider:
         backoff: float = 0.5,
     ) -> None:
         self._address = Address.of(base_url, api_key)
-        self._faults = Faults(self._address.shown, self._address.secrets)
+        origin: Origin = "found" if is_found else "setting" if base_url else "default"
+        self._faults = Faults(self._address.shown, self._address.secrets, origin)
+        self._is_found = is_found
         self._model = model or None
         self._found: str | None = None
+        self._gone: set[str] = set()  # names that were chosen, and that the server does not have
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
         self._refused = Refused()
@@ -83,15 +89,25 @@ class OpenAIProvider:
                 if len(body) > MAX_LISTING or patience.left() < 0.01:
                     raise broken("its list of models does not end")
         try:
-            return names_in(body)
+            names = names_in(body)
         except (ValueError, RecursionError):
             raise broken(f"what it has at {self._address.shown}/models is no list of models") from None
+        self._gone.difference_update(names)
+        if self._found not in names:
+            self._found = next(filter(can_chat, names), None)
+        return names
 
     def default_model(self) -> str | None:
         """Names the configured model, else the server's first that can chat; None when it has none."""
-        if self._model is None and self._found is None:
-            self._found = next(filter(can_chat, self.models()), None)
-        return self._model or self._found
+        if self._model is not None and self._model not in self._gone:
+            return self._model
+        if self._found is None:
+            self.models()
+        return self._found
+
+    def model_for(self, wanted: str | None) -> str | None:
+        """Names the model that answers where this one was chosen: it, as far as is known, or else the default."""
+        return wanted if wanted and wanted not in self._gone else self.default_model()
 
     def close(self) -> None:
         """Closes idle connections. The provider can be used again."""
@@ -102,7 +118,9 @@ class OpenAIProvider:
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         """Asks, again where that may help, and yields the parts of the turn. Raises `ModelError`."""
-        model = question.model or self.default_model()
+        model = self.model_for(question.model)
+        if question.model and model and model != question.model:
+            yield Notice("model_changed", {"before": question.model, "model": model})
         if model is None:
             raise ModelError(
                 f"The model server at {self._address.shown} lists no model that can chat. Set DEECHAT_MODEL.",
@@ -117,9 +135,16 @@ class OpenAIProvider:
                 fault = exc
             else:
                 return
+            other = self._instead_of(model, fault)
+            if other is not None:
+                yield Notice("model_changed", {"before": model, "model": other})
+                model = other
+                continue
             refused = self._refused.learn(fault, body)
             if refused == "tools":
                 yield Notice("tools_refused", {"model": model})
+            elif refused == "max_completion_tokens":
+                yield Notice("limit_refused", {"model": model})
             elif refused is None:
                 retries += 1
                 wait = self._wait_before(retries, fault)
@@ -128,6 +153,17 @@ class OpenAIProvider:
                 )
                 self._sleep(wait)
             del fault  # its traceback holds the body that was sent, for as long as the next answer takes
+
+    def _instead_of(self, model: str, fault: ModelFault) -> str | None:
+        """Names the model to ask where the server no longer has one that no setting of this server named."""
+        if fault.code != "model_not_found" or not (self._is_found or model == self._found):
+            return None
+        with suppress(ModelError):
+            if model not in self.models():
+                self._gone.add(model)
+                other = self.default_model()
+                return other if other != model else None
+        return None
 
     def _wait_before(self, retry: int, fault: ModelFault) -> float:
         """Gives the seconds to wait before this retry; raises the fault where another would not help."""
@@ -190,8 +226,17 @@ class OpenAIProvider:
             if self._loaded is None:
                 if not self._address.is_sendable:
                     raise ModelError("OPENAI_API_KEY holds characters that cannot be sent.", code="model_auth")
-                self._loaded = Client(self._load(), self._address, self._first_byte)
+                self._loaded = self._made(self._load())
             return self._loaded
+
+    def _made(self, sdk: Any) -> Client:
+        try:
+            return Client(sdk, self._address, self._first_byte)
+        except Exception as exc:  # noqa: BLE001  # the environment's proxies and certificates fail in a library's ways
+            why = self._faults.clean(f"{type(exc).__name__}: {exc}")
+            words = f"The model server at {self._address.shown} cannot be asked ({why}). "
+            words += f"{self._faults.advice['url']} Check the proxies and certificates that the environment names."
+            raise ModelError(words, code="model_unreachable") from None
 
 
 @contextmanager

@@ -35,6 +35,8 @@ class Refusal(NamedTuple):
 REFUSALS = (
     Refusal("stream_options", frozenset({400, 422}), re.compile("stream_options|include_usage"), per_model=False),
     Refusal("temperature", frozenset({400, 422}), _near("temperature"), per_model=True),
+    Refusal("max_tokens", frozenset({400, 422}), _near(r"\bmax_tokens\b"), per_model=True),
+    Refusal("max_completion_tokens", frozenset({400, 422}), _near(r"\bmax_completion_tokens\b"), per_model=True),
     Refusal(
         "tools",
         frozenset({400, 404, 405, 422, 500, 501}),
@@ -42,6 +44,9 @@ REFUSALS = (
         per_model=True,
     ),
 )
+
+
+_LIMITS = ("max_tokens", "max_completion_tokens")  # the second where the first is refused
 
 
 class Body:
@@ -97,6 +102,9 @@ def body_of(question: Question, model: str, refused: Refused) -> Body:
         body["stream_options"] = {"include_usage": True}
     if question.temperature is not None and not refused.knows("temperature", model):
         body["temperature"] = question.temperature
+    limit = next((field for field in _LIMITS if not refused.knows(field, model)), None)
+    if question.max_tokens is not None and limit is not None:
+        body[limit] = question.max_tokens
     if question.tools and not toolless:
         body["tools"] = [_tool(tool.name, tool.description, tool.parameters) for tool in question.tools]
         if question.tool_choice == "none":  # "auto" is the default, and not every server knows the field

@@ -110,6 +110,7 @@ class App {
       titleDone({ told: item.message.ending?.reason === "stopped" });
       announce(t("answerDone"));
       this.#changed();
+      this.workspaces.answeredBy(item.message);
     });
     on("gone", () => this.#gone());
     on("trouble", ({ error }) => this.shell.toast(error.message));

@@ -174,6 +174,16 @@ export const WORDS = {
     "{model} takes no tools; asking again without them",
     "{model} 不支持工具，正在不带工具重新询问",
   ],
+  "status.model_changed": ["The model server has no {before}; {model} answers", "模型服务器没有 {before}，由 {model} 回答"],
+  "status.model_server_changed": [
+    "The model server at {before} no longer answers; asking {model} at {server}, found on this machine",
+    "{before} 的模型服务器不再应答，改为询问在本机找到的 {server}（{model}）",
+  ],
+  "status.model_server_gone": [
+    "The model server at {server}, found on this machine, no longer answers; no model answers this",
+    "在本机找到的模型服务器 {server} 不再应答，以下回答不使用模型",
+  ],
+  "status.limit_refused": ["{model} takes no limit of tokens; asking again without it", "{model} 不接受词元上限，正在不带上限重新询问"],
   "status.tool_rounds_used_up": [
     "That was the last of {rounds} rounds of tool calls; asking for the answer now",
     "{rounds} 轮工具调用已用完，现在请求最终回答",
@@ -184,6 +194,10 @@ export const WORDS = {
   ],
 
   // How an answer ended, and why
+  cutAtLimit: [
+    "The model reached its limit of tokens, and the answer is cut there.",
+    "模型已达到词元上限，回答在此中断。",
+  ],
   stopped: ["You stopped this answer.", "您已停止这个回答。"],
   "error.failed": ["The answer could not be finished", "回答未能完成"],
   "error.model_auth": ["The model server refused the key", "模型服务器拒绝了密钥"],
@@ -195,6 +209,7 @@ export const WORDS = {
   "error.model_error": ["The model server reported an error", "模型服务器报告了错误"],
   "error.model_protocol": ["The model server's answer broke off", "模型服务器的回答中断"],
   "error.answer_too_long": ["The answer became too long", "回答过长"],
+  "error.repetition": ["The model kept repeating itself", "模型在不断重复"],
   "error.internal_error": ["Something went wrong on the server", "服务器内部出错"],
   "error.storage_failed": ["The answer could not be saved", "回答无法保存"],
   "error.interrupted": ["The server was restarted during this answer", "生成回答时服务器重启"],
@@ -236,6 +251,8 @@ export const WORDS = {
   modeQuery: ["Query, from documents", "查询，仅依据文档"],
   temperature: ["Temperature", "温度"],
   temperatureHint: ["0 to 2, or empty", "0 到 2，或留空"],
+  maxTokens: ["Longest answer, in tokens", "回答最多词元数"],
+  maxTokensHint: ["Empty: no limit here", "留空：此处不限"],
   save: ["Save", "保存"],
   saved: ["Saved.", "已保存。"],
   tools: ["Tools", "工具"],

@@ -6,6 +6,9 @@
 
 export const ENDINGS = new Set(["finalizeResponseStream", "stopGeneration", "abort"]);
 
+const MODEL_CHANGES = new Set(["model_changed", "model_server_changed"]); // statuses that name who answers now
+const CUT = "length"; // the finish reason of an answer that the model could not end
+
 export function newMessage() {
   return {
     id: null,
@@ -18,7 +21,7 @@ export function newMessage() {
     rename: null, // { slug, name } when the run named its thread
     sources: [],
     metrics: null,
-    ending: null, // { type, reason, code, error } once it is over
+    ending: null, // { type, reason, code, error, cut } once it is over; `cut`: the model reached its limit
   };
 }
 
@@ -54,6 +57,7 @@ export const FRAMES = {
   },
   statusResponse(message, frame) {
     message.status = { text: frame.textResponse, code: frame.code ?? null, params: frame.params ?? {} };
+    if (MODEL_CHANGES.has(frame.code)) message.model = frame.params?.model ?? message.model;
   },
   reasoningChunk: (message, frame, seq) => say(message, "reasoning", frame.textResponse, seq),
   textResponseChunk(message, frame, seq) {
@@ -180,6 +184,7 @@ function end(message, frame, reason) {
     reason: frame.reason ?? reason,
     code: frame.code ?? null,
     error: typeof frame.error === "string" ? frame.error : null,
+    cut: frame.finishReason === CUT,
   };
 }
 
@@ -200,7 +205,7 @@ export function fromHistory(stored) {
   if (stored.content) message.parts.push({ kind: "text", key: "t", rev: 1, text: stored.content, open: false });
   const reason = stored.reason ?? "completed";
   const type = ENDING_OF[reason] ?? "abort";
-  message.ending = { type, reason, code: stored.code ?? null, error: stored.error || null };
+  message.ending = { type, reason, code: stored.code ?? null, error: stored.error || null, cut: stored.finishReason === CUT };
   return message;
 }
 

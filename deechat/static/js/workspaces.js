@@ -35,6 +35,21 @@ export class Workspaces {
     if (this.#models.provider === "offline" || now() - this.#asked > OLD) this.loadModels();
   }
 
+  // An answer that failed, or that another model gave than the one which is shown, says that the models have changed.
+  answeredBy({ model, ending }) {
+    if (ending?.reason === "failed" || (model && model !== this.#shown)) this.loadModels();
+  }
+
+  // The workspace's model, if there is one and it can answer: a server that was found by itself answers for another
+  // one's models with its own.
+  get #shown() {
+    const { models, current, found, provider } = this.#models;
+    const wanted = this.#workspace()?.model;
+    const isAny = !found || models.length === 0;
+    const isThere = provider !== "offline" && (isAny || models.some(({ id }) => id === wanted));
+    return wanted && isThere ? wanted : current;
+  }
+
   async loadModels() {
     this.#asked = now();
     try {
@@ -78,7 +93,7 @@ export class Workspaces {
     const { sidebar, welcome } = this.#shell;
     sidebar.workspace = this.#current;
     sidebar.workspaces = this.#list;
-    this.#shell.chip = { model: this.#workspace()?.model ?? this.#models.current, provider: this.#models.provider };
+    this.#shell.chip = { model: this.#shown, provider: this.#models.provider };
     welcome.offline = this.#models.provider === "offline";
   }
 

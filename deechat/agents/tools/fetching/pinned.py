@@ -6,11 +6,8 @@ number, so that no second look-up can give another. Whatever a parser made of a 
 
 from __future__ import annotations
 
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from functools import cache, partial
 from typing import Any
 
@@ -23,20 +20,20 @@ from urllib3.util.ssltransport import SSLTransport
 from deechat.agents.tools.base import ToolError
 from deechat.agents.tools.fetching.timed import Allowance, TimedSocket
 from deechat.agents.tools.fetching.urls import Target
+from deechat.lookups import Lookups
 
-MOST_LOOKUPS = 4  # at once; with gevent they share the hub's ten threads with everyone else's
 MOST_ADDRESSES = 8  # of one host that are tried
 
-Resolve = Callable[[str], Sequence[str]]
+Resolve = Callable[[str, float], Sequence[str]]
 Connect = Callable[[str, int, Allowance, float], TimedSocket]
 
-_lookups = threading.BoundedSemaphore(MOST_LOOKUPS)
 
+def resolved(host: str, seconds: float) -> list[str]:
+    """Gives a host's addresses as the system knows them, within so many seconds.
 
-def resolved(host: str) -> list[str]:
-    """Gives a host's addresses as the system knows them. Raises `OSError` or `UnicodeError` where there are none."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    Raises `TimeoutError`, and `OSError` or `UnicodeError` where there are none.
+    """
+    return Lookups.here().addresses(host, seconds)
 
 
 class Connector:
@@ -65,9 +62,10 @@ class Connector:
 
     def _addresses(self, host: str, allowance: Allowance) -> Sequence[str]:
         try:
-            addresses = _in_time(self._resolve, host, allowance)
-        except TimeoutError:
-            raise
+            addresses = self._resolve(host, allowance.left())
+        except TimeoutError as error:
+            words = f"The name {host} could not be looked up in time. Its name servers may be silent."
+            raise ToolError(words) from error
         except (OSError, UnicodeError) as error:
             raise ToolError(f"The host {host} was not found. Check its spelling.") from error
         if not addresses:
@@ -83,25 +81,6 @@ class Connector:
                 failure = error
                 allowance.left()
         raise ToolError(f"{host} does not take connections at port {port}: {_reason(failure)}.") from failure
-
-
-def _in_time(resolve: Resolve, host: str, allowance: Allowance) -> Sequence[str]:
-    """Resolves on a thread (with gevent: a greenlet), as a look-up knows no deadline. One that is late ends unheard."""
-    answer: Future[Sequence[str]] = Future()
-    threading.Thread(target=_look_up, args=(resolve, host, answer), daemon=True).start()
-    try:
-        return answer.result(allowance.left())
-    finally:
-        answer.cancel()  # one that still waits for its place is not begun
-
-
-def _look_up(resolve: Resolve, host: str, answer: Future[Sequence[str]]) -> None:
-    with _lookups:
-        if answer.set_running_or_notify_cancel():
-            try:
-                answer.set_result(resolve(host))
-            except Exception as error:  # noqa: BLE001  # whoever waits for the answer raises it
-                answer.set_exception(error)
 
 
 class PinnedAdapter(HTTPAdapter):

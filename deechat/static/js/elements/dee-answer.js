@@ -153,12 +153,13 @@ class DeeAnswer extends DeeElement {
     const { ending } = this.#item.message;
     const fault = this.#item.fault;
     const { reason, code, error } = ending ?? (fault ? { reason: "failed", code: fault.code, error: fault.message } : {});
-    const key = `${reason} ${code} ${error}`;
+    const cut = ending?.cut ?? false;
+    const key = `${reason} ${code} ${error} ${cut}`;
     if (this.#end.dataset.key === key) return;
     this.#end.dataset.key = key;
     if (reason === "stopped") this.#end.replaceChildren(h("p", { class: "note", text: t("stopped") }));
     else if (reason && reason !== "completed") this.#end.replaceChildren(this.#failure(reason, code, error));
-    else this.#end.replaceChildren();
+    else this.#end.replaceChildren(...(cut ? [h("p", { class: "note", text: t("cutAtLimit") })] : []));
   }
 
   #failure(reason, code, error) {
@@ -172,7 +173,7 @@ class DeeAnswer extends DeeElement {
     const { message, live, fault } = this.#item;
     const over = !live && (message.ending || fault);
     const again = over && this.#last && message.ending?.reason !== "completed";
-    const goOn = again && message.runId && this.#hasBegun();
+    const goOn = message.runId && ((again && this.#hasBegun()) || (over && this.#last && message.ending?.cut));
     const key = `${over ? 1 : 0}${again ? 1 : 0}${goOn ? 1 : 0}${message.model}${message.metrics?.duration}${textOf(message) ? 1 : 0}`;
     if (key === this.#footKey) return;
     this.#footKey = key;

@@ -23,6 +23,7 @@ class DeeSettings extends DeeElement {
   #model = h("select", { id: "set-model" });
   #mode = h("select", { id: "set-mode" });
   #temperature = h("input", { id: "set-temperature", type: "number", min: 0, max: 2, step: "any" });
+  #maxTokens = h("input", { id: "set-max-tokens", type: "number", min: 1, max: 10000000, step: 1 });
   #tools = document.createElement("dee-tools");
   #before = {}; // the fields as they were when the dialog was opened
   #error = h("p", { class: "field-error", role: "alert" });
@@ -32,6 +33,7 @@ class DeeSettings extends DeeElement {
 
   connected(signal) {
     this.#temperature.placeholder = t("temperatureHint");
+    this.#maxTokens.placeholder = t("maxTokensHint");
     if (!this.firstChild) this.#build();
     this.querySelector("form").addEventListener("submit", (event) => this.#submit(event), { signal });
   }
@@ -49,6 +51,7 @@ class DeeSettings extends DeeElement {
       field("systemPrompt", this.#prompt, "systemPromptHint"),
       field("model", this.#model),
       h("div", { class: "field-row" }, field("mode", this.#mode), field("temperature", this.#temperature)),
+      field("maxTokens", this.#maxTokens),
       this.#tools,
       this.#error,
       h("div", { class: "dialog-foot" }, more, this.#delete, this.#save),
@@ -74,6 +77,7 @@ class DeeSettings extends DeeElement {
     this.#model.value = workspace.model ?? "";
     this.#mode.value = workspace.mode;
     this.#temperature.value = workspace.temperature ?? "";
+    this.#maxTokens.value = workspace.maxTokens ?? "";
     this.#before = this.#fields();
     this.fail("");
     this.#dialog.showModal();
@@ -91,7 +95,8 @@ class DeeSettings extends DeeElement {
   #fields() {
     const temperature = this.#temperature.value === "" ? null : Number(this.#temperature.value);
     const model = this.#model.value || null;
-    return { name: this.#name.value.trim(), systemPrompt: this.#prompt.value, model, mode: this.#mode.value, temperature };
+    const maxTokens = this.#maxTokens.value === "" ? null : Number(this.#maxTokens.value);
+    return { name: this.#name.value.trim(), systemPrompt: this.#prompt.value, model, mode: this.#mode.value, temperature, maxTokens };
   }
 
   // Only what was changed here is saved: another tab may have changed the rest meanwhile.
