@@ -186,7 +186,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         return nullcontext()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
-        if listener.closed:  # it came in the moment in which the worker began to leave
+        if listener.fileno() < 0:  # it came in the moment in which the worker began to leave
             client.close()
             return
         connection = Connection(client, addr[0] if addr else "", self._places, self._make_room)

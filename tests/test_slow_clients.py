@@ -12,15 +12,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gevent.socket
 import pytest
 import requests
 from client import Client
+from gevent.server import StreamServer
 from model_server import ModelServer, reply, text
 from server import Server, wait_until
 from slow_clients import DRIP, Dripping, read_all
 
 from deechat.server.places import BODY_SECONDS, INSIDE, OUTSIDE
-from deechat.worker import _lost
+from deechat.worker import Worker, _lost
 
 PASSWORD = "open sesame"
 BEARER = {"Authorization": f"Bearer {PASSWORD}"}
@@ -241,6 +243,19 @@ def test_what_is_refused_is_counted_in_few_lines(serve: Callable[..., Server]) -
     assert len(lines) == 2, lines
     assert any("50 × refused with 401" in line for line in lines)
     assert any("50 × refused what was sent (InvalidRequest" in line for line in lines)
+
+
+def test_a_connection_whose_listener_is_gone_is_closed_without_a_word() -> None:
+    listener = gevent.socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    server = StreamServer(listener, handle=print)
+    server.start()
+    server.close()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        Worker.handle(Worker.__new__(Worker), listener, ours, None)
+        assert theirs.recv(1) == b""
 
 
 def test_viewers_that_come_back_while_it_leaves_are_no_fault_of_the_program(

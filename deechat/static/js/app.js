@@ -202,7 +202,7 @@ class App {
     on("dee-rename", (change) => this.#rename(change));
     on("dee-delete", ({ thread }) => this.#delete(thread));
     on("dee-settings", () => this.workspaces.openSettings());
-    on("dee-log-out", () => this.#logOut());
+    on("dee-log-out", () => logOut().then(() => location.reload(), ({ message }) => shell.toast(message)));
     addEventListener("hashchange", () => this.workspaces.loaded && this.#route());
     for (const [target, name] of [[document, "visibilitychange"], [window, "focus"], [window, "pageshow"], [window, "online"]]) {
       target.addEventListener(name, () => this.#look());
@@ -250,15 +250,6 @@ class App {
     if (this.conversation.thread === thread.slug) location.hash = hashOf(this.workspace);
     this.#show();
     this.#changed();
-  }
-
-  async #logOut() {
-    try {
-      await logOut();
-    } catch (error) {
-      return this.shell.toast(error.message);
-    }
-    location.reload(); // nothing of what the page shows stays in it
   }
 }
 
