@@ -169,8 +169,13 @@ class Journal:
             except BrokenLogError:
                 self.abandon(run_id)
                 raise
-            if run_id not in self._logs and self.last_seq(run_id) == len(entries):  # or else it went on meanwhile
+            if run_id in self._logs:
+                continue
+            record = self.records.find(run_id)
+            over = record is None or record.ended_at is not None
+            if over or self.last_seq(run_id) == len(entries):
                 return self._keep(run_id, entries)
+            gevent.sleep(0)  # it went on meanwhile
         return log
 
     def in_memory(self, run_id: str) -> Log | None:
@@ -179,7 +184,7 @@ class Journal:
 
     def _keep(self, run_id: str, entries: list[Entry]) -> Log:
         log, record = Log(run_id, entries), self.records.find(run_id)
-        if record is not None and not log.ended:  # or else nothing more comes
+        if record is not None and record.ended_at is None and not log.ended:  # or else nothing more comes
             log.packed = self._database.look(partial(blocks.last_packed, run_id=run_id))
             if record.rests:
                 log.rested = len(entries)

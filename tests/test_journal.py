@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 
 import gevent
@@ -245,6 +246,36 @@ def test_who_looks_at_a_run_in_the_moment_of_its_commit_follows_it_to_its_end(
     monkeypatch.setattr(database, "write", looked_at)
     log = start(journal, thread)
     assert [log] == quicker
+
+
+@pytest.mark.parametrize("how", ["it goes on", "it is given up", "it is deleted"])
+def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
+    journal: Journal, database: Database, thread: Thread, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    log = start(journal, thread)
+    for number in range(3 * PAGE):
+        journal.append(log, TextChunk(str(number)))
+    journal.wait_committed(log, len(log.entries))
+    expected = list(log.entries)
+    del log
+    pages, reader = journal.pages, Journal(database)
+
+    def changing(run_id: str, after: int = 0) -> Iterator[list[Entry]]:
+        yield from pages(run_id, after)
+        monkeypatch.setattr(reader, "pages", pages)
+        if how == "it goes on":
+            expected.append(journal.append(journal.log(run_id), TextChunk("more")))
+            journal.wait_committed(journal.log(run_id), len(expected))
+        elif how == "it is given up":
+            journal.records.close(run_id, "interrupted").outcome.get()
+        else:
+            database.write(lambda connection: connection.execute("DELETE FROM run"))
+
+    monkeypatch.setattr(reader, "pages", changing)
+    with gevent.Timeout(10):
+        loaded = reader.load("r")
+    assert loaded.entries == expected
+    assert (reader.in_memory("r") is loaded) == (how == "it goes on")
 
 
 def test_a_runaway_waits_for_the_writer(journal: Journal, database: Database, thread: Thread) -> None:
