@@ -85,11 +85,11 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         },
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
-    "serving": ({"config", "errors", "folder", "logs"}, {"gunicorn"}),
+    "serving": ({"config", "errors", "folder", "logs", "worker"}, {"gunicorn"}),
     "worker": (set(), {"gevent", "gunicorn"}),
     "terminal": ({"agents.plugins", "config"}, {"requests"}),
     "cli": ({"config", "errors", "serving", "terminal"}, set()),
-    "application": ({"*"}, {"gevent"}),
+    "application": ({"*"}, {"flask", "gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),
 }
 STANDARD = set(__import__("sys").stdlib_module_names)
