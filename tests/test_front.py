@@ -95,11 +95,10 @@ def test_headers_that_name_this_machine_change_nothing(headers: dict[str, str]) 
     assert not read(**headers).names_elsewhere
 
 
-def test_each_name_that_was_asked_for_must_be_this_machines() -> None:
+def test_the_name_that_was_asked_for_must_be_this_machines() -> None:
     assert read(host="LocalHost:8000").is_for_here
     assert not read(host="chat.example.org").is_for_here
-    assert not read(host="127.0.0.1:8000", x_forwarded_host="chat.example.org").is_for_here  # Apache, as it comes
-    assert read(host="127.0.0.1:8000", x_forwarded_host="localhost:8080").is_for_here
+    assert not read(host="chat.example.org", x_forwarded_host="localhost").is_for_here
 
 
 @pytest.mark.parametrize(

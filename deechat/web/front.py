@@ -63,8 +63,8 @@ class Front:
 
     @property
     def is_for_here(self) -> bool:
-        """Whether every name that was asked for is this machine's own."""
-        return all(re.sub(r":[0-9]*$", "", each) in HERE for each in self.hosts)
+        """Whether `Host` is a name of this machine's own."""
+        return re.sub(r":[0-9]*$", "", self.host) in HERE
 
     def is_own(self, scheme: str, netloc: str) -> bool:
         """Check whether a page of `scheme://netloc` is one of ours; a port that is the scheme's own may be left out."""
