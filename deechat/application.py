@@ -1,7 +1,7 @@
 """The one place that wires: it makes every part from the settings and hands each what it needs.
 
 Making an application opens and starts nothing. `start` does: gunicorn's worker calls it before the first request, and a
-request that comes without one calls it too.
+request that is made within the process, without any server, calls it too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import gevent
+from flask import request
 from gevent.lock import BoundedSemaphore
 
 from deechat.active import Active
@@ -28,7 +29,7 @@ from deechat.agents.tools import Tool, builtin_tools
 from deechat.arrivals import Arrivals, no_interval
 from deechat.config import Settings
 from deechat.database import Database
-from deechat.errors import Cancelled, ModelError
+from deechat.errors import Cancelled, ModelError, UnsupportedServerError
 from deechat.folder import DataFolder
 from deechat.handlers import Handlers
 from deechat.journal import Journal
@@ -42,6 +43,7 @@ from deechat.web.logins import EndedLogins
 from deechat.web.services import Services
 from deechat.web.streams import Streams
 
+BOOT_ERROR = 3  # gunicorn ends its master too when a worker leaves with it
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
 FIRST_COME = 0.5  # seconds for whoever waited for the server, before the SDK is imported beside them
 # Seconds that one thread may keep Python's lock from another, the hub from the writer or the import of the SDK from the
@@ -56,6 +58,7 @@ class Application:
     """Everything that one process serves with. `app` is the WSGI application."""
 
     def __init__(self, settings: Settings | None = None, tools: Iterable[Tool] = ()) -> None:
+        _check_server()
         self.settings = settings or Settings.read(os.environ)
         self._folder = DataFolder(self.settings.data)
         self._database = Database(self._folder.database)
@@ -83,6 +86,7 @@ class Application:
             max_runs=self.settings.max_runs,
         )
         self._started = False
+        self._told = False  # that another server has it
         self._leaving: gevent.Greenlet[..., None] | None = None
         self._starting = BoundedSemaphore(1)
         services = Services(
@@ -94,9 +98,9 @@ class Application:
             is_alive=lambda: self._database.answers,
         )
         self._gate = Gate(self.settings.password, self._folder.secret, EndedLogins(store), later=gevent.spawn_later)
-        self.app = make_app(services, self._gate)
+        self.app = make_app(services, self._gate, self.settings.proxies or ())
         self.app.extensions["deechat"] = self
-        self.app.before_request_funcs.setdefault(None, []).insert(0, self.start)
+        self.app.before_request_funcs.setdefault(None, []).insert(0, self._start_for_request)
 
     def start(self, ports: Iterable[int] = ()) -> None:
         """Takes the data folder, opens the database and lets go on what an earlier process left open; once.
@@ -109,6 +113,18 @@ class Application:
         self._own_ports.update(ports)
         with self._starting:  # the first requests of a server without gunicorn's hook may come together
             self._start_once()
+
+    def _start_for_request(self) -> None:
+        """Starts for a caller within the process. Raises `UnsupportedServerError` when a server is between."""
+        if self._started:
+            return
+        if "REMOTE_PORT" in request.environ and self._leaving is None:
+            error = UnsupportedServerError(str(request.environ.get("SERVER_SOFTWARE") or "another server"))
+            if not self._told:
+                log.error("%s", error)
+                self._told = True
+            raise error
+        self.start()
 
     def _start_once(self) -> None:
         if self._started:
@@ -162,8 +178,6 @@ class Application:
                 "this host's disk is gone after each restart, and every conversation with it; "
                 "docs/deploy.md names hosts with volumes"
             )
-        if self.settings.password is None and self.settings.host not in {"127.0.0.1", "localhost", "::1"}:
-            log.warning("there is no DEECHAT_PASSWORD, so requests from other machines are refused")
         provider = self._chooser.current()
         if provider.name == OpenAIProvider.name:
             gevent.sleep(FIRST_COME)
@@ -192,6 +206,14 @@ class Application:
         except ModelError as exc:
             answer |= {"current": self.settings.model, "error": {"code": exc.code, "message": exc.message}}
         return answer
+
+
+def _check_server() -> None:
+    """Ends a start by gunicorn without our settings: its own workers would let one stream keep everybody waiting."""
+    if "gunicorn.arbiter" in sys.modules and "deechat.serving" not in sys.modules:
+        sys.stderr.write(f"DeeChat cannot start: {UnsupportedServerError('gunicorn without gunicorn.conf.py')}\n")
+        sys.stderr.flush()
+        raise SystemExit(BOOT_ERROR)
 
 
 def _chooser(settings: Settings, own_ports: Collection[int]) -> Chooser:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -33,6 +34,7 @@ class Settings:
     port: int = 8000
     password: str | None = field(default=None, repr=False)
     max_tokens: int | None = None
+    proxies: tuple[IPv4Network | IPv6Network, ...] | None = None
     max_tool_rounds: int = 10
     heartbeat: float = 15.0
     first_byte_timeout: float = 300.0
@@ -61,6 +63,7 @@ class Settings:
             port=take("PORT", _whole(1, 65_535), 8000),
             password=take("DEECHAT_PASSWORD", _text, None, show=_hidden),
             max_tokens=take("DEECHAT_MAX_TOKENS", _whole(1, 10_000_000), None),
+            proxies=take("FORWARDED_ALLOW_IPS", _networks, None),
             max_tool_rounds=take("DEECHAT_MAX_TOOL_ROUNDS", _whole(1, 1000), 10),
             heartbeat=take("DEECHAT_HEARTBEAT", _seconds, 15.0),
             first_byte_timeout=take("DEECHAT_FIRST_BYTE_TIMEOUT", _seconds, 300.0),
@@ -206,6 +209,15 @@ def _seconds_or_none(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise ValueError(expected)
     return value
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    if text == "*":
+        text = "0.0.0.0/0, ::/0"
+    try:
+        return tuple(ip_network(each.strip(), strict=False) for each in text.split(","))
+    except ValueError:
+        raise ValueError("addresses or networks with commas between, such as 10.0.0.0/8, or * for everybody") from None
 
 
 def _url(text: str) -> str:

@@ -32,6 +32,19 @@ class SettingError(DeeChatError):
     code = "bad_setting"
 
 
+class UnsupportedServerError(DeeChatError):
+    """A server other than ours has the application, in which one stream may keep everybody else waiting."""
+
+    code = "unsupported_server"
+
+    def __init__(self, server: str) -> None:
+        super().__init__(
+            f"It was started by {server}, which does not serve many streams at once as it needs. Start it with "
+            "`deechat` or `python app.py`, or in the folder of its gunicorn.conf.py with `gunicorn app:app`; from "
+            "elsewhere with `gunicorn --config FOLDER/gunicorn.conf.py --chdir FOLDER app:app`."
+        )
+
+
 class BadRequestError(DeeChatError):
     """The request cannot be understood, or a value in it is outside what the contract takes."""
 

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 import sys
+from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from gunicorn.glogging import Logger as GunicornLogger
@@ -54,6 +55,10 @@ keepalive = int(IDLE_SECONDS)
 max_requests = 0
 preload_app = False
 control_socket_disable = True
+# gunicorn believes no header about paths, schemes and peers: deechat/web/front.py alone decides which are believed.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 accesslog = None
 logger_class = Logger
 logconfig_dict = configuration(_settings.log_level)
@@ -66,6 +71,7 @@ def on_starting(server: Any) -> None:
     os.umask(0o077)  # what is kept is for its owner alone, also in a folder that others may look into
     if server.cfg.workers != 1:
         leave(f"workers is {server.cfg.workers}, but DeeChat is one process: leave --workers out.")
+    _check_worker(server.worker_class)
     if "GUNICORN_FD" not in os.environ and "LISTEN_FDS" not in os.environ:
         for address in server.address:
             _check_address(address)
@@ -86,6 +92,15 @@ def when_ready(server: Any) -> None:
             if host in _EVERYWHERE:
                 host = "localhost"
             log.info("DeeChat is at http://%s:%s", host, address[1])
+    # Where it listens in truth: under a Procfile that is no setting of ours.
+    bound = [listener.sock.getsockname() for listener in server.LISTENERS]
+    public = [_in_words(address) for address in bound if not _is_loopback(address)]
+    if _settings.password is None and public:
+        log.warning(
+            "DeeChat listens on %s, but there is no DEECHAT_PASSWORD: "
+            "all requests that come from elsewhere are refused. Set DEECHAT_PASSWORD to serve others.",
+            " and ".join(public),
+        )
 
 
 def post_worker_init(worker: Any) -> None:
@@ -103,6 +118,26 @@ def worker_exit(_server: Any, worker: Any) -> None:
     application = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("deechat")
     if application is not None:
         application.close()
+
+
+def _check_worker(kind: type) -> None:
+    from deechat.worker import Worker  # noqa: PLC0415 - gunicorn has imported it by now, this module must not
+
+    if not issubclass(kind, Worker):
+        leave(
+            f"the worker is {kind.__name__}, in which one stream may keep everybody else waiting: "
+            "leave --worker-class out."
+        )
+
+
+def _is_loopback(address: Any) -> bool:
+    return isinstance(address, tuple) and ip_address(address[0].partition("%")[0]).is_loopback
+
+
+def _in_words(address: Any) -> str:
+    if not isinstance(address, tuple):
+        return str(address)
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
 
 def _check_address(address: Any) -> None:

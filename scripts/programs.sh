@@ -1,7 +1,7 @@
 #!/bin/sh
-# Finds what the tests need besides Python: a Chromium for the page, nginx for docs/deploy.md. What is missing is taken
-# from the distribution where that can be, else the line says what to do. Without Chromium the tests cannot run; without
-# nginx three of them are skipped.
+# Finds what the tests need besides Python: a Chromium for the page, the proxies of docs/deploy.md. What is missing is
+# taken from the distribution where that can be, else the line says what to do. Without Chromium the tests cannot run;
+# without a proxy its tests are skipped.
 set -eu
 
 has() {
@@ -17,11 +17,34 @@ install() {
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
-# A machine that systemd runs would serve the web from then on, which nobody asked for.
-if ! has nginx /usr/sbin/nginx; then
-  if [ -d /run/systemd/system ] || ! install nginx-light; then
-    echo "The tests of docs/deploy.md are skipped without nginx. On Debian: sudo apt-get install nginx-light." >&2
+# Installs servers and starts none of them: the distribution asks this file before it starts one.
+install_idle() {
+  policy=/usr/sbin/policy-rc.d
+  if [ "$(id -u)" != 0 ] || [ -e "$policy" ]; then
+    install "$@"
+    return
   fi
+  trap 'rm -f "$policy"' EXIT INT TERM
+  printf '#!/bin/sh\nexit 101\n' >"$policy"
+  chmod 755 "$policy"
+  if install "$@"; then status=0; else status=1; fi
+  rm -f "$policy"
+  trap - EXIT INT TERM
+  return $status
+}
+
+# The proxies of docs/deploy.md, each with its package. A machine that systemd runs would serve the web from its next start
+# on, which nobody asked for.
+missing=""
+for pair in nginx:nginx-light haproxy:haproxy apache2:apache2 caddy:caddy; do
+  if ! has "${pair%%:*}" "/usr/sbin/${pair%%:*}"; then missing="$missing ${pair##*:}"; fi
+done
+if [ -n "$missing" ] && [ ! -d /run/systemd/system ]; then
+  # shellcheck disable=SC2086 # words, one a package
+  if install_idle $missing; then missing=""; fi
+fi
+if [ -n "$missing" ]; then
+  echo "The tests of proxies that are not installed are skipped. On Debian: sudo apt-get install$missing." >&2
 fi
 
 if ! has chromium chromium-browser google-chrome && ! install chromium fonts-noto-cjk; then

@@ -105,11 +105,11 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         },
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
-    "serving": ({"config", "errors", "folder", "logs", "server"}, {"gunicorn"}),
+    "serving": ({"config", "errors", "folder", "logs", "server", "worker"}, {"gunicorn"}),
     "worker": ({"logs", "net", "server"}, {"gevent", "gunicorn"}),
     "terminal": ({"agents.plugins", "config"}, {"requests"}),
     "cli": ({"config", "errors", "serving", "terminal"}, set()),
-    "application": ({"*"}, {"gevent"}),
+    "application": ({"*"}, {"flask", "gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),
 }
 STANDARD = set(__import__("sys").stdlib_module_names)

@@ -1,4 +1,4 @@
-"""What docs/deploy.md says, done: nginx runs with its block; the unit, the image and the backup name what exists."""
+"""What docs/deploy.md says, done: the unit, the image and the backup name what exists. Proxies: test_fronts.py."""
 
 from __future__ import annotations
 
@@ -6,172 +6,19 @@ import json
 import os
 import re
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import tomllib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
 from client import Client
-from model_server import ModelServer, free_port, reply, text
+from fronts_rig import DOCUMENT, block
+from model_server import free_port
 from server import ROOT, Server
 
-DOCUMENT = (ROOT / "docs" / "deploy.md").read_text()
-NGINX = shutil.which("nginx") or next((path for path in ("/usr/sbin/nginx",) if Path(path).exists()), None)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-needs_nginx = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
-needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
-
-
-def block(language: str, containing: str = "") -> str:
-    """Gives the document's one block of the language that holds the text."""
-    blocks = re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT, flags=re.DOTALL | re.MULTILINE)
-    (found,) = [each for each in blocks if containing in each]
-    return str(found)
-
-
-@dataclass
-class Proxied(Client):
-    """A client that comes through nginx."""
-
-    url: str = ""
-    certificate: str = ""
-
-    def call(self, method: str, path: str, **options: Any) -> requests.Response:
-        options.setdefault("timeout", 30)
-        headers = {**self.headers, **options.pop("headers", {})}
-        return requests.request(method, self.url + path, headers=headers, verify=self.certificate, **options)
-
-
-def certificate(folder: Path) -> None:
-    """Makes a key and a certificate for 127.0.0.1."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
-         "-keyout", folder / "key.pem", "-out", folder / "chain.pem", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1"],
-        check=True, capture_output=True, timeout=20,
-    )  # fmt: skip
-
-
-def configuration(folder: Path, port: int, upstream: int) -> str:
-    """Gives the document's block, on our port with our certificate, in the least that nginx needs around it."""
-    site = block("nginx")
-    for old, new in (
-        ("listen 443", f"listen 127.0.0.1:{port}"),
-        ("/etc/letsencrypt/live/chat.example.org/fullchain.pem", str(folder / "chain.pem")),
-        ("/etc/letsencrypt/live/chat.example.org/privkey.pem", str(folder / "key.pem")),
-        ("proxy_pass http://127.0.0.1:8000;", f"proxy_pass http://127.0.0.1:{upstream};"),
-    ):
-        assert site.count(old) == 1, old
-        site = site.replace(old, new)
-    user = "user root;" if os.geteuid() == 0 else ""
-    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    temporary = "\n".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
-    return (
-        f"{user}\ndaemon off;\npid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
-        f"http {{\naccess_log off;\n{temporary}\n{site}\n}}\n"
-    )
-
-
-def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        assert process.poll() is None, "nginx ended at its start"
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:
-            assert time.monotonic() < deadline, "nginx does not listen"
-            time.sleep(0.02)
-        else:
-            return
-
-
-@contextmanager
-def nginx(folder: Path, server: Server) -> Iterator[Proxied]:
-    """Runs nginx before the server and gives a client that comes through it."""
-    assert NGINX is not None
-    folder.mkdir()
-    certificate(folder)
-    port = free_port()
-    file = folder / "nginx.conf"
-    file.write_text(configuration(folder, port, server.port))
-    command = [NGINX, "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(file)]
-    tested = subprocess.run([*command, "-t"], check=False, capture_output=True, text=True, timeout=20)
-    assert tested.returncode == 0, tested.stderr
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    try:
-        wait_for_port(port, process)
-        yield Proxied(server, url=f"https://127.0.0.1:{port}", certificate=str(folder / "chain.pem"))
-    finally:
-        process.terminate()
-        process.wait(10)
-
-
-@needs_nginx
-@needs_openssl
-def test_frames_come_one_by_one_through_nginx_and_heartbeats_too(
-    serve: Callable[..., Server], model: ModelServer, tmp_path: Path
-) -> None:
-    server = serve(model=model, DEECHAT_HEARTBEAT="0.2")
-    words = ["One ", "two ", "three."]
-    gates = [model.gate() for _ in words]
-    pieces = [each for word, gate in zip(words, gates, strict=True) for each in (text(word), gate)]
-    model.script(reply(*pieces))
-    with nginx(tmp_path / "nginx", server) as client:
-        stream = client.send("Count", headers={"Origin": client.url})
-        for word, gate in zip(words, gates, strict=True):
-            # The model server says nothing more before the gate opens: what is here came without being pushed.
-            stream.read_until(word)
-            stream.read_until("heartbeat")
-            gate.release()
-        assert stream.read().text == "One two three."
-        assert stream.frames[-1]["type"] == "finalizeResponseStream"
-        assert client.follow(stream.run_id, after=4).read().frames == stream.frames[4:]
-        client.check_all()
-
-
-@needs_nginx
-@needs_openssl
-def test_who_may_come_in_through_nginx_without_a_password(server: Server, tmp_path: Path) -> None:
-    with nginx(tmp_path / "nginx", server) as client:
-        assert client.call("GET", "/api/workspaces").status_code == 200
-        refusals = {
-            "a page of another site": ({"Origin": "https://example.org"}, "foreign_origin"),
-            "somebody elsewhere": ({"X-Forwarded-For": "203.0.113.9"}, "password_required"),
-            "the public name": ({"Host": "chat.example.org"}, "password_required"),
-        }
-        for who, (headers, code) in refusals.items():
-            refused = client.post("/api/workspace/new", {"name": "No"}, headers=headers)
-            assert (refused.status_code, refused.json()["error"]["code"]) == (403, code), who
-
-
-@needs_nginx
-@needs_openssl
-def test_with_a_password_the_log_in_is_for_https_and_streams_flow(serve: Callable[..., Server], tmp_path: Path) -> None:
-    server = serve(DEECHAT_PASSWORD="open sesame")
-    with nginx(tmp_path / "nginx", server) as client:
-        client.headers = {"Host": "chat.example.org", "Origin": "https://chat.example.org"}
-        assert client.call("GET", "/api/ping").json() == {"online": True}
-        assert client.call("GET", "/api/workspaces").json()["error"]["code"] == "login_required"
-        login = client.post("/api/login", {"password": "open sesame"})
-        assert login.json() == {"loggedIn": True}
-        cookie = login.headers["Set-Cookie"]
-        assert all(part in cookie for part in ("; Secure", "; HttpOnly", "; SameSite=Lax"))
-        client.headers["Cookie"] = cookie.partition(";")[0]
-        client.thread = client.post("/api/workspace/default/thread/new").json()["thread"]["slug"]
-        assert client.ask("2+3").text == "`2+3` = **5**"
-        large = client.post(f"{client.thread_path}/stream-chat", {"message": "x" * 2_000_000})
-        assert large.json()["error"]["code"] == "bad_request", "nginx lets it pass, and DeeChat says what is wrong"
-        client.check_all()
 
 
 def test_the_unit_starts_what_an_installation_has(tmp_path: Path) -> None:

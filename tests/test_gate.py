@@ -28,7 +28,7 @@ from deechat.web.gate import COOKIE, COOKIE_SECONDS, Gate
 
 PASSWORD = "correct horse/battery:staple"
 KEY = "sk-a-secret-that-nobody-may-see"
-POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
+POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 SHELLS = ("/", "/static/css/base.css", "/api/ping")
 CLOSED = (
     ("GET", "/api/models"),
@@ -452,7 +452,7 @@ UNSAFE = (
         {"Origin": "file://localhost:{port}"},
         {"Origin": "localhost:{port}"},
         {"Origin": "http://127.0.0.1:{port}"},
-        {"Sec-Fetch-Site": "same-origin", "Origin": "https://evil.example"},
+        {"Sec-Fetch-Site": "none", "Origin": "https://evil.example"},
         {"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost:{port}"},
     ],
     ids=str,
@@ -495,6 +495,27 @@ def test_the_own_page_passes_behind_a_proxy_that_ends_https(guarded: Server) -> 
     cookie = cookie_of(send(guarded, "POST", "/api/login", {"password": PASSWORD}, headers))
     answer = send(guarded, "POST", "/api/workspace/default/update", {}, {**headers, "Cookie": cookie})
     assert answer.status == 200
+
+
+def test_a_browsers_own_word_counts_where_a_proxy_may_have_changed_the_host(server: Server, guarded: Server) -> None:
+    headers = {"Host": "127.0.0.1:8000", "Origin": "https://chat.example", "Sec-Fetch-Site": "same-origin"}
+    headers["Authorization"] = f"Bearer {PASSWORD}"
+    assert send(guarded, "POST", "/api/workspace/default/update", {}, headers).status == 200
+    assert send(server, "POST", "/api/workspace/default/update", {}, headers).said == (403, "foreign_origin")
+
+
+def test_a_refused_page_is_told_which_host_came_and_the_lines_that_mend_it(guarded: Server) -> None:
+    headers = {"Host": "127.0.0.1:8000", "Origin": "http://chat.example:8080"}
+    answer = send(guarded, "POST", "/api/login", {"password": PASSWORD}, headers)
+    assert answer.said == (403, "foreign_origin")
+    words = json.loads(answer.body)["error"]["message"]
+    for part in (
+        "127.0.0.1:8000",
+        "http://chat.example:8080",
+        "proxy_set_header Host $http_host;",
+        "ProxyPreserveHost",
+    ):
+        assert part in words
 
 
 def test_a_link_from_another_site_opens_the_page(server: Server) -> None:

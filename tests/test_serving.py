@@ -266,6 +266,100 @@ def test_more_than_one_worker_is_refused(tmp_path: Path) -> None:
     check_refused(tmp_path, WAYS["gunicorn"], "workers is 3", GUNICORN_CMD_ARGS="--workers=3")
 
 
+@pytest.mark.parametrize("kind", ["sync", "gthread", "gevent"])
+def test_a_worker_that_is_not_ours_is_refused(kind: str, tmp_path: Path) -> None:
+    check_refused(tmp_path, [*WAYS["gunicorn"], "-k", kind], "the worker is", "leave --worker-class out")
+
+
+def ended(server: Server, command: Command, cwd: Path, **settings: str) -> int:
+    """Gives the exit code of a command that must end by itself."""
+    process = spawn(server, command, cwd, **settings)
+    try:
+        return process.wait(PATIENCE)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+
+
+@pytest.mark.parametrize(
+    "options", ["", "-k sync", "-k gthread --threads 4", "-k gevent", "-k gevent -w 2", "--preload"]
+)
+def test_gunicorn_without_our_settings_ends_in_one_line_that_names_the_way(options: str, tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    # gunicorn looks for gunicorn.conf.py where it is started, not where --chdir goes.
+    code = ended(server, [GUNICORN, "--chdir", ROOT, *WAYS["gunicorn"][1:], *options.split()], tmp_path)
+    said = {line for line in server.log.splitlines() if "DeeChat" in line}
+    assert len(said) == 1, server.log
+    (line,) = said
+    assert line.startswith("DeeChat cannot start: It was started by gunicorn without gunicorn.conf.py")
+    assert "--config FOLDER/gunicorn.conf.py" in line
+    assert code not in (0, None)
+    if "-w 2" not in options:  # gunicorn's own master stumbles when two workers leave at once
+        assert "Traceback" not in server.log
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_that_line_names_is_a_way(tmp_path: Path) -> None:
+    command = [GUNICORN, "--config", ROOT / "gunicorn.conf.py", "--chdir", ROOT, *WAYS["gunicorn"][1:]]
+    with started(tmp_path, command, tmp_path) as it:
+        assert Client(it.server).ask("hello").frames[-1]["reason"] == "completed"
+
+
+def test_another_server_serves_nothing_and_says_so(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    process = spawn(server, [sys.executable, "-m", "flask", "--app", "app", "run", "--port", "{port}"])
+    try:
+        wait_for(lambda: _asks(server), lambda: server.log)
+        for path in ("/api/ping", "/", "/api/workspaces"):
+            answer = requests.get(server.url + path, timeout=10)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (500, "unsupported_server")
+            assert "gunicorn app:app" in answer.json()["error"]["message"]
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+    assert "It was started by Werkzeug" in server.log
+    assert not (tmp_path / "data").exists()
+
+
+def _asks(server: Server) -> bool:
+    with contextlib.suppress(requests.RequestException):
+        return requests.get(server.url, timeout=2).status_code > 0
+    return False
+
+
+def warnings_of(server: Server) -> list[str]:
+    return [str(line["message"]) for line in server.log_lines if line["level"] == "warning"]
+
+
+def test_a_start_that_others_reach_without_a_password_is_warned_of_by_where_it_listens(tmp_path: Path) -> None:
+    everywhere = [GUNICORN, "app:app", "--bind", "0.0.0.0:{port}"]  # the Procfile's line
+    for name, command, settings, expected in (
+        ("open", everywhere, {}, True),
+        ("guarded", everywhere, {"DEECHAT_PASSWORD": "open sesame"}, False),
+        ("here", [GUNICORN, "app:app", "--bind", "localhost:{port}"], {"DEECHAT_HOST": "0.0.0.0"}, False),
+    ):
+        (tmp_path / name).mkdir()
+        with started(tmp_path / name, command, **settings) as it:
+            told = [line for line in warnings_of(it.server) if "DEECHAT_PASSWORD" in line]
+            assert bool(told) is expected, (name, told)
+            if expected:
+                assert f"0.0.0.0:{it.server.port}" in told[0]
+
+
+def test_gunicorn_believes_no_header_about_paths_and_schemes(tmp_path: Path) -> None:
+    with started(tmp_path, WAYS["gunicorn"], FORWARDED_ALLOW_IPS="*") as it:
+        for headers in (
+            {"SCRIPT_NAME": "/api", "PATH_INFO": "/"},
+            {"SCRIPT_NAME": "/elsewhere"},
+            {"X-Forwarded-Proto": "https", "X-Forwarded-Ssl": "off"},
+            {"X-Forwarded-Protocol": "ssl", "X-Forwarded-Proto": "http"},
+        ):
+            answer = requests.get(f"{it.server.url}/api/ping", headers=headers, timeout=10)
+            assert (answer.status_code, answer.json()) == (200, {"online": True}), headers
+        assert "Traceback" not in it.server.log
+
+
 @pytest.mark.parametrize("host", ["203.0.113.9", "no-such-host.invalid", "a b"])
 def test_an_address_where_it_cannot_listen_is_named(host: str, tmp_path: Path) -> None:
     check_refused(tmp_path, WAYS["python app.py"], host, "DEECHAT_HOST", DEECHAT_HOST=host)

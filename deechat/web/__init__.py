@@ -11,10 +11,13 @@ from flask import Flask, Response, request
 from deechat.web import chats, pages, runs, threads, workspaces
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
+from deechat.web.front import PROXIES, Network
 from deechat.web.gate import Gate
 from deechat.web.services import Services
 
-_CONTENT_POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'"
+_CONTENT_POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+)
 
 
 class _Flask(Flask):
@@ -24,9 +27,13 @@ class _Flask(Flask):
         return func
 
 
-def make_app(services: Services, gate: Gate) -> Flask:
-    """Makes the WSGI application over services that are ready before the first request."""
+def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) -> Flask:
+    """Makes the WSGI application over services that are ready before the first request.
+
+    `proxies` are trusted to say who asks, besides those on this machine.
+    """
     app = _Flask("deechat")
+    app.config[PROXIES] = proxies
     # One more than is taken: the framework cuts a body without a length there, and what was cut must not pass as whole.
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY + 1
     # An address means one thing and is answered there: a redirect would lose a POST's stream on most clients.

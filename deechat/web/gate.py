@@ -1,8 +1,7 @@
 """Who may come in: one gate before every route.
 
-Without a password the server is for the people at this machine alone: the peer must be on loopback, and so must the
-name that was asked for, since a page elsewhere can point a name of its own at 127.0.0.1 (DNS rebinding). With a
-password everyone may knock. Requests that change something must not come from another site in any case.
+Without a password the server is for the people at this machine alone (`outside`). With a password everyone may knock.
+Requests that change something must not come from another site in any case.
 """
 
 from __future__ import annotations
@@ -10,12 +9,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import re
 import secrets
 import time
 from collections.abc import Callable
-from functools import cached_property, lru_cache
-from ipaddress import ip_address
+from functools import cached_property
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, jsonify, request
@@ -26,13 +23,13 @@ from deechat.logs import Tally
 from deechat.web.attempts import Attempts
 from deechat.web.bodies import LARGEST_LOG_IN, LogIn, Nothing, read_body
 from deechat.web.connection import connection
-from deechat.web.front import peer
+from deechat.web.front import front, peer
 from deechat.web.logins import EndedLogins
+from deechat.web.outside import Outside
 
 COOKIE = "deechat_login"
 WRONG_PASSWORD_SECONDS = 0.5
 COOKIE_SECONDS = 30 * 24 * 3600
-_HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # What holds nothing of anyone: the page's shell, which asks for the password, and the sign of life.
 _OPEN = frozenset({"pages.index", "pages.ping", "static", "gate.log_in", "gate.log_out"})
@@ -57,6 +54,7 @@ class Gate:
         self._ended = ended
         self._attempts = Attempts()
         self.refusals = Tally(log.info, later)
+        self._outside = Outside()
 
     @cached_property
     def _signer(self) -> URLSafeTimedSerializer:
@@ -76,20 +74,17 @@ class Gate:
         blueprint.post("/api/logout", endpoint="log_out")(self.log_out)
         app.register_blueprint(blueprint)
 
-    def check(self) -> None:
-        """Lets the request pass. Raises `ForbiddenError` and `UnauthorizedError`."""
+    def check(self) -> Response | None:
+        """Lets the request pass, or gives the page that refuses it. Raises `ForbiddenError` and `UnauthorizedError`."""
         if request.endpoint == "pages.ping":
-            return
-        if self._password is None and not _is_from_here():
-            raise ForbiddenError(
-                "Without a password DeeChat serves only this machine, under the name localhost. "
-                "Set DEECHAT_PASSWORD to serve others.",
-                code="password_required",
-            )
+            return None
+        if self._password is None and (refusal := self._outside.refuse()):
+            return refusal
         if request.method not in _SAFE:
-            _check_same_site()
+            _check_same_site(behind_proxy=self._password is not None)
         if self._password is not None and request.endpoint not in _OPEN and not self._knows_password():
             raise UnauthorizedError("Log in first: this server has a password.")
+        return None
 
     def log_in(self) -> Response:
         """Sets the cookie for whoever sends the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
@@ -105,7 +100,7 @@ class Gate:
                 max_age=COOKIE_SECONDS,
                 httponly=True,
                 samesite="Lax",
-                secure=request.is_secure or "https" in request.headers.get("X-Forwarded-Proto", ""),
+                secure=front().https,
             )
         return response
 
@@ -158,34 +153,26 @@ def _come_in() -> None:
         connection().come_in()
 
 
-def _is_from_here() -> bool:
-    name = re.sub(r":[0-9]*$", "", request.headers.get("Host", "")).lower()
-    # A proxy on this machine that says it speaks for somebody elsewhere is believed.
-    spoken_for = [each.strip() for each in request.headers.get("X-Forwarded-For", "").split(",") if each.strip()]
-    return name in _HERE and all(_is_loopback(each) for each in [request.remote_addr or "", *spoken_for])
-
-
-@lru_cache(100)  # few, as what a header says may be long
-def _is_loopback(address: str) -> bool:
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return (mapped or parsed).is_loopback
-
-
-def _check_same_site() -> None:
-    # Sec-Fetch-Site: W3C Fetch Metadata; `none` is a person's own doing, such as a bookmark.
+def _check_same_site(*, behind_proxy: bool) -> None:
+    # Sec-Fetch-Site: W3C Fetch Metadata, which no page can set; `none` is a person's own doing, such as a bookmark.
     site = request.headers.get("Sec-Fetch-Site", "none")
     origin = request.headers.get("Origin")
-    if site in {"cross-site", "same-site"} or (origin is not None and not _is_own(origin)):
+    if site in {"cross-site", "same-site"}:
         raise ForbiddenError("A page of another site may not do this here.", code="foreign_origin")
+    # A proxy may have changed Host, so that a browser's own word counts; without a password there is no such proxy.
+    if origin is None or _is_own(origin) or (behind_proxy and site == "same-origin"):
+        return
+    raise ForbiddenError(
+        f"A page of another site may not do this here: Origin is {origin[:200]!r}, and Host is {front().host[:200]!r}. "
+        "If both are yours, let your proxy pass Host on: `proxy_set_header Host $http_host;` in nginx, "
+        "`ProxyPreserveHost On` in Apache.",
+        code="foreign_origin",
+    )
 
 
 def _is_own(origin: str) -> bool:
     try:
         parts = urlsplit(origin)
-        return parts.scheme in {"http", "https"} and parts.netloc.lower() == request.headers.get("Host", "").lower()
     except ValueError:
         return False
+    return front().is_own(parts.scheme, parts.netloc)

@@ -67,9 +67,10 @@ async function json(path, options) {
 const get = (path, signal) => json(path, { signal });
 const post = (path, body = {}) => json(path, { method: "POST", body });
 const remove = (path) => json(path, { method: "DELETE" });
-const workspacePath = (workspace) => `/api/workspace/${encodeURIComponent(workspace)}`;
+// Addresses are relative to the page, so that it also works below a path that a proxy takes away.
+const workspacePath = (workspace) => `api/workspace/${encodeURIComponent(workspace)}`;
 const threadPath = (workspace, thread) => `${workspacePath(workspace)}/thread/${encodeURIComponent(thread)}`;
-const runPath = (run) => `/api/runs/${encodeURIComponent(run)}`;
+const runPath = (run) => `api/runs/${encodeURIComponent(run)}`;
 
 // "?name=value&…" of what is given; "" where nothing is.
 function queryOf(fields) {
@@ -82,18 +83,18 @@ export const eventsPath = (run) => `${runPath(run)}/events`;
 export const continuePath = (run) => `${runPath(run)}/continue`;
 
 export const api = {
-  models: () => get("/api/models"),
+  models: () => get("api/models"),
   // All of them: there are seldom more than one page has.
   workspaces: async () => {
-    let page = await get("/api/workspaces");
+    let page = await get("api/workspaces");
     const found = page.workspaces;
     while (page.next && found.length < MOST_WORKSPACES) {
-      page = await get(`/api/workspaces${queryOf({ after: page.next })}`);
+      page = await get(`api/workspaces${queryOf({ after: page.next })}`);
       found.push(...page.workspaces);
     }
     return found;
   },
-  newWorkspace: async (name) => (await post("/api/workspace/new", { name })).workspace,
+  newWorkspace: async (name) => (await post("api/workspace/new", { name })).workspace,
   updateWorkspace: async (workspace, fields) => (await post(`${workspacePath(workspace)}/update`, fields)).workspace,
   deleteWorkspace: (workspace) => remove(workspacePath(workspace)),
   tools: async (workspace) => (await get(`${workspacePath(workspace)}/tools`)).tools,
@@ -116,7 +117,7 @@ export const logOut = () => post("api/logout");
 
 // Log-in is the one route that a 401 does not send to the log-in form.
 export async function sendPassword(password) {
-  const response = await fetch("/api/login", {
+  const response = await fetch("api/login", {
     method: "POST",
     headers: { "Content-Type": "application/json", Accept: "application/json" },
     body: JSON.stringify({ password }),

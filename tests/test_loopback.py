@@ -1,0 +1,296 @@
+"""Who is at the other end of a loopback connection: real processes, real sockets, and how much is read to find out."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+from server import Server
+
+from deechat.web import loopback
+from deechat.web.loopback import Neighbours
+from deechat.web.outside import Outside
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a connection")
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can be somebody else")
+NOBODY = 65534
+
+# Connects to argv[1], listens as argv[2] says, and tells when it is done; a line on its input lets it go on.
+CLIENT = """
+import ctypes, os, socket, sys
+port, how, user = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+"x".encode("idna")  # what a name needs may be out of reach later
+if user:
+    os.setuid(user)
+    ctypes.CDLL(None).prctl(4, 1)  # PR_SET_DUMPABLE: as if the program had been started by this user
+def listen(host, family=socket.AF_INET, protocol=0):
+    listener = socket.socket(family, socket.SOCK_STREAM, protocol)
+    listener.bind((host, 0))
+    listener.listen()
+    return listener
+kept = []
+if how == "split":
+    kept.append(listen("0.0.0.0"))
+    if os.fork():
+        os.wait()
+        sys.exit()
+    kept.pop().close()
+if how == "everywhere":
+    kept.append(listen("0.0.0.0"))
+if how == "everywhere, IPv6":
+    kept.append(listen("::", socket.AF_INET6))
+if how == "everywhere, MPTCP":
+    kept.append(listen("0.0.0.0", protocol=262))
+if how == "here":
+    kept += [listen("127.0.0.1"), listen("127.0.0.7")]
+for line in sys.stdin:
+    if line == "listen\\n":
+        kept.append(listen("0.0.0.0"))
+    kept.append(socket.socket())
+    kept[-1].connect(("127.0.0.1", port))
+    print("done", flush=True)
+"""
+
+
+class Door:
+    """A listening socket of ours, and those who come."""
+
+    def __init__(self, host: str = "127.0.0.1", family: int = socket.AF_INET) -> None:
+        self.listener = socket.socket(family)
+        if family == socket.AF_INET6:
+            self.listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self.listener.bind((host, 0))
+        self.listener.listen(2000)
+        self.port = self.listener.getsockname()[1]
+        self.accepted: list[socket.socket] = []
+
+    def next(self) -> tuple[tuple[str, int], tuple[str, int]]:
+        """Gives both ends of the next connection."""
+        connection, there = self.listener.accept()
+        self.accepted.append(connection)
+        return there[:2], connection.getsockname()[:2]
+
+    def close(self) -> None:
+        for each in [self.listener, *self.accepted]:
+            each.close()
+
+
+@pytest.fixture
+def door() -> Iterator[Door]:
+    with closing(Door()) as door:
+        yield door
+
+
+@pytest.fixture
+def start(door: Door) -> Iterator[Callable[..., Callable[..., Any]]]:
+    """Starts a client of the door; what is given connects once more and gives both ends."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(how: str = "", user: int = 0) -> Callable[..., Any]:
+        command = [sys.executable, "-c", CLIENT, str(door.port), how, str(user)]
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        started.append(process)
+
+        def connect(word: str = "connect") -> Any:
+            assert process.stdin
+            assert process.stdout
+            process.stdin.write(word + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == "done\n", "the client could not do it"
+            return door.next()
+
+        return connect
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, 9)
+        process.communicate(timeout=10)
+
+
+def test_a_program_of_this_machine_is_at_home(start: Callable[..., Callable[..., Any]]) -> None:
+    for how in ("", "here"):
+        assert Neighbours().stranger(*start(how)()) is None, how
+
+
+@pytest.mark.parametrize("how", ["everywhere", "everywhere, IPv6", "everywhere, MPTCP", "split"])
+def test_a_program_that_other_machines_reach_is_a_stranger(how: str, start: Callable[..., Callable[..., Any]]) -> None:
+    if "MPTCP" in how and not Path("/proc/sys/net/mptcp/enabled").exists():
+        pytest.skip("this kernel has no MPTCP")
+    stranger = Neighbours().stranger(*start(how)())
+    assert stranger is not None
+    assert not stranger.hidden
+    assert "python" in stranger.words
+    assert "also listens on" in stranger.words
+
+
+def test_a_program_that_becomes_one_is_noticed_at_its_next_connection(start: Callable[..., Callable[..., Any]]) -> None:
+    neighbours, connect = Neighbours(), start()
+    assert neighbours.stranger(*connect()) is None
+    assert neighbours.stranger(*connect()) is None
+    stranger = neighbours.stranger(*connect("listen"))
+    assert stranger is not None
+    assert not stranger.hidden
+
+
+def test_one_that_has_left_is_nobodys(door: Door) -> None:
+    socket.create_connection(("127.0.0.1", door.port)).close()
+    stranger = Neighbours().stranger(*door.next())
+    assert stranger is not None
+    assert stranger.hidden
+
+
+@pytest.mark.parametrize("to", ["127.0.0.1", "127.0.0.7", "::1", "::ffff:127.0.0.1"])
+@pytest.mark.parametrize("netlink", [True, False], ids=["netlink", "proc"])
+def test_each_way_to_write_loopback_is_found(to: str, netlink: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not netlink:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError("there is no such netlink here")
+
+        monkeypatch.setattr(loopback, "_ask", refuse)
+    try:
+        door = Door("::", socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with closing(door), closing(socket.create_connection((to, door.port))):
+        # It listens for others, so it is found to be a stranger, by name.
+        stranger = Neighbours().stranger(*door.next())
+        assert stranger is not None
+        assert not stranger.hidden, stranger.words
+        door.listener.close()
+        assert Neighbours().stranger(*_ends(door)) is None
+
+
+def _ends(door: Door) -> tuple[tuple[str, int], tuple[str, int]]:
+    connection = door.accepted[-1]
+    return connection.getpeername()[:2], connection.getsockname()[:2]
+
+
+@needs_root
+def test_the_superuser_looks_into_everybodys_programs(start: Callable[..., Callable[..., Any]]) -> None:
+    assert Neighbours().stranger(*start(user=NOBODY)()) is None
+    stranger = Neighbours().stranger(*start("everywhere", user=NOBODY)())
+    assert stranger is not None
+    assert not stranger.hidden
+
+
+@needs_root
+def test_a_user_looks_into_their_own_programs_alone(
+    start: Callable[..., Callable[..., Any]],
+) -> None:
+    connections = {"mine": start(user=NOBODY)(), "roots": start()(), "proxy": start("everywhere", user=NOBODY)()}
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setuid(NOBODY)
+        said = {name: Neighbours().stranger(*ends) for name, ends in connections.items()}
+        os.write(writer, repr({name: each and (each.hidden, each.words) for name, each in said.items()}).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writer)
+    found = eval(os.read(reader, 10_000))
+    os.close(reader)
+    assert found["mine"] is None
+    assert found["roots"][0] is True
+    assert "another user (uid 0)" in found["roots"][1]
+    assert found["proxy"][0] is False
+
+
+def test_where_the_system_does_not_tell_the_address_decides_alone(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with socket.create_connection(("127.0.0.1", door.port)), closing(socket.create_server(("0.0.0.0", 0))):
+        assert Neighbours().stranger(*door.next()) is None
+
+
+def test_where_linux_does_not_tell_everybody_is_a_stranger(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(loopback, "_ask", refuse)
+    monkeypatch.setattr(loopback, "_read_list", refuse)
+    with socket.create_connection(("127.0.0.1", door.port)):
+        stranger = Neighbours().stranger(*door.next())
+    assert stranger is not None
+    assert stranger.hidden
+    assert "Permission denied" in stranger.words
+
+
+def test_the_thousandth_connection_of_a_program_costs_no_more_than_the_second(
+    start: Callable[..., Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neighbours, connect = Neighbours(), start()
+    assert neighbours.stranger(*connect()) is None
+    looked: list[object] = []
+    for name in ("readlink", "listdir"):
+        plain = getattr(os, name)
+
+        def counted(*arguments: Any, plain: Callable[..., Any] = plain, **options: Any) -> Any:
+            looked.append(arguments)
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(os, name, counted)
+    for _ in range(200):
+        assert neighbours.stranger(*connect()) is None
+    assert len(looked) <= 200 * 3
+
+
+def test_a_proxy_that_is_refused_again_and_again_is_not_looked_for_everywhere(
+    start: Callable[..., Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neighbours, proxy = Neighbours(), start("everywhere")
+    younger = [start() for _ in range(loopback.GUESSED + 2)]
+    for connect in younger:
+        connect()
+    assert neighbours.stranger(*proxy()) is not None
+    opened: list[object] = []
+    plain = loopback._open
+    monkeypatch.setattr(loopback, "_open", lambda pid: opened.append(pid) or plain(pid))
+    for _ in range(10):
+        assert neighbours.stranger(*proxy()) is not None
+    assert len(opened) <= 10 * (loopback.GUESSED + 2)  # those that began last, the proxy, its parent
+
+
+def test_a_connection_is_looked_up_once_and_not_for_each_request(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    plain = Neighbours.stranger
+    monkeypatch.setattr(Neighbours, "stranger", lambda *args: asked.append(args) or plain(*args))
+    outside, app = Outside(), Flask("deechat")
+    with socket.create_connection(("127.0.0.1", door.port)):
+        door.next()
+        overrides = {"REMOTE_ADDR": "127.0.0.1", "gunicorn.socket": door.accepted[0]}
+        for _ in range(5):
+            with app.test_request_context("/", environ_overrides=overrides):
+                assert outside.refuse() is None
+    assert len(asked) == 1
+
+
+COME = r"""
+exec 3<>/dev/tcp/127.0.0.1/{port}
+printf 'GET /api/workspaces HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3
+cat <&3
+"""
+
+
+def test_programs_that_come_and_go_leave_nothing_open_in_the_server(server: Server) -> None:
+    def come(times: int) -> int:
+        for _ in range(times):
+            command = ["bash", "-c", COME.format(port=server.port)]
+            said = subprocess.run(command, check=True, capture_output=True, timeout=20).stdout
+            assert said.startswith(b"HTTP/1.0 200 "), said
+        (worker,) = server.workers
+        return len(list(Path(f"/proc/{worker}/fd").iterdir()))
+
+    before = come(3)
+    assert come(loopback.REMEMBERED + 10) <= before + loopback.REMEMBERED
+    assert "Exception" not in server.log
