@@ -186,7 +186,7 @@ def test_twenty_greenlets_are_cancelled_in_the_middle_and_all_their_connections_
     ) as client:
         assert client.stdin is not None
         assert client.stdout is not None
-        assert rig.server.wait_asked(20, timeout=30)
+        assert rig.server.wait_asked(20, timeout=120)
         client.stdin.write("now\n")
         client.stdin.flush()
         closed = client.stdout.readline()
