@@ -97,7 +97,7 @@ def test_usage_is_waited_for_after_the_finish_reason(rig):
 def started(rig: Rig, answer: Answer) -> Any:
     rig.server.script(answer)
     parts = rig.provider.ask(HELLO)
-    assert next(parts) == Text("x")
+    assert next(parts).text.startswith("x")  # a busy machine reads the next pieces with it
     return parts
 
 
