@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 import time
 import uuid
+from contextlib import closing
 from pathlib import Path
 
 from sqlite_utils import Database as Tables
@@ -219,7 +220,8 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
     when a newer version of the program has written it; nothing is changed then.
     """
     tables = Tables(connection)
-    ours = {migration.name for migration in migrations.pending(Tables(memory=True))}
+    with closing(sqlite3.connect(":memory:")) as empty:
+        ours = {migration.name for migration in migrations.pending(Tables(empty))}
     applied = {migration.name for migration in migrations.applied(tables)}
     if newer := applied - ours:
         raise SettingError(

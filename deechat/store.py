@@ -370,13 +370,14 @@ class Store:
         """Gives up to `length` messages that end with `last_id`, each followed by the one whose parent it is."""
         rows = self._database.read(
             f"WITH RECURSIVE branch(depth, {_MESSAGE}) AS ("
-            f" SELECT 0, {_MESSAGE} FROM message WHERE thread_id = ?1 AND id = ?2 UNION ALL"
+            f" SELECT 0, {_MESSAGE} FROM message WHERE thread_id = ? AND id = ? UNION ALL"
             f" SELECT branch.depth + 1, {', '.join('m.' + column for column in _MESSAGE.split(', '))}"
-            " FROM branch JOIN message AS m ON m.id = branch.parent_id AND m.thread_id = ?1"
-            " WHERE branch.depth + 1 < ?3)"
+            " FROM branch JOIN message AS m ON m.id = branch.parent_id AND m.thread_id = ?"
+            " WHERE branch.depth + 1 < ?)"
             f" SELECT {_MESSAGE} FROM branch ORDER BY depth DESC",
             thread.id,
             last_id,
+            thread.id,
             length,
         )
         return [_message(row) for row in rows]

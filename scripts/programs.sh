@@ -1,8 +1,14 @@
 #!/bin/sh
-# Finds what the tests need besides Python: a Chromium for the page, the proxies of docs/deploy.md. What is missing is
-# taken from the distribution where that can be, else the line says what to do. Without Chromium the tests cannot run;
-# without a proxy its tests are skipped.
+# Finds what the tests need besides Python, and takes what is missing from the distribution where that can be. What is
+# still missing then is named in one line, and its tests are skipped; with --all that is an error.
+# Usage: programs.sh [--all] VENV
 set -eu
+strict=''
+if [ "$1" = --all ]; then
+  strict=yes
+  shift
+fi
+venv=$1 missing='' packages='' updated=''
 
 has() {
   for name in "$@"; do
@@ -11,10 +17,16 @@ has() {
   return 1
 }
 
+browser_driver() { # Playwright brings a node of its own, which needs a library that not every distribution installs
+  set -- "$venv"/lib/python*/site-packages/playwright/driver/node
+  [ ! -x "$1" ] || "$1" --version >/dev/null 2>&1
+}
+
 install() {
   if [ "$(id -u)" != 0 ] || ! has apt-get; then return 1; fi
   echo "Installing $* for the tests (apt-get install) ..."
-  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+  if [ -z "$updated" ]; then apt-get update -qq && updated=yes; fi
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
 # Installs servers and starts none of them: the distribution asks this file before it starts one.
@@ -33,23 +45,31 @@ install_idle() {
   return $status
 }
 
-# The proxies of docs/deploy.md, each with its package. A machine that systemd runs would serve the web from its next start
-# on, which nobody asked for.
-missing=""
-for pair in nginx:nginx-light haproxy:haproxy apache2:apache2 caddy:caddy; do
-  if ! has "${pair%%:*}" "/usr/sbin/${pair%%:*}"; then missing="$missing ${pair##*:}"; fi
-done
-if [ -n "$missing" ] && [ ! -d /run/systemd/system ]; then
-  # shellcheck disable=SC2086 # words, one a package
-  if install_idle $missing; then missing=""; fi
-fi
-if [ -n "$missing" ]; then
-  echo "The tests of proxies that are not installed are skipped. On Debian: sudo apt-get install$missing." >&2
-fi
+# shellcheck disable=SC2086 # packages are words
+need() { # WORDS PACKAGES [HOW]: what is missing, the packages that bring it, and the function that installs them
+  if ! ${3:-install} $2; then
+    missing="$missing${missing:+, }$1" packages="$packages $2"
+  fi
+}
 
-if ! has chromium chromium-browser google-chrome && ! install chromium fonts-noto-cjk; then
-  echo "The browser tests need Chromium, which is missing here. On Debian: sudo apt-get install chromium. Elsewhere install it from your distribution, so that 'chromium' is on the PATH." >&2
-  exit 1
+need_server() { # likewise, but a machine that systemd runs would serve the web from then on, which nobody asked for
+  if [ -d /run/systemd/system ]; then
+    missing="$missing${missing:+, }$1" packages="$packages $2"
+  else
+    need "$1" "$2" install_idle
+  fi
+}
+
+has chromium chromium-browser google-chrome || need Chromium "chromium fonts-noto-cjk"
+browser_driver || need "libatomic for Playwright" libatomic1
+# The proxies of docs/deploy.md, each with its package.
+for pair in nginx:nginx-light haproxy:haproxy apache2:apache2 caddy:caddy; do
+  has "${pair%%:*}" "/usr/sbin/${pair%%:*}" || need_server "${pair%%:*}" "${pair##*:}"
+done
+
+if [ -n "$missing" ]; then
+  echo "Missing on this machine: $missing. The tests that need it are skipped. On Debian: sudo apt-get install$packages" >&2
+  [ -z "$strict" ] || exit 1
 fi
 
 # Readers of event streams from npm, of the versions that tests/npm pins; they are kept beside the tests' pictures.

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import playwright
 import pytest
 from browser_support import PATIENCE, OpenTab, Tab, artifact
 from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
@@ -24,20 +27,37 @@ expect.set_options(timeout=PATIENCE)  # a busy machine starts a server slowly
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
+LEFT_OUT = "The tests of the page in a browser were left out"
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Remembers that a test failed, so that its tabs leave a picture."""
+    """Remembers that a test failed, so that its tabs leave a picture; all that need a browser are skipped at one place.
+
+    pytest's summary has a line for each place, and one is enough for what is missing once.
+    """
     report = yield
     item.failed = getattr(item, "failed", False) or report.failed  # type: ignore[attr-defined]
+    if report.skipped and isinstance(report.longrepr, tuple) and LEFT_OUT in report.longrepr[2]:
+        report.longrepr = (__file__, 1, report.longrepr[2])
     return report
+
+
+def _driver_lacks() -> str | None:
+    """Says what keeps Playwright's own node from starting, such as a library of the system; None when it starts."""
+    node = Path(playwright.__file__).parent / "driver" / "node"
+    if not node.exists():
+        return None
+    ran = subprocess.run([node, "--version"], capture_output=True, text=True, check=False, timeout=60)
+    return ran.stderr.strip() if ran.returncode else None
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """The distribution's Chromium, without a window."""
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.fail("The browser tests need Chromium on the PATH; scripts/programs.sh installs it on Debian.")
+    if missing := "Chromium is not on the PATH" if path is None else _driver_lacks():
+        pytest.skip(f"{LEFT_OUT}: {missing}; see scripts/programs.sh.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield browser

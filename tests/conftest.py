@@ -135,8 +135,10 @@ def thread(database: Database) -> Thread:
 
 
 @pytest.fixture
-def journal(database: Database) -> Journal:
-    return Journal(database)
+def journal(database: Database) -> Iterator[Journal]:
+    journal = Journal(database)
+    yield journal
+    journal.tidy()  # its sweeper would wake in another test
 
 
 def model_settings(model: ModelServer) -> dict[str, str]:

@@ -77,7 +77,7 @@ class Gate:
         """Lets pass whoever stands there, now and later."""
         self._writer.send(b".")
 
-    def wait_reached(self, timeout: float = 10) -> None:
+    def wait_reached(self, timeout: float = 30) -> None:
         """Waits until an answer stands there; raises `AssertionError` when none comes."""
         assert self.reached.wait(timeout), "no answer reached the gate"
 
@@ -310,15 +310,15 @@ class ModelServer:
         self._listener = listener
         self._start(self._accept, listener)
 
-    def wait_closed(self, count: int = 1, timeout: float = 10) -> bool:
+    def wait_closed(self, count: int = 1, timeout: float = 30) -> bool:
         """Waits until so many clients have closed mid-answer; says whether they did."""
         return self.wait(lambda: len(self.closed) >= count, timeout)
 
-    def wait_asked(self, count: int = 1, timeout: float = 10) -> bool:
+    def wait_asked(self, count: int = 1, timeout: float = 30) -> bool:
         """Waits until so many chat completions were asked for; says whether they were."""
         return self.wait(lambda: len(self.asked) >= count, timeout)
 
-    def wait(self, claim: Callable[[], bool], timeout: float = 10) -> bool:
+    def wait(self, claim: Callable[[], bool], timeout: float = 30) -> bool:
         """Waits until a claim about this server holds; says whether it does."""
         with self._changed:
             return self._changed.wait_for(claim, timeout)

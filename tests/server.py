@@ -115,7 +115,7 @@ class Server:
         self._process.wait(10)
         self._process = None
 
-    def terminate(self, timeout: float = 30) -> int:
+    def terminate(self, timeout: float = 60) -> int:
         """Asks it to leave and gives its exit code."""
         assert self._process is not None
         self._process.terminate()

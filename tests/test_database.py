@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -214,6 +216,11 @@ def test_a_database_of_a_newer_version_stops_the_start_and_is_left_alone(tmp_pat
     assert path.read_bytes() == before
 
 
+def all_migrations() -> list[Any]:
+    with contextlib.closing(sqlite3.connect(":memory:")) as empty:
+        return list(schema.migrations.pending(Tables(empty)))
+
+
 def test_a_copy_is_kept_beside_before_the_tables_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "test.sqlite3"
     database = Database(path)
@@ -221,7 +228,7 @@ def test_a_copy_is_kept_beside_before_the_tables_change(tmp_path: Path, monkeypa
     database.close()
     assert list(tmp_path.glob("*.before-*")) == []
     later = schema.Migrations("deechat")
-    for known in schema.migrations.pending(Tables(memory=True)):
+    for known in all_migrations():
         later(name=known.name)(known.fn)
 
     @later(name="m999_note")
@@ -248,7 +255,7 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path, m
     database.start()
     database.close()
     broken = schema.Migrations("deechat")
-    for known in schema.migrations.pending(Tables(memory=True)):
+    for known in all_migrations():
         broken(name=known.name)(known.fn)
 
     @broken(name="m999_broken")
@@ -271,3 +278,22 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
     path.write_bytes(b"not a database" * 1000)
     with pytest.raises(SettingError, match=str(path)):
         Database(path).start()
+
+
+def test_nothing_that_was_opened_is_left_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = sqlite3.connect
+    opened: list[sqlite3.Connection] = []
+
+    def noting(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        opened.append(connect(*arguments, **options | {"check_same_thread": False}))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", noting)
+    for _ in range(2):  # the second finds its tables
+        database = Database(tmp_path / "test.sqlite3")
+        database.start()
+        database.close()
+    assert len(opened) >= 4
+    for connection in opened:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")

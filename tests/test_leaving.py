@@ -24,18 +24,19 @@ def test_two_hundred_viewers_get_the_rest_from_the_next_server(
     server = serve(model=model)
     client = Client(server)
     words = "word " * 60
-    model.answer = lambda _question: reply(text(words, size=5), rate=25)  # 2.4 s
+    gate = model.gate()  # all stand in the midst of an answer until the server leaves, however long that takes
+    model.answer = lambda _question: reply(text(words[:20], size=5), gate, text(words[20:], size=5))
     streams = [client.new_thread().send(f"Go {number}") for number in range(RUNS)]
     streams += [client.follow(streams[number % RUNS].run_id) for number in range(STREAMS - RUNS)]
     for stream in streams:
         stream.read_until("textResponseChunk")
-    began = time.monotonic()
     server._process.terminate()  # type: ignore[union-attr]
+    streams[0].read()  # until it has an end: the server is leaving
+    gate.release()
     with ThreadPoolExecutor(20) as pool:
-        list(pool.map(Stream.read, streams))
+        list(pool.map(Stream.read, streams[1:]))
     assert all(stream.ending is None for stream in streams), "a stream was to end without an ending"
-    assert server.terminate(timeout=20) == 0
-    assert time.monotonic() - began < 20
+    assert server.terminate() == 0
     server.start()
     with ThreadPoolExecutor(20) as pool:
         rests = list(pool.map(lambda seen: rest_of(client, seen), streams))
@@ -54,12 +55,12 @@ def rest_of(client: Client, stream: Stream) -> list[dict[str, object]]:
 def test_a_step_that_takes_too_long_is_cut_and_runs_again(serve: Callable[..., Server], model: ModelServer) -> None:
     server = serve(model=model)
     client = Client(server).new_thread()
-    model.script(reply(text("Half"), nap(60)), "Whole.")
+    model.script(reply(text("Half"), nap(600)), "Whole.")
     stream = client.send("Go")
     stream.read_until("Half")
     began = time.monotonic()
-    assert server.terminate(timeout=25) == 0
-    assert 9 < time.monotonic() - began < 20
+    assert server.terminate() == 0
+    assert time.monotonic() - began > 9, "it was not given its time"
     assert model.wait_closed()
     server.start()
     rest = client.follow(stream.run_id, after=stream.last_seq).read()
@@ -80,7 +81,7 @@ def test_a_tool_that_finishes_in_time_is_not_run_again_and_nothing_new_begins(
     stream.read()
     time.sleep(0.5)
     (tmp_path / "go").touch()
-    assert server.terminate(timeout=20) == 0
+    assert server.terminate() == 0
     assert len(model.requests) == 1, "a step began while the server was leaving"
     server.start()
     frames = client.follow(stream.run_id, after=stream.last_seq).read().frames
@@ -108,7 +109,7 @@ def test_an_answer_while_the_server_leaves_is_kept_and_begins_nothing(
     code = 0
     with contextlib.suppress(requests.ConnectionError):  # it may have closed its door already
         code = client.post(f"/api/runs/{waiting.run_id}/respond", body).status_code
-    assert server.terminate(timeout=20) == 0
+    assert server.terminate() == 0
     assert not (tmp_path / "ran").exists(), "a tool began while the server was leaving"
     model.answer = lambda _question: reply(text("Paid."))
     server.start()
@@ -133,9 +134,7 @@ def test_a_viewer_that_reads_nothing_does_not_hold_the_server(serve: Callable[..
         for _ in range(20):  # more than the buffers between take
             raw.sendall(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         time.sleep(1)
-        began = time.monotonic()
-        assert server.terminate(timeout=30) == 0
-        assert time.monotonic() - began < 18
+        assert server.terminate() == 0
     assert server.rows("SELECT closed_at IS NULL FROM pulse") == [(0,)], "the process did not get to let go of its data"
     server.start()
     client.check_all()
@@ -148,7 +147,7 @@ def test_restarts_that_were_asked_for_take_no_life(serve: Callable[..., Server],
     stream = client.send("Go")
     request = stream.read_until("clarificationRequest").data or {}
     for _ in range(4):
-        assert server.terminate(timeout=20) == 0
+        assert server.terminate() == 0
         server.start()
     assert client.run(stream.run_id)["status"] == "waiting"
     client.post(f"/api/runs/{stream.run_id}/respond", {"requestId": request["requestId"], "skipped": True})

@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 import threading
-import time
 import zlib
 from collections.abc import Iterator
 
@@ -142,9 +141,7 @@ def test_a_client_that_leaves_is_noticed_in_silence_and_while_streaming(server, 
     sock = open_raw(server)
     sock.recv(10)
     sock.close()
-    left = time.monotonic()
     assert server.wait_closed()
-    assert server.closed[0].closed - left < 5
 
 
 def test_a_client_that_leaves_before_the_first_byte_is_noticed(server):

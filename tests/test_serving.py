@@ -25,7 +25,8 @@ from server import GUNICORN, ROOT, Server
 from deechat.folder import DataFolder
 
 DEECHAT = Path(sys.executable).with_name("deechat")
-PATIENCE = 30  # seconds: a guard, no claim
+PATIENCE = 60  # seconds: a guard, no claim
+PATIENT = "--graceful-timeout 600"  # so long gunicorn itself waits for connections
 
 Command = list[str | Path]
 WAYS: dict[str, Command] = {
@@ -456,7 +457,7 @@ KEPT = b"GET /api/ping HTTP/1.1\r\nHost: localhost\r\n\r\n"
 def test_it_leaves_at_once_though_connections_are_idle_and_a_stream_is_open(
     sign: int, serve: Callable[..., Server], model: ModelServer
 ) -> None:
-    server = serve(model=model)
+    server = serve(model=model, GUNICORN_CMD_ARGS=PATIENT)
     client = Client(server)
     model.script(reply(tool_calls(("ask_user", {"questions": [{"question": "Which?"}]}))))
     stream = client.send("Go")
@@ -464,10 +465,8 @@ def test_it_leaves_at_once_though_connections_are_idle_and_a_stream_is_open(
     with connected(server, KEPT) as kept, connected(server) as silent, connected(server, KEPT[:20]) as half:
         assert _read_until(kept, b"}\n").startswith(b"HTTP/1.1 200 OK")
         assert server._process is not None
-        began = time.monotonic()
         server._process.send_signal(sign)
         assert server._process.wait(PATIENCE) == 0
-        assert time.monotonic() - began < 10, "gunicorn's own patience is 15 s"
         assert stream.read().ending is None
         assert [connection.recv(65_536) for connection in (kept, silent, half)] == [b"", b"", b""]
     server._process = None
@@ -479,7 +478,7 @@ def test_it_leaves_at_once_though_connections_are_idle_and_a_stream_is_open(
 
 
 def test_connections_that_come_while_it_leaves_hold_nothing_up(serve: Callable[..., Server]) -> None:
-    server = serve()
+    server = serve(GUNICORN_CMD_ARGS=PATIENT)
     assert server._process is not None
     late: list[socket.socket] = []
     began = time.monotonic()
@@ -490,7 +489,6 @@ def test_connections_that_come_while_it_leaves_hold_nothing_up(serve: Callable[.
                 late.append(socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE))
             time.sleep(0.02)
         assert server._process.wait(PATIENCE) == 0
-        assert time.monotonic() - began < 10, "gunicorn's own patience is 15 s"
         server._process = None
     finally:
         for connection in late:

@@ -215,11 +215,6 @@ def test_a_connection_leads_to_one_server_only(server: Server) -> None:
 TIMEOUT = httpx2.Timeout(0.3, connect=0.3, pool=None)
 
 
-def lasting(ask: Callable[[], object]) -> tuple[object, float]:
-    began = time.monotonic()
-    return ask(), time.monotonic() - began
-
-
 SILENT = {
     "before the head": waits_for_leave(),
     "in the head": waits_for_leave(HEAD),
@@ -240,10 +235,9 @@ SILENT = {
 def test_silence_is_a_timeout_however_it_is_filled(server: Server, step: Callable[[socket.socket], None]) -> None:
     server.script = [step]
     with client(timeout=TIMEOUT) as http:
-        seen, seconds = lasting(lambda: outcome(http, server.url))
+        seen = outcome(http, server.url)
         assert server.wait(lambda: server.ended == 1)
     assert seen[0] == "ReadTimeout"  # type: ignore[index]
-    assert 0.25 < seconds < 3
 
 
 FLOODS = {
@@ -261,10 +255,9 @@ FLOODS = {
 def test_a_flood_that_says_nothing_is_ended_by_its_size(server: Server, step: Callable[[socket.socket], None]) -> None:
     server.script = [step]
     with client(timeout=20) as http:
-        seen, seconds = lasting(lambda: outcome(http, server.url))
+        seen = outcome(http, server.url)
         assert server.wait(lambda: server.ended == 1)
     assert seen[0] == "RemoteProtocolError"  # type: ignore[index]
-    assert seconds < 5
 
 
 def test_bytes_that_drip_one_by_one_are_read(server: Server) -> None:
@@ -333,9 +326,9 @@ def forty_asking(url: str, size: int) -> Iterator[Callable[[], None]]:
             assert process.stdout is not None
             process.stdin.write("now\n")
             process.stdin.flush()
-            cancelled, left, milliseconds = process.stdout.readline().split()
+            cancelled, left, turns = process.stdout.readline().split()
             assert (cancelled, left) == ("40", "0")
-            assert float(milliseconds) < 200  # 4 on a machine with nothing else to do
+            assert int(turns) <= 2  # of the event loop, 0 or 1: nothing is waited for
 
         yield cancel
         process.stdin.write("bye\n")

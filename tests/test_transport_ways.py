@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
 import select
 import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +20,7 @@ import httpx2
 import pytest
 from model_server import ModelServer, delta, reply, text
 from openai_rig import HELLO, Rig, joined
+from server import ROOT
 from transport_rig import (
     CHUNKED,
     HEAD,
@@ -41,21 +44,14 @@ NAME = "models.example"
 ANSWER = CHUNKED + b"".join(map(chunk, reply(text("Hello", size=1)).body)) + b"0\r\n\r\n"  # type: ignore[arg-type]
 
 
-def openssl(*args: str | Path) -> None:
-    subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True, timeout=60)
-
-
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gives a folder with an authority of our own, `ca.pem`, and what it signed for `NAME` and 127.0.0.1."""
     folder = tmp_path_factory.mktemp("tls")
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *curve, "-keyout", folder / "ca.key", "-out", folder / "ca.pem", "-subj", "/CN=Our CA")
-    openssl("req", *curve, "-keyout", folder / "key.pem", "-out", folder / "csr.pem", "-subj", f"/CN={NAME}")
-    (folder / "names").write_text(f"subjectAltName=DNS:{NAME},IP:127.0.0.1\n")
-    signed_by = ("-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-CAcreateserial")
-    names = ("-extfile", folder / "names")
-    openssl("x509", "-req", "-in", folder / "csr.pem", *signed_by, *names, "-out", folder / "cert.pem", "-days", "2")
+    # As docs/deploy.md says it is made.
+    (commands,) = re.findall(r"```sh\n(openssl req .*?)```", (ROOT / "docs" / "deploy.md").read_text(), re.DOTALL)
+    commands = commands.replace("DNS:models.example", "DNS:models.example,IP:127.0.0.1")
+    subprocess.run(["sh", "-euc", commands], cwd=folder, check=True, capture_output=True, timeout=60)
     return folder
 
 
@@ -68,7 +64,9 @@ def secure(authority: Path) -> Iterator[Server]:
 
 
 def trusting(authority: Path) -> httpx2.BaseTransport:
-    return transport(ssl.create_default_context(cafile=authority / "ca.pem"))
+    trust = ssl.create_default_context(cafile=authority / "ca.pem")
+    trust.verify_flags |= ssl.VERIFY_X509_STRICT  # as by default from Python 3.13 on
+    return transport(trust)
 
 
 def test_a_trusted_server_is_asked_over_tls_and_its_connection_kept(secure: Server, authority: Path) -> None:
@@ -120,25 +118,29 @@ def test_what_openssl_holds_back_is_not_waited_for(
         monkeypatch.delattr(select, "EPOLLET")
     body = chunk(b"x" * 70_000)
     odd, full, rest = body[:100], body[100 : 100 + SIZE], body[100 + SIZE :]
-    secure.script = [sends(CHUNKED, 0.1, odd, full, 2.5, rest + b"0\r\n\r\n")]
+    seen = threading.Event()
+
+    def step(sock: socket.socket) -> None:
+        sends(CHUNKED, 0.1, odd, full)(sock)
+        seen.wait(30)
+        sock.sendall(rest + b"0\r\n\r\n")
+
+    secure.script = [step]
     with client(trusting(authority)) as http, http.stream("POST", secure.url) as response:
         time.sleep(0.5)  # by then all but the rest has come
-        began, size = time.monotonic(), 0
-        for piece in response.iter_raw():
+        size = 0
+        for piece in response.iter_raw():  # a read that waited for more would be a timeout
             size += len(piece)
             if size > SIZE:
-                break
-        assert time.monotonic() - began < 1.5
+                seen.set()
+        assert size == 70_000
 
 
 def test_silence_over_tls_is_told_in_time(secure: Server, authority: Path) -> None:
     """Though the server's tickets come after the handshake, which are records with nothing in them for a reader."""
     secure.script = [sends(CHUNKED, chunk(b"abc"), 5.0)]
-    with client(trusting(authority), timeout=0.3) as http:
-        began = time.monotonic()
-        with pytest.raises(httpx2.ReadTimeout):
-            pieces(http, secure.url)
-        assert 0.3 <= time.monotonic() - began < 3.0
+    with client(trusting(authority), timeout=0.3) as http, pytest.raises(httpx2.ReadTimeout):
+        pieces(http, secure.url)
 
 
 @pytest.mark.parametrize("unwraps", [True, False], ids=["with a word", "without one"])
@@ -373,12 +375,11 @@ def test_the_first_byte_may_take_longer_than_the_next_ones() -> None:
     silent = waits_for_leave(CHUNKED + chunk(b": ping\n\n"))
     with Server(silent) as server:
         asked = OpenAIProvider(base_url=server.url, model="m", first_byte_timeout=60, stall_timeout=0.3)
-        began = time.monotonic()
         with contextlib.closing(asked), pytest.raises(ModelError) as caught:
             list(asked.ask(HELLO))
         assert server.wait(lambda: server.ended == 1)
     assert caught.value.code == "model_timeout"
-    assert time.monotonic() - began < 10
+    assert "0.3 s" in caught.value.message
 
 
 def test_the_transport_is_not_loaded_before_the_sdk_is() -> None:

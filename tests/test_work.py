@@ -39,7 +39,7 @@ from deechat.journal import Log
 from deechat.records import RunRecord
 
 TOKENS = 500
-OURS = "/deechat/"
+OURS = f"{Path(arrivals.__file__).parent}/"  # not what is installed below a folder of that name
 
 
 # -- what counts -------------------------------------------------------------------------------------------------------
@@ -123,8 +123,8 @@ def calls_by_place() -> Iterator[Counter[str]]:
     counts: Counter[str] = Counter()
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
-        if event == "call" and OURS in frame.f_code.co_filename:
-            counts[f"{frame.f_code.co_filename.rpartition(OURS)[2]}:{frame.f_code.co_name}"] += 1
+        if event == "call" and frame.f_code.co_filename.startswith(OURS):
+            counts[f"{frame.f_code.co_filename.removeprefix(OURS)}:{frame.f_code.co_name}"] += 1
 
     def follow(_event: str, _greenlets: object) -> None:
         sys.setprofile(note if counting else None)  # a greenlet has its own
@@ -173,6 +173,7 @@ def home(tmp_path: Path, statements: list[str], slow: SlowDisk) -> Iterator[Hous
     pieces = [Text(f"word{number} ") for number in range(TOKENS)]
     slow.home = House(tmp_path / "test.sqlite3", Scripted([slow.begin, *pieces, slow.end, Turn("stop")]), max_runs=100)
     yield slow.home
+    slow.home.journal.tidy()  # its sweeper would wake while another test counts
     slow.home.database.close()
 
 

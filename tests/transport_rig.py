@@ -66,7 +66,7 @@ class Server:
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}/v1/chat?a=b"
 
-    def wait(self, claim: Callable[[], bool], timeout: float = 10) -> bool:
+    def wait(self, claim: Callable[[], bool], timeout: float = 30) -> bool:
         with self._changed:
             return self._changed.wait_for(claim, timeout)
 

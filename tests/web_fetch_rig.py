@@ -106,7 +106,7 @@ class Web:
         return site
 
     def fetcher(self, **more: Any) -> Fetcher:
-        return Fetcher(**({"resolve": self._resolve, "connect": self._connect} | more))
+        return Fetcher(**({"resolve": self._resolve, "connect": self._connect, "seconds": 60} | more))
 
     def fetch(self, url: str = "http://example.com/", **more: Any) -> str:
         return self.fetcher(**more).fetch(url)

@@ -37,9 +37,9 @@ def _models(port: int, within: float) -> list[str]:
         suppress(OSError, ValueError, RecursionError, http.client.HTTPException),
         socket.create_connection((HOST, port), timeout=within) as sock,
         _Reader(sock, until) as reader,
+        http.client.HTTPResponse(reader) as response,  # type: ignore[arg-type] # all that it wants is `makefile`
     ):
         sock.sendall(request.encode())
-        response = http.client.HTTPResponse(reader)  # type: ignore[arg-type] # all that it wants is `makefile`
         response.begin()
         if response.status == 200:
             return names_in(response.read(MAX_LISTING))
