@@ -16,9 +16,11 @@ import zlib
 from collections.abc import Sequence
 from itertools import groupby, pairwise
 from operator import itemgetter
+from typing import Any
 
 import msgspec
 
+from deechat import checksums
 from deechat.events import AnyEvent, Entry, ReasoningChunk, TextChunk, decode
 
 SLICE = 1_000  # rows that one sweep looks at
@@ -98,19 +100,22 @@ def unpack(body: bytes, content: str = "") -> list[Entry]:
 
 def put(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
     """Makes the log of a run, all of it, its block."""
+    message = _message(connection, run_id)
+    is_sound = message is not None and checksums.is_sound("message", message)
+    body = pack(entries, message[_CONTENT] if message is not None and is_sound else "")
     connection.execute(
-        "INSERT INTO block (run_id, last_seq, body) VALUES (?, ?, ?)"
-        " ON CONFLICT (run_id) DO UPDATE SET last_seq = excluded.last_seq, body = excluded.body",
-        (run_id, len(entries), pack(entries, _content(connection, run_id))),
+        "INSERT INTO block (run_id, last_seq, body, checksum) VALUES (?, ?, ?, ?) ON CONFLICT (run_id)"
+        " DO UPDATE SET last_seq = excluded.last_seq, body = excluded.body, checksum = excluded.checksum",
+        (run_id, len(entries), body, checksums.of_block(run_id, len(entries), body)),
     )
 
 
 def put_all(connection: sqlite3.Connection) -> None:
     """Makes the log of every run that has rows a block, and sweeps the rows. One that cannot be read stays in rows."""
-    rows = connection.execute("SELECT run_id, seq, at, body FROM event ORDER BY run_id, seq").fetchall()
+    rows = connection.execute("SELECT run_id, seq, at, body, checksum FROM event ORDER BY run_id, seq").fetchall()
     for run_id, its_rows in groupby(rows, key=itemgetter(0)):
         try:
-            put(connection, run_id, joined(read(connection, run_id), [row[1:] for row in its_rows]))
+            put(connection, run_id, joined(run_id, read(connection, run_id), [row[1:] for row in its_rows]))
         except ValueError:
             log.warning("the log of the run %s cannot be read, and is left as it is", run_id)
     sweep_all(connection)
@@ -118,13 +123,27 @@ def put_all(connection: sqlite3.Connection) -> None:
 
 def read(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
     """Gives the block of a run; nothing where it has none. Raises `ValueError` when it cannot be read."""
-    row = connection.execute("SELECT body FROM block WHERE run_id = ?", (run_id,)).fetchone()
-    return unpack(row[0], _content(connection, run_id)) if row else []
+    row = connection.execute(
+        "SELECT run_id, last_seq, body, checksum FROM block WHERE run_id = ?", (run_id,)
+    ).fetchone()
+    if row is None:
+        return []
+    if row[0] != run_id or checksums.of_block(*row[:3]) != row[3]:
+        raise ValueError("a block is damaged")
+    message = _message(connection, run_id)
+    if message is not None and not checksums.is_sound("message", message):
+        raise ValueError("its message is damaged")
+    return unpack(row[2], message[_CONTENT] if message else "")
 
 
-def _content(connection: sqlite3.Connection, run_id: str) -> str:
-    row = connection.execute("SELECT content FROM message WHERE run_id = ?", (run_id,)).fetchone()
-    return row[0] if row else ""
+_CONTENT = checksums.COVERED["message"].fixed.index("content")
+
+
+def _message(connection: sqlite3.Connection, run_id: str) -> tuple[Any, ...] | None:
+    columns = checksums.COVERED["message"].columns
+    row: tuple[Any, ...] | None
+    row = connection.execute(f"SELECT {columns} FROM message WHERE run_id = ?", (run_id,)).fetchone()
+    return row
 
 
 def log_of(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
@@ -134,9 +153,9 @@ def log_of(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
         return entries
     # No index: there are few rows, and logs that somebody works on or looks at are in memory.
     rows = connection.execute(
-        "SELECT seq, at, body FROM event WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, len(entries))
+        "SELECT seq, at, body, checksum FROM event WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, len(entries))
     )
-    return joined(entries, rows.fetchall())
+    return joined(run_id, entries, rows.fetchall())
 
 
 def last_seq(connection: sqlite3.Connection, run_id: str, *, rows: bool) -> int:
@@ -153,9 +172,12 @@ def _has_ended(connection: sqlite3.Connection, run_id: str) -> bool:
     return row is not None and row[0] is not None
 
 
-def joined(entries: list[Entry], rows: Sequence[tuple[int, float, bytes]]) -> list[Entry]:
-    """Gives what is in a block and what is in rows (seq, at, body) as one log. Raises `ValueError`."""
-    rest = [Entry(seq, at, decode(body)) for seq, at, body in rows if seq > len(entries)]
+def joined(run_id: str, entries: list[Entry], rows: Sequence[tuple[int, float, bytes, int]]) -> list[Entry]:
+    """Gives what is in a block and what is in rows (seq, at, body, checksum) as one log. Raises `ValueError`."""
+    for seq, at, body, checksum in rows:
+        if checksums.of_event(run_id, seq, at, body) != checksum:
+            raise ValueError(f"its entry {seq} is damaged")
+    rest = [Entry(seq, at, decode(body)) for seq, at, body, _ in rows if seq > len(entries)]
     whole = entries + rest
     if rest and (rest[0].seq, rest[-1].seq) != (len(entries) + 1, len(whole)):
         raise ValueError(f"it has {len(whole)} entries up to {rest[-1].seq}")

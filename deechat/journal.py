@@ -16,15 +16,17 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from weakref import WeakValueDictionary
+from zlib import crc32
 
 import gevent
 
-from deechat import blocks
+from deechat import blocks, checksums
 from deechat.database import Before, Database, Job, LastingJob, Work
-from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
+from deechat.errors import BrokenLogError, DamagedError, NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, encode
+from deechat.integrity import RESTORE
 from deechat.records import Records, RunRecord, begin, ending, noting
-from deechat.rows import Rows, Share, insert
+from deechat.rows import EventRow, Rows, Share, insert
 from deechat.sweeper import Sweeper
 from deechat.waits import Waiter, wake_all
 
@@ -45,6 +47,7 @@ class Log:
 
     def __init__(self, run_id: str, entries: Sequence[Entry] = ()) -> None:
         self.run_id = run_id
+        self.seed = checksums.seed_of(run_id)  # of its rows' checksums
         self.entries: list[Entry] = list(entries)
         self.committed = len(self.entries)
         self.ended = bool(entries) and entries[-1].event.ends
@@ -105,7 +108,7 @@ class Journal:
         """
         at = _to_the_ms(run.started_at)
         entries = [Entry(seq, at, event) for seq, event in enumerate(events, start=1)]
-        rows = [(run.id, entry.seq, entry.at, encode(entry.event)) for entry in entries]
+        rows = [row_of(run.id, entry) for entry in entries]
 
         def work(connection: sqlite3.Connection) -> None:
             for each in also:
@@ -150,9 +153,11 @@ class Journal:
         """
         if log.lost:
             raise StorageUnavailableError("The run's log cannot be written any more.")
-        at = int(time.time() * 1000) / 1000  # `_to_the_ms`, without a call for each token
-        entry = Entry(len(log.entries) + 1, at, event)
-        row = (log.run_id, entry.seq, at, encode(event))
+        # `_to_the_ms` and `row_of`, without a call for each token.
+        ms = int(time.time() * 1000)
+        at, seq, body = ms / 1000, len(log.entries) + 1, encode(event)
+        entry = Entry(seq, at, event)
+        row = (log.run_id, seq, at, body, crc32(body, (log.seed + seq + ms) & checksums.MASK))
         rows = self._rows or self._next_rows()
         if isinstance(event, Ending):
             # The block last: it leaves out the text that is in the run's message by then.
@@ -160,7 +165,7 @@ class Journal:
         else:
             rows.add(log, row, also)
         log.entries.append(entry)
-        log.uncommitted_bytes += len(row[3])
+        log.uncommitted_bytes += len(body)
         return entry
 
     def _next_rows(self) -> Rows[Log]:
@@ -259,33 +264,50 @@ class Journal:
 
     def entries(self, run_id: str, after: int = 0) -> list[Entry]:
         """Gives committed entries after the SEQ `after`, from disk. Raises `BrokenLogError`."""
+        record = self.records.find(run_id)  # before the log: one that has ended by then has its ending
         try:
             entries = self._database.look(lambda connection: blocks.log_of(connection, run_id))
-        except ValueError as exc:
-            raise BrokenLogError(f"The log of the run {run_id} cannot be read ({exc}); it is given up.") from exc
+        except (ValueError, DamagedError) as exc:
+            raise self._broken(run_id, exc) from exc
+        if record is not None and not entries:
+            raise self._broken(run_id, "there is nothing of it")
+        # One that was given up is closed without an ending in its log.
+        has_ending = record is not None and record.ended_at is not None and record.reason != "interrupted"
+        if has_ending and not entries[-1].event.ends:
+            raise self._broken(run_id, "its ending is missing")
         return entries[after:]
 
+    def _broken(self, run_id: str, why: object) -> BrokenLogError:
+        self._database.damage.note(f"the log of the run {run_id}")
+        return BrokenLogError(
+            f"The log of the run {run_id} cannot be read ({why}): {self._database.path.name} is damaged, or a newer "
+            f"version wrote it. {RESTORE}"
+        )
+
     def last_seq(self, run_id: str) -> int:
-        """Gives the SEQ of the last committed entry; 0 when there is none."""
+        """Gives the SEQ of the last committed entry; 0 when the run is gone. Raises `BrokenLogError`."""
         log = self._logs.get(run_id)
         stored = self._database.look(lambda connection: blocks.last_seq(connection, run_id, rows=log is None))
         # A block may be on disk a moment before it is noted here.
+        if log is None and not stored:
+            record = self.records.find(run_id)
+            if record is not None and record.reason != "interrupted":
+                raise self._broken(run_id, "there is nothing of it")
         return stored if log is None else max(stored, log.committed)
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
-        """Yields the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
+        """Return the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
 
-        An empty list says that nothing came for `silence` seconds. Ends without an ending when the log is suspended or
-        cannot be read, the run is deleted or the journal is closed: the follower may come again.
+        An empty list says that nothing came for `silence` seconds. Ends without an ending when the log is suspended,
+        the run is deleted or the journal is closed: the follower may come again. Raises `BrokenLogError` at once, not
+        at the first entry, when the log cannot be read.
         """
-        try:
-            log = self._logs.get(run_id) or self._log_if_open(run_id)
-            if log is None:
-                yield from self._follow_disk(run_id, after)
-                return
-        except BrokenLogError:
-            logger.exception("the run %s cannot be followed", run_id)
-            return
+        log = self._logs.get(run_id) or self._log_if_open(run_id)
+        if log is None:
+            return self._follow_disk(self.entries(run_id, after))
+        return self._follow_log(log, after, silence)
+
+    def _follow_log(self, log: Log, after: int, silence: float) -> Generator[list[Entry], None, None]:
         with closing(log.watch()) as watcher:
             while not self._closed:
                 entries = log.entries[after : min(log.committed, after + PAGE)]
@@ -306,8 +328,7 @@ class Journal:
         record = self.records.find(run_id)
         return self.log(run_id) if record is not None and record.ended_at is None else None
 
-    def _follow_disk(self, run_id: str, after: int) -> Generator[list[Entry], None, None]:
-        entries = self.entries(run_id, after)
+    def _follow_disk(self, entries: list[Entry]) -> Generator[list[Entry], None, None]:
         for at in range(0, len(entries), PAGE):
             if self._closed:
                 return
@@ -369,6 +390,12 @@ class _Resting(LastingJob[bool]):
         if value:
             self._count_dead(len(self._entries) - self._log.packed)
             self._log.packed = len(self._entries)
+
+
+def row_of(run_id: str, entry: Entry) -> EventRow:
+    """Return an entry as its row is stored."""
+    body = encode(entry.event)
+    return run_id, entry.seq, entry.at, body, checksums.of_event(run_id, entry.seq, entry.at, body)
 
 
 def _packing(log: Log) -> Work[None]:

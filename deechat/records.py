@@ -7,7 +7,8 @@ import time
 
 import msgspec
 
-from deechat.database import Database, Job, LastingJob, Work
+from deechat import checksums
+from deechat.database import Database, Job, LastingJob, Row, Work
 from deechat.errors import NotFoundError
 
 
@@ -46,23 +47,25 @@ class Records:
 
     def find(self, run_id: str) -> RunRecord | None:
         """Gives the row of a run, if it is there."""
-        rows = self._runs("id = ?", run_id)
-        return rows[0] if rows else None
+        rows = self._rows("id = ?", run_id)
+        return _record(self._database.damage.checked("run", rows[0], id=run_id)) if rows else None
 
     def run_by_request(self, thread_id: str, client_request_id: str) -> RunRecord | None:
         """Gives the run that this `clientRequestId` started in the thread."""
-        rows = self._runs("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
-        return rows[0] if rows else None
+        rows = self._rows("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
+        return _record(self._database.damage.checked("run", rows[0], thread_id=thread_id)) if rows else None
 
     def open_in(self, thread_id: str) -> str | None:
-        """Gives the id of the thread's run without an ending; there is one at most."""
-        row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", thread_id)
-        return row[0] if row else None
+        """Gives the id of the thread's run without an ending; there is one at most. Raises `DamagedError`."""
+        rows = self._rows("thread_id = ? AND ended_at IS NULL", thread_id)
+        return _record(self._database.damage.checked("run", rows[0], thread_id=thread_id)).id if rows else None
 
     def open_in_workspace(self, workspace_id: str) -> list[str]:
-        """Gives the ids of the workspace's runs without an ending."""
-        sql = "SELECT run.id FROM run JOIN thread ON thread.id = thread_id WHERE workspace_id = ? AND ended_at IS NULL"
-        return [row[0] for row in self._database.read(sql, workspace_id)]
+        """Gives the ids of the workspace's runs without an ending, but for those that are damaged."""
+        rows = self._rows(
+            "thread_id IN (SELECT id FROM thread WHERE workspace_id = ?) AND ended_at IS NULL", workspace_id
+        )
+        return [row[0] for row in self._database.damage.sound("run", rows)]
 
     def last_in(self, thread_id: str) -> str | None:
         """Gives the id of the thread's run that was started last."""
@@ -70,16 +73,16 @@ class Records:
         return row[0] if row else None
 
     def unfinished(self) -> list[RunRecord]:
-        """Gives the runs without an ending, oldest first, but for those that rest until a person answers."""
-        return self._runs("ended_at IS NULL AND rests = 0")
+        """Gives the runs without an ending, oldest first, but for those that rest until a person answers.
 
-    def _runs(self, condition: str, *values: str) -> list[RunRecord]:
-        columns = (
-            "id, thread_id, message_id, parent_id, continues, client_request_id, model, language, started_at, "
-            "ended_at, reason, retries"
-        )
-        rows = self._database.read(f"SELECT {columns} FROM run WHERE {condition} ORDER BY started_at", *values)
-        return [RunRecord(*row) for row in rows]
+        Those whose rows are damaged are left out, and the database tells of them.
+        """
+        rows = self._rows("ended_at IS NULL AND rests = 0")
+        return [_record(row) for row in self._database.damage.sound("run", rows)]
+
+    def _rows(self, condition: str, *values: str) -> list[Row]:
+        columns = checksums.COVERED["run"].columns
+        return self._database.read(f"SELECT {columns} FROM run WHERE {condition} ORDER BY started_at", *values)
 
     def note(self, run_id: str, **columns: int) -> Job[None]:
         """Queues what `noting` writes; it is not lost while the disk is at fault."""
@@ -90,17 +93,24 @@ class Records:
         return self._database.submit(LastingJob(ending(run_id, time.time(), reason)))
 
 
+def _record(row: Row) -> RunRecord:
+    return RunRecord(*row[:12])
+
+
 # -- pieces of other transactions --------------------------------------------------------------------------------------
 
 
 def begin(connection: sqlite3.Connection, run: RunRecord) -> None:
     """Inserts the row of a new run."""
+    values = (
+        run.id, run.thread_id, run.message_id, run.parent_id, run.continues, run.client_request_id,
+        run.model, run.language, run.started_at,
+    )  # fmt: skip
     connection.execute(
         "INSERT INTO run (id, thread_id, message_id, parent_id, continues, client_request_id, model, language,"
-        " started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (run.id, run.thread_id, run.message_id, run.parent_id, run.continues, run.client_request_id,
-         run.model, run.language, run.started_at),
-    )  # fmt: skip
+        " started_at, checksum) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*values, checksums.of_row("run", (*values, None, None, 0, 0))),
+    )
 
 
 def noting(run_id: str, **columns: int) -> Work[None]:
@@ -108,7 +118,9 @@ def noting(run_id: str, **columns: int) -> Work[None]:
 
     def work(connection: sqlite3.Connection) -> None:
         for column, value in columns.items():
-            connection.execute(f"UPDATE run SET {column} = ? WHERE id = ?", (value, run_id))
+            connection.execute(
+                f"UPDATE run SET {column} = ?1, checksum = checksum + ?1 - {column} WHERE id = ?2", (value, run_id)
+            )
 
     return work
 
@@ -117,6 +129,6 @@ def ending(run_id: str, at: float, reason: str) -> Work[None]:
     """Gives the work that notes how a run ended."""
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE run SET ended_at = ?, reason = ? WHERE id = ?", (at, reason, run_id))
+        checksums.change(connection, "run", run_id, ended_at=at, reason=reason)
 
     return work

@@ -18,10 +18,10 @@ from deechat.agents.state import fold
 from deechat.agents.tools.base import Tool
 from deechat.database import Work
 from deechat.errors import (
-    BrokenLogError,
     BusyError,
     Cancelled,
     ConflictError,
+    DamagedError,
     NotFoundError,
     RunEndedError,
     StorageUnavailableError,
@@ -152,7 +152,10 @@ class Runs:
         if thread.id in self._leaving or thread.workspace_id in self._leaving:
             raise NotFoundError("The thread was deleted.")
         with self._store.snapshot():
-            return self._store.messages(thread, limit, before), self._records.open_in(thread.id)
+            history, active = self._store.messages(thread, limit, before), None
+            with suppress(DamagedError):  # the database tells of it, and the messages are sound
+                active = self._records.open_in(thread.id)
+        return history, active
 
     def view(self, run_id: str) -> RunView:
         """Gives a run as it stands on disk. Raises `NotFoundError`."""
@@ -268,15 +271,16 @@ class Runs:
         return first
 
     def _stop_to_delete(self, run_id: str) -> None:
-        with suppress(BrokenLogError, NotFoundError):  # then there is nothing to stop
+        with suppress(DamagedError, NotFoundError):  # then there is nothing to stop
             self.stop(run_id)
 
     def delete_thread(self, thread: Thread) -> None:
         """Stops the thread's run and deletes the thread."""
         with self._lock(thread.id), self._leaves(thread.id):
-            run_id = self._records.open_in(thread.id)
-            if run_id is not None:
-                self._stop_to_delete(run_id)
+            with suppress(DamagedError):
+                run_id = self._records.open_in(thread.id)
+                if run_id is not None:
+                    self._stop_to_delete(run_id)
             self._store.delete_thread(thread)
             self._journal.forget_gone()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from flask import Flask, Response
@@ -36,7 +37,15 @@ def make_app(services: Services, gate: Gate) -> Flask:
     for module in (pages, workspaces, threads, chats, runs):
         app.register_blueprint(module.make(services))
     app.after_request(_with_headers)
+    app.after_request(partial(_with_damage, services))
     return app
+
+
+def _with_damage(services: Services, response: Response) -> Response:
+    # A list may lack what cannot be read, so whatever is answered says it.
+    if services.damage() is not None:
+        response.headers["X-Storage"] = "damaged"
+    return response
 
 
 def _with_headers(response: Response) -> Response:
