@@ -1,6 +1,6 @@
 // The page: which workspace and thread are open, and what happens when a person does something.
 
-import { api, onLoginNeeded } from "./api.js";
+import { api, onDamage, onLoginNeeded } from "./api.js";
 import { Conversation } from "./conversation.js";
 import { announce } from "./dom.js";
 import { readDraft, writeDraft } from "./memory.js";
@@ -31,6 +31,7 @@ class App {
   async start() {
     document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
     onLoginNeeded(() => this.shell.login.ask());
+    onDamage(() => this.shell.damaged());
     this.#listen();
     await this.#begin();
   }
