@@ -19,17 +19,24 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, set()),
     "logs": (set(), set()),
     "folder": ({"errors"}, set()),
-    "blocks": ({"events"}, {"msgspec"}),
-    "schema": ({"blocks", "errors"}, {"sqlite_utils"}),
+    "checksums": (set(), set()),
+    "wal": (set(), set()),
+    "integrity": ({"checksums", "errors", "wal"}, set()),
+    "blocks": ({"checksums", "events"}, {"msgspec"}),
+    "schema": ({"blocks", "checksums", "errors", "integrity"}, {"sqlite_utils"}),
+    "backup": ({"errors", "folder", "integrity", "schema"}, set()),
     "pace": (set(), set()),
     "waits": (set(), {"gevent"}),
     "arrivals": ({"waits"}, {"gevent"}),
-    "database": ({"errors", "pace", "schema"}, {"gevent"}),
-    "store": ({"database", "events", "errors"}, {"msgspec"}),
+    "database": ({"errors", "integrity", "pace", "schema"}, {"gevent"}),
+    "store": ({"checksums", "database", "events", "errors"}, {"msgspec"}),
     "rows": ({"database", "errors"}, set()),
-    "records": ({"database", "errors"}, {"msgspec"}),
+    "records": ({"checksums", "database", "errors"}, {"msgspec"}),
     "sweeper": ({"blocks", "database", "errors"}, {"gevent"}),
-    "journal": ({"blocks", "database", "records", "rows", "sweeper", "waits", "events", "errors"}, {"gevent"}),
+    "journal": (
+        {"blocks", "checksums", "database", "integrity", "records", "rows", "sweeper", "waits", "events", "errors"},
+        {"gevent"},
+    ),
     "agents.providers": ({"arrivals", "events", "errors"}, {"h11", "httptools", "httpx2", "msgspec", "openai"}),
     "agents.tools": ({"events", "errors"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
@@ -88,7 +95,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "serving": ({"config", "errors", "folder", "logs"}, {"gunicorn"}),
     "worker": (set(), {"gevent", "gunicorn"}),
     "terminal": ({"agents.plugins", "config"}, {"requests"}),
-    "cli": ({"config", "errors", "serving", "terminal"}, set()),
+    "cli": ({"backup", "config", "errors", "folder", "serving", "terminal"}, set()),
     "application": ({"*"}, {"gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),
 }
@@ -157,7 +164,7 @@ def test_no_file_is_longer_than_one_can_read(path: Path) -> None:
 def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     keywords = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")
     holders = {name_of(path) for path in modules() if any(word in path.read_text() for word in keywords)}
-    assert holders == {"schema", "database", "store", "records", "rows", "blocks"}
+    assert holders == {"schema", "checksums", "integrity", "database", "store", "records", "rows", "blocks"}
 
 
 def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
