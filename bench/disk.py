@@ -20,6 +20,8 @@ from load import Order
 from measure import median, percentile
 from servers import DEECHAT, Server, Upstream, server
 
+from deechat import checksums
+
 PACE = 250.0  # tokens a second, at which nearly every token is an event of its own
 TOKENS = 1_000
 RUNS = 8
@@ -120,6 +122,7 @@ def copy_thread(database: Path, times: int) -> list[str]:
         connection.execute("BEGIN")
         for table, condition in _belonging(connection):
             _copy_rows(connection, table, condition, times)
+        checksums.fill(connection)
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
         slug = connection.execute("SELECT slug FROM thread WHERE id = ?", (thread,)).fetchone()[0]

@@ -40,7 +40,7 @@ RATE = 30.0  # tokens a second of each
 # Runs inside the checkout, since a log is packed in its own way.
 FILL = (
     """
-import sqlite3, sys, uuid
+import importlib.util, sqlite3, sys, uuid
 from deechat import blocks
 from deechat.events import Entry, RunStarted, TextChunk, RunStopped
 
@@ -82,6 +82,8 @@ with sqlite3.connect(path) as connection:
     for number in range(runs):
         run(f"doomed-{number}", "doomed", 20)
         message("doomed", "Hello", f"doomed-{number}")
+    if importlib.util.find_spec("deechat.checksums"):
+        importlib.import_module("deechat.checksums").fill(connection)
 """
 )
 

@@ -29,7 +29,7 @@ from deechat.agents.tools import Tool, builtin_tools
 from deechat.arrivals import Arrivals, no_interval
 from deechat.config import Settings
 from deechat.database import Database
-from deechat.errors import Cancelled, ModelError, UnsupportedServerError
+from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
 from deechat.folder import DataFolder
 from deechat.handlers import Handlers
 from deechat.journal import Journal
@@ -61,7 +61,7 @@ class Application:
         _check_server()
         self.settings = settings or Settings.read(os.environ)
         self._folder = DataFolder(self.settings.data)
-        self._database = Database(self._folder.database)
+        self._database = Database(self._folder.database, in_place=self._folder.check_in_place)
         self._journal = Journal(self._database)
         self._own_ports = {self.settings.port}
         self._chooser = _chooser(self.settings, self._own_ports)
@@ -95,7 +95,8 @@ class Application:
             streams=Streams(runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
             models=self._models,
             tools=by_name,
-            is_alive=lambda: self._database.answers,
+            check_alive=self._database.check_alive,
+            damage=lambda: self._database.damage.words,
         )
         self._gate = Gate(self.settings.password, self._folder.secret, EndedLogins(store), later=gevent.spawn_later)
         self.app = make_app(services, self._gate, self.settings.proxies or ())
@@ -134,8 +135,8 @@ class Application:
         gevent.get_hub().NOT_ERROR += (Cancelled,)  # whoever stops a run asked for it: no traceback of that
         self._folder.hold()
         try:
-            self._folder.secret()
-            self._database.start()
+            self._database.start(used=self._folder.was_used)
+            self._folder.secret()  # after the database: it shows that there was one
         except BaseException:
             self._folder.release()
             raise
@@ -143,8 +144,12 @@ class Application:
         arrivals = Arrivals.here()
         arrivals.interval = lambda: self._database.pace.interval
         self._database.before_commit = arrivals.let_in_soon
-        self._journal.take_over()
-        self._recovery.at_start()
+        if self._database.available:
+            try:
+                self._journal.take_over()
+                self._recovery.at_start()
+            except DamagedError:
+                log.exception("not every answer that was being made can go on")
         self._started = True
         gevent.spawn(self._warm_up)
 

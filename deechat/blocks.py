@@ -17,11 +17,13 @@ import logging
 import sqlite3
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from itertools import groupby, pairwise
 from operator import itemgetter
 
 import msgspec
 
+from deechat import checksums
 from deechat.events import AnyEvent, Entry, ReasoningChunk, TextChunk, decode, encode
 
 ENTRIES = 2_000  # of one block: 1 to 2 ms to read
@@ -145,7 +147,7 @@ def add(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -
         return
     if (fresh[0].seq, fresh[-1].seq) != (stored + 1, stored + len(fresh)):
         raise ValueError(f"entries {fresh[0].seq} to {fresh[-1].seq} cannot follow entry {stored}")
-    content = message_content(connection, run_id)
+    content = _sound_content(connection, run_id) or ""
     # Where the message is there, its content ends with what these entries say, or it is not theirs.
     before = len(content) - sum(len(each.event.text) for each in fresh if isinstance(each.event, TextChunk))
     for piece in _cut(fresh):
@@ -155,7 +157,10 @@ def add(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -
 
 
 def _insert(connection: sqlite3.Connection, run_id: str, last_seq: int, body: bytes) -> None:
-    connection.execute("INSERT INTO block (run_id, last_seq, body) VALUES (?, ?, ?)", (run_id, last_seq, body))
+    connection.execute(
+        "INSERT INTO block (run_id, last_seq, body, checksum) VALUES (?, ?, ?, ?)",
+        (run_id, last_seq, body, checksums.of_block(run_id, last_seq, body)),
+    )
 
 
 def add_whole(connection: sqlite3.Connection, run_id: str, last_seq: int, body: bytes) -> None:
@@ -173,31 +178,80 @@ def add_rows(connection: sqlite3.Connection, numbers: range) -> None:
     What cannot be read stays in rows.
     """
     rows = connection.execute(
-        "SELECT run_id, seq, at, body FROM event WHERE number >= ? AND number < ? ORDER BY run_id, seq",
+        "SELECT run_id, seq, at, body, checksum FROM event WHERE number >= ? AND number < ? ORDER BY run_id, seq",
         (numbers.start, numbers.stop),
     ).fetchall()
     for run_id, its_rows in groupby(rows, key=itemgetter(0)):
         if connection.execute("SELECT 1 FROM run WHERE id = ?", (run_id,)).fetchone() is None:
             continue  # deleted: the sweep takes them
         try:
-            add(connection, run_id, [Entry(seq, at, decode(body)) for _, seq, at, body in its_rows])
+            add(connection, run_id, [_entry(*row) for row in its_rows])
         except ValueError:
             log.warning("the log of the run %s cannot be read, and is left as it is", run_id)
     sweep(connection, numbers)
 
 
+def _entry(run_id: str, seq: int, at: float, body: bytes, checksum: int) -> Entry:
+    if checksums.of_event(run_id, seq, at, body) != checksum:
+        raise ValueError(f"its entry {seq} is damaged")
+    return Entry(seq, at, decode(body))
+
+
+_BLOCKS = "SELECT run_id, last_seq, body, checksum FROM block WHERE run_id = ? AND last_seq > ? ORDER BY last_seq"
+_CONTENT = checksums.COVERED["message"].fixed.index("content")
+
+
+def _sound_content(connection: sqlite3.Connection, run_id: str) -> str | None:
+    columns = checksums.COVERED["message"].columns
+    row = connection.execute(f"SELECT {columns} FROM message WHERE run_id = ?", (run_id,)).fetchone()
+    if row is None:
+        return ""
+    content: str = row[_CONTENT]
+    return content if checksums.is_sound("message", row) else None
+
+
 def message_content(connection: sqlite3.Connection, run_id: str) -> str:
-    """Gives the content of the message that a run made; '' while there is none."""
-    row = connection.execute("SELECT content FROM message WHERE run_id = ?", (run_id,)).fetchone()
-    return row[0] if row else ""
+    """Gives the content of the message that a run made; '' while there is none.
+
+    Raises `ValueError` when it is damaged.
+    """
+    content = _sound_content(connection, run_id)
+    if content is None:
+        raise ValueError("its message is damaged")
+    return content
 
 
 def next_block(connection: sqlite3.Connection, run_id: str, after: int) -> tuple[int, bytes] | None:
-    """Gives the block with the entry behind `after`: the SEQ of its last entry, and its body; None when all is read."""
-    found: tuple[int, bytes] | None = connection.execute(
-        "SELECT last_seq, body FROM block WHERE run_id = ? AND last_seq > ? ORDER BY last_seq LIMIT 1", (run_id, after)
+    """Gives the block with the entry behind `after`: the SEQ of its last entry, and its body; None when all is read.
+
+    Raises `ValueError` when it is damaged.
+    """
+    row = connection.execute(
+        f"{_BLOCKS} LIMIT 1",
+        (run_id, after),
     ).fetchone()
-    return found
+    if row is None:
+        return None
+    _check(run_id, row)
+    return row[1], row[2]
+
+
+def _check(run_id: str, row: tuple[str, int, bytes, int]) -> None:
+    if row[0] != run_id or checksums.of_block(*row[:3]) != row[3]:
+        raise ValueError("a block is damaged")
+
+
+def check(connection: sqlite3.Connection, run_id: str, after: int) -> list[Entry]:
+    """Checks what a run's blocks hold after the SEQ `after`, without unpacking it, and gives the last block's entries.
+
+    Raises `ValueError` when something is damaged.
+    """
+    content, last = message_content(connection, run_id), None
+    with closing(connection.execute(_BLOCKS, (run_id, after))) as rows:
+        for row in rows:
+            _check(run_id, row)
+            last = row
+    return [] if last is None else unpack(last[2], content, last[1])
 
 
 def log_of(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
@@ -221,9 +275,9 @@ def rest(connection: sqlite3.Connection, run_id: str, after: int, last: Entry | 
         return []  # with its ending all became blocks; one whose log was given up may have rows alone
     # No index: there are few rows, and logs that somebody works on or looks at are in memory.
     rows = connection.execute(
-        "SELECT seq, at, body FROM event WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after)
+        "SELECT run_id, seq, at, body, checksum FROM event WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after)
     ).fetchall()  # one that is left in the middle, by an error too, would hold the reader at this commit
-    return [Entry(seq, at, decode(body)) for seq, at, body in rows]
+    return [_entry(*row) for row in rows]
 
 
 def joined(entries: list[Entry], more: list[Entry]) -> list[Entry]:

@@ -1,14 +1,22 @@
-"""The `deechat` command: `deechat` and `deechat serve` serve, `deechat chat` talks to the agent in the terminal."""
+"""The `deechat` command: serves, talks to the agent in the terminal, makes and restores backups."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
+import time
 from importlib.metadata import version
+from pathlib import Path
 
 _ABOUT = "DeeChat: an AI chat and agent server. All settings come from the environment."
 _CHAT = """Talks to the agent, at the server that is running or else at one of its own over the same data folder.
 Lines of a pipe are sent one after another: echo "what is 17% of 2,340?" | deechat chat"""
+
+_BACKUP = """Copies the database to one file, as it stands at this moment, also while the server runs, and checks it.
+The secret that signs log-ins is not in it."""
+_RESTORE = """Puts a backup in the place of the database, which is kept beside it. The server has to be stopped.
+A backup of an earlier version is brought along at the next start."""
 
 
 def main() -> None:
@@ -16,6 +24,8 @@ def main() -> None:
     arguments = _parser().parse_args()
     if arguments.command == "chat":
         raise SystemExit(_chat(arguments))
+    if arguments.command in {"backup", "restore"}:
+        raise SystemExit(_files(arguments))
     from deechat import serving  # noqa: PLC0415 - it reads the settings when it is imported
 
     serving.serve()
@@ -24,7 +34,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deechat", description=_ABOUT)
     parser.add_argument("--version", action="version", version=f"DeeChat {version('deechat')}")
-    commands = parser.add_subparsers(dest="command", metavar="serve | chat")
+    commands = parser.add_subparsers(dest="command", metavar="serve | chat | backup | restore")
     commands.add_parser("serve", help="serves, as without a command", description=_ABOUT)
     chat = commands.add_parser("chat", help="talks to the agent here in the terminal", description=_CHAT)
     chat.add_argument("--workspace", metavar="SLUG", default="default", help="the workspace (default: default)")
@@ -32,7 +42,38 @@ def _parser() -> argparse.ArgumentParser:
     place.add_argument("--thread", metavar="SLUG", default="default", help="the thread (default: default)")
     place.add_argument("--new", action="store_true", help="begin a new thread")
     chat.add_argument("--server", metavar="URL", help="the server (default: the one of DEECHAT_HOST and PORT)")
+    backup = commands.add_parser("backup", help="copies the database, also while the server runs", description=_BACKUP)
+    backup.add_argument("file", metavar="FILE", nargs="?", help="the copy (default: deechat-DATE-TIME.sqlite3 here)")
+    backup.add_argument("--force", action="store_true", help="replace FILE, and copy a damaged database too")
+    restore = commands.add_parser("restore", help="puts a backup in the database's place", description=_RESTORE)
+    restore.add_argument("file", metavar="FILE", help="the backup")
+    restore.add_argument("--force", action="store_true", help="take a damaged backup too")
     return parser
+
+
+def _files(arguments: argparse.Namespace) -> int:
+    """Makes a backup or restores one; the exit code is 1 when that was not done, with the reason in one line."""
+    from deechat.backup import backup, restore  # noqa: PLC0415
+    from deechat.config import Settings  # noqa: PLC0415
+    from deechat.errors import SettingError  # noqa: PLC0415
+    from deechat.folder import DataFolder  # noqa: PLC0415
+
+    def progress(done: int, pages: int) -> None:
+        if sys.stderr.isatty() and done < pages:
+            print(f"{done * 100 // pages} % of {pages} pages", end="\r", file=sys.stderr, flush=True)
+
+    os.umask(0o077)
+    try:
+        folder = DataFolder(Settings.read(os.environ).data)
+        if arguments.command == "restore":
+            print(restore(folder, Path(arguments.file), force=arguments.force, progress=progress))
+        else:
+            target = Path(arguments.file or time.strftime("deechat-%Y%m%d-%H%M%S.sqlite3"))
+            print(backup(folder, target, force=arguments.force, progress=progress))
+    except SettingError as exc:
+        print(f"deechat {arguments.command}: {exc}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def _chat(arguments: argparse.Namespace) -> int:

@@ -10,7 +10,8 @@ When nothing can be committed for `patience` seconds (the disk is full, another 
 thread gives no sign of life for so long, the database is *unavailable*: jobs of callers who wait are given back with
 `StorageUnavailableError` and will not happen; jobs that must not be lost stay and are tried until writing works again.
 Of a commit that does not come back nobody can say yet: its callers wait on. A job that takes long and gets on is no
-broken disk.
+broken disk. It is unavailable at once when the file is no longer where it was opened (`in_place`), and for good when
+its structure is damaged: a write would only spread that.
 """
 
 from __future__ import annotations
@@ -19,8 +20,7 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -28,10 +28,11 @@ import gevent
 from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 
-from deechat.clock import boot_id, steady
-from deechat.errors import SettingError, StorageUnavailableError
+from deechat import integrity
+from deechat.connections import Before, checkpoint, let_go, open_reader, open_writer, read_before, take_over
+from deechat.errors import DamagedError, SealedError, SettingError, StorageUnavailableError
+from deechat.integrity import RESTORE, Damage, is_damage, is_structure, is_text
 from deechat.pace import Pace
-from deechat.schema import migrate
 
 T = TypeVar("T")
 Row = tuple[Any, ...]
@@ -53,6 +54,10 @@ _DISK_AT_FAULT = frozenset(
     }
 )
 _RETRY_SECONDS = 0.25
+_WATCH_SECONDS = 1.0  # between two looks whether the file is in its place
+_IDLE_SECONDS = 5.0  # without a commit, after which the write-ahead log is brought into the file
+# That a start waits for the check of the file, which goes on beside the server; longer after an end that was unclean.
+_CLEAN_CHECK_SECONDS, _CHECK_SECONDS = 0.25, 2.0
 STEPS = 20_000  # of SQLite's machine between two signs of life in one statement: a millisecond of work
 
 
@@ -90,41 +95,14 @@ class LastingJob(Job[T]):
         log.error("what was to be stored was refused", exc_info=error)
 
 
-@dataclass(frozen=True, slots=True)
-class Before:
-    """The process that had the database before this one: when it took it, in Unix seconds, and whether it was killed.
-
-    `started_at` is None where there was none, or none that noted it. `steady_at` is the same moment on the steady
-    clock; None where the machine was started anew since, or cannot tell.
-    """
-
-    started_at: float | None = None
-    killed: bool = False
-    steady_at: float | None = None
-
-    def age(self, at: float) -> float:
-        """Return how many seconds ago the process noted the time `at`.
-
-        The wall clock may have been set meanwhile, so within one boot of the machine the steady clock is asked too,
-        and the smaller answer counts.
-        """
-        age = time.time() - at
-        if self.started_at is None or self.steady_at is None:
-            return age
-        return min(age, steady() - self.steady_at - (at - self.started_at))
-
-    def lived(self, last_at: float) -> float:
-        """Return how many seconds the process lived, when `last_at` is the last time that it noted."""
-        seconds = last_at - (self.started_at or 0.0)
-        return seconds if self.steady_at is None else min(seconds, steady() - self.steady_at)
-
-
 class Database:
     """The file and its connections; nothing is opened before `start`."""
 
-    def __init__(self, path: Path, patience: float = 10.0) -> None:
+    def __init__(self, path: Path, patience: float = 10.0, *, in_place: Callable[[], object] = lambda: None) -> None:
+        """`in_place` raises `StorageUnavailableError` when the file is not where it was; for the writer thread."""
         self.path = path
         self._patience = patience
+        self._in_place = in_place
         self._threads: ThreadPool | None = None
         self._writer: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -135,35 +113,123 @@ class Database:
         self.available = True
         self.answers = True  # false while a commit does not come back, whether the disk hangs or the thread is dead
         self.before = Before()
+        self.damage = Damage(path)
+        self._trouble: StorageUnavailableError | None = None  # why it is unavailable, where that is known
+        self._may_write = True  # false for good once the structure is known to be damaged
+        self._check: integrity.Check | None = None
+        self._checks: ThreadPool | None = None
+        self._helpers: list[gevent.Greenlet[..., None]] = []
+        self._commits = 0
         self.pace = Pace()
         # Called just before a batch is taken: what it lets have a turn then can still join it.
         self.before_commit: Callable[[], object] = lambda: None
         self.on_change: Callable[[bool], None] = lambda _available: None
 
-    def start(self) -> None:
-        """Opens the file, brings its tables up to date and starts to write. Raises `SettingError` in words."""
+    def start(self, *, used: bool = False) -> None:
+        """Opens the file, brings its tables up to date, begins to check it and to write.
+
+        `used` says that there was a database before. Raises `SettingError` in words when there is none now, or it
+        cannot be opened.
+        """
         self._threads = ThreadPool(1)
+        found = integrity.before_opening(self.path, used=used)
         try:
-            self._writer = self._in_thread(_open_writer, self.path)
+            self._writer = self._in_thread(open_writer, self.path, used)
             self._writer.set_progress_handler(self._note_sign, STEPS)
-            self._reader = _open_reader(self.path)
-            self.before = self._in_thread(_take_over, self._writer)
-        except sqlite3.Error as exc:
-            raise SettingError(f"The database {self.path} cannot be opened: {exc}.") from exc
+            self._reader = open_reader(self.path)
+            if found is not None:
+                self.damage.note(found)
+            self.before = self._in_thread(read_before, self._writer)
+            self._begin_check(_CHECK_SECONDS if self.before.killed else _CLEAN_CHECK_SECONDS)
+            if self._may_write:
+                self._in_thread(take_over, self._writer)
+        except (sqlite3.Error, UnicodeDecodeError) as exc:  # the words of SQLite may quote damaged ones
+            self._release()
+            hint = f" {RESTORE}" if is_damage(exc) else ""
+            raise SettingError(f"The database {self.path} cannot be opened: {exc}.{hint}") from exc
+        except BaseException:
+            self._release()
+            raise
         self._loop = gevent.spawn(self._write_for_ever)
+        self._helpers.append(gevent.spawn(self._watch))
 
     def close(self) -> None:
-        """Commits what is queued, as far as the disk takes it, and closes."""
+        """Commits what is queued, as far as the disk takes it, and closes. Then the one file is whole."""
         if self._loop is not None and self._threads is not None:
             if self.available:  # behind whatever is under way, and may be tried again just now
                 self.submit(Job(lambda _: None)).outcome.wait(self._patience)
             self._loop.kill()
-            if self._writer is not None:
-                self._in_thread(_let_go, self._writer)
-            self._threads.kill()
+        self._release()
+
+    def _release(self) -> None:
+        gevent.killall(self._helpers)
+        if self._check is not None:
+            self._check.stop()
+        if self._checks is not None:
+            self._checks.kill()
+        # The connection that is closed last brings the write-ahead log into the file, unless it only reads, and removes
+        # the log by its name. So the writer comes last, unless another database may have that name by now.
+        if self._reader is not None and not self._is_gone():
+            self._reader.close()
+        if self._writer is not None:
+            self._in_thread(let_go, self._writer, self._may_write)
         if self._reader is not None:
             self._reader.close()
-        self._threads = self._writer = self._reader = self._loop = None
+        if self._threads is not None:
+            self._threads.kill()
+        self._threads = self._checks = self._writer = self._reader = self._loop = self._check = None
+        self._helpers = []
+
+    def _is_gone(self) -> bool:
+        try:
+            self._in_place()
+        except StorageUnavailableError:
+            return True
+        return False
+
+    def check_alive(self) -> None:
+        """Raises `StorageUnavailableError` in words while the disk does not answer, or the file is not in its place."""
+        if not self.answers:
+            raise self._refusal()
+
+    # -- damage --------------------------------------------------------------------------------------------------------
+
+    def _begin_check(self, seconds: float) -> None:
+        """Begins to check the file, and waits up to so many seconds for the end of it, which small ones reach."""
+        self._check, self._checks = integrity.Check(self.path), ThreadPool(1)
+        done = self._checks.spawn(_outcome, self._check.run)
+        done.wait(seconds)
+        if done.ready():
+            self._learn(self._check, done)
+        else:
+            log.info("the database %s is large, so it is checked beside the start", self.path)
+            self._helpers.append(gevent.spawn(self._learn, self._check, done))
+
+    def _learn(self, check: integrity.Check, done: AsyncResult[Any]) -> None:
+        outcome = done.get()
+        if isinstance(outcome, _Failure):
+            log.error("the database %s could not be checked", self.path, exc_info=outcome.error)
+            return
+        for what in [*check.structure, *check.rows]:
+            self.damage.note(what)
+        if check.structure:
+            self._seal_off()
+        log.log(logging.INFO if check.is_sound else logging.ERROR, "%s", check.words())
+
+    def _met(self, error: Exception) -> DamagedError:
+        """Notes that a statement met damage, and gives the error that says so."""
+        noted = self.damage.note(str(error))
+        if is_structure(error):
+            self._seal_off()
+        return noted
+
+    def _seal_off(self) -> None:
+        """Takes no more writes: where the structure of the file is damaged, a write may overwrite what is sound."""
+        if self._may_write:
+            self._may_write = False
+            self._refuse(
+                SealedError(f"{self.path.name} is damaged, so nothing more is stored in it; reading goes on. {RESTORE}")
+            )
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -171,7 +237,15 @@ class Database:
         """Gives what `work` reads of what is committed. It must not yield to another greenlet."""
         if self._reader is None:
             raise RuntimeError("the database is not started")
-        return work(self._reader)
+        try:
+            return work(self._reader)
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
+            if is_text(exc) and self._reader.text_factory is str:
+                self._reader.text_factory = integrity.decode_leniently  # the row's checksum tells
+                return self.look(work)
+            if not is_damage(exc):
+                raise
+            raise self._met(exc) from exc
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -211,7 +285,7 @@ class Database:
     def check_available(self) -> None:
         """Raises `StorageUnavailableError` while writing does not work."""
         if not self.available:
-            raise _unavailable()
+            raise self._refusal()
 
     def _write_for_ever(self) -> None:
         while True:
@@ -222,11 +296,19 @@ class Database:
             batch = self._take([])
             failing_since: float | None = None
             while batch or not self.available:
+                if not self._may_write:
+                    batch = self._take(batch)
+                    gevent.sleep(_RETRY_SECONDS)
+                    continue
                 began = time.monotonic()
                 try:
                     outcomes = self._commit(batch)
                 except Exception as exc:  # noqa: BLE001 - the one writer must outlive whatever a commit meets
                     failing_since = failing_since or began
+                    if is_damage(exc):
+                        self._met(exc)
+                    elif isinstance(exc, StorageUnavailableError):
+                        self._note_gone(exc)
                     self._note_trouble(exc, time.monotonic() - failing_since)
                     gevent.sleep(_RETRY_SECONDS)
                     batch = self._take(batch)
@@ -245,12 +327,15 @@ class Database:
             return batch
         for job in batch:
             if not job.lasting:
-                job.failed(_unavailable())
+                job.failed(self._refusal())
         return [job for job in batch if job.lasting]
 
     def _commit(self, batch: Sequence[Job[Any]]) -> list[Any]:
+        probe = not self.available
+        # Rows of events alone are many commits a second, and the watch looks for those.
+        in_place = self._in_place if probe or any(not job.lasting for job in batch) else None
         return self._in_thread(
-            _transaction, self._writer, batch, not self.available, self._note_sign, on_silence=self._note_silence
+            _transaction, self._writer, batch, probe, in_place, self._note_sign, on_silence=self._note_silence
         )
 
     def _note_sign(self) -> int:
@@ -281,22 +366,65 @@ class Database:
         """Notes that the disk, or the thread, does not answer: what waits behind this commit is given back."""
         self.answers = False
         self._note_trouble(TimeoutError("a commit does not come back"), self._patience)
+        self._trouble = StorageUnavailableError(
+            "The disk does not answer: what is written now is neither kept nor refused.", retry_after=5
+        )
         self._queue = self._take([])
         self._wake.set()
 
     def _note_trouble(self, error: Exception, seconds: float) -> None:
         if self.available and seconds >= self._patience:
             log.error("nothing could be written for %.0f s (%s); new work is refused until it can", seconds, error)
+            self._trouble = None
             self.available = False
             self.on_change(False)
 
+    def _note_gone(self, error: StorageUnavailableError) -> None:
+        """Notes that the file is not in its place any more: what is written now would be in no file."""
+        if self._may_write:
+            self.answers = False
+            self._refuse(error)
+
+    def _refuse(self, trouble: StorageUnavailableError) -> None:
+        """Is unavailable from now on, for a reason that waiting does not change."""
+        if self._trouble is None or self._trouble.message != trouble.message:
+            log.error("%s", trouble)
+        self._trouble = trouble
+        self._wake.set()
+        if self.available:
+            self.available = False
+            self.on_change(False)
+
+    def _refusal(self) -> StorageUnavailableError:
+        trouble = self._trouble
+        if trouble is None:
+            return _unavailable()
+        return type(trouble)(trouble.message, retry_after=trouble.retry_after)
+
+    def _watch(self) -> None:
+        """Looks now and then whether the file is in its place, and brings its log into it in quiet times."""
+        seen, quiet = self._commits, 0.0
+        while True:
+            gevent.sleep(_WATCH_SECONDS)
+            try:
+                self._in_thread(self._in_place)
+            except StorageUnavailableError as exc:
+                self._note_gone(exc)
+                continue
+            quiet = quiet + _WATCH_SECONDS if seen == self._commits else 0.0
+            if seen != self._commits:
+                seen = self._commits
+            elif self._may_write and quiet == _IDLE_SECONDS:  # once in a quiet time
+                self._in_thread(checkpoint, self._writer, "PASSIVE")
+
     def _report(self, batch: Sequence[Job[Any]], outcomes: Sequence[Any]) -> None:
         was_available, self.available = self.available, True
-        self.answers = True
+        self.answers, self._trouble = True, None
+        self._commits += 1
         for job, outcome in zip(batch, outcomes, strict=True):
             try:
                 if isinstance(outcome, _Failure):
-                    job.failed(outcome.error)
+                    job.failed(self._met(outcome.error) if is_damage(outcome.error) else outcome.error)
                 else:
                     job.done(outcome)
             except Exception:
@@ -329,81 +457,49 @@ def _unavailable() -> StorageUnavailableError:
     )
 
 
-def _open_writer(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        migrate(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    path.chmod(0o600)
-    return connection
-
-
-def _take_over(connection: sqlite3.Connection) -> Before:
-    columns = "started_at, closed_at, steady_at, boot"
-    started_at, closed_at, steady_at, its_boot = connection.execute(f"SELECT {columns} FROM pulse").fetchone()
-    boot = boot_id()
-    with suppress(sqlite3.Error):  # a full disk does not keep anybody from reading
-        connection.execute(
-            "UPDATE pulse SET started_at = ?, steady_at = ?, boot = ?, closed_at = NULL", (time.time(), steady(), boot)
-        )
-    is_same_boot = boot is not None and its_boot == boot
-    killed = started_at is not None and closed_at is None
-    return Before(started_at, killed, steady_at if is_same_boot else None)
-
-
-def _let_go(connection: sqlite3.Connection) -> None:
-    with suppress(sqlite3.Error):  # then the next process thinks that this one was killed, and takes more care
-        connection.execute("UPDATE pulse SET closed_at = ?", (time.time(),))
-    connection.close()
-
-
-def _open_reader(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=1.0)
-    connection.execute("PRAGMA query_only = ON")
-    return connection
-
-
 def _transaction(
-    connection: sqlite3.Connection, batch: Sequence[Job[Any]], probe: bool, note_sign: Callable[[], object]
-) -> list[Any]:
-    """Commits a batch, or raises and leaves nothing of it. `probe` writes in any case, to see whether writing works.
-
-    Hardly ever does a job fail, so there is no savepoint for each; when one does, all begins anew with them.
-    """
-    try:
-        return _committed(connection, batch, probe, note_sign, lambda connection, work: work(connection))
-    except Exception as exc:
-        if is_disk(exc):
-            raise
-    return _committed(connection, batch, probe, note_sign, _in_savepoint)
-
-
-def _committed(
     connection: sqlite3.Connection,
     batch: Sequence[Job[Any]],
     probe: bool,
+    in_place: Callable[[], object] | None,
     note_sign: Callable[[], object],
-    do: Callable[[sqlite3.Connection, Work[Any]], Any],
 ) -> list[Any]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    """Commits a batch, or raises and leaves nothing of it. `probe` writes in any case, to see whether writing works.
+
+    `in_place` is called right before the commit, and its error is raised; `note_sign` after each job.
+
+    Hardly ever does a job fail, so there is no savepoint for each; when one does, all begins anew with them.
+    """
+
+    def do_all(do: Callable[[sqlite3.Connection, Work[Any]], Any]) -> list[Any]:
         outcomes = []
         for job in batch:
             outcomes.append(do(connection, job.work))
             note_sign()
         if probe:
             connection.execute("UPDATE pulse SET at = ?", (time.time(),))
+        if in_place is not None:
+            in_place()
+        return outcomes
+
+    try:
+        return _committed(connection, lambda: do_all(lambda connection, work: work(connection)))
+    except Exception as exc:
+        if is_disk(exc):
+            raise
+    return _committed(connection, lambda: do_all(_in_savepoint))
+
+
+def _committed(connection: sqlite3.Connection, do: Callable[[], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        outcome = do()
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
-    return outcomes
+    return outcome
 
 
 def _in_savepoint(connection: sqlite3.Connection, work: Work[Any]) -> Any:

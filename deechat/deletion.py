@@ -14,6 +14,8 @@ from contextlib import closing
 
 import gevent
 
+from deechat import checksums
+from deechat.checksums import COVERED
 from deechat.database import Database
 from deechat.errors import StorageUnavailableError
 
@@ -86,24 +88,29 @@ def delete_slice(connection: sqlite3.Connection) -> bool:
     return True
 
 
+def _marked(connection: sqlite3.Connection, table: str) -> str | None:
+    """Return the id of a row that is marked as deleted; a mark in a damaged row may be a bit that was flipped."""
+    sql = f"SELECT {COVERED[table].columns} FROM {table} WHERE deleted_at IS NOT NULL"
+    with closing(connection.execute(sql)) as rows:
+        return next((row[0] for row in rows if checksums.is_sound(table, row)), None)
+
+
 def _thread(connection: sqlite3.Connection) -> str | None:
-    row = connection.execute("SELECT id FROM thread WHERE deleted_at IS NOT NULL LIMIT 1").fetchone()
-    row = (
-        row
-        or connection.execute(
-            "SELECT thread.id FROM workspace CROSS JOIN thread ON thread.workspace_id = workspace.id"
-            " WHERE workspace.deleted_at IS NOT NULL LIMIT 1"
-        ).fetchone()
-    )
-    return row[0] if row else None
+    thread_id, workspace_id = _marked(connection, "thread"), None
+    if thread_id is None:
+        workspace_id = _marked(connection, "workspace")
+    if workspace_id is not None:
+        row = connection.execute("SELECT id FROM thread WHERE workspace_id = ? LIMIT 1", (workspace_id,)).fetchone()
+        thread_id = row[0] if row else None
+    return thread_id
 
 
 def _delete_workspace(connection: sqlite3.Connection) -> bool:
     """Deletes a workspace that has no threads any more, if there is one."""
-    row = connection.execute("SELECT id FROM workspace WHERE deleted_at IS NOT NULL LIMIT 1").fetchone()
-    if row is not None:
-        connection.execute("DELETE FROM workspace WHERE id = ?", row)
-    return row is not None
+    workspace_id = _marked(connection, "workspace")
+    if workspace_id is not None:
+        connection.execute("DELETE FROM workspace WHERE id = ?", (workspace_id,))
+    return workspace_id is not None
 
 
 def _delete_thread(connection: sqlite3.Connection, thread_id: str, budget: _Budget) -> None:

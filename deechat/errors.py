@@ -131,7 +131,20 @@ class StorageUnavailableError(DeeChatError):
     code = "storage_unavailable"
 
 
-class BrokenLogError(DeeChatError):
+class SealedError(StorageUnavailableError):
+    """Nothing is stored any more, since the database is damaged and a write would damage more of it."""
+
+    status = 500
+    code = "storage_damaged"
+
+
+class DamagedError(DeeChatError):
+    """What was stored cannot be read as it was written: the file was damaged."""
+
+    code = "storage_damaged"
+
+
+class BrokenLogError(DamagedError):
     """The log of a run cannot be read: a newer version wrote it, or the file was damaged."""
 
     code = "log_unreadable"

@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import time
 from pathlib import Path
-from typing import IO
 
-from deechat.errors import SettingError
+from deechat.errors import SettingError, StorageUnavailableError
+
+log = logging.getLogger(__name__)
 
 
 class DataFolder:
     """A folder that one process at a time holds.
 
-    The hold is an flock on the file `lock` in it: the system lets go of it when the process ends, however it ends.
+    The hold is an flock on the folder itself and one on the file `lock` in it, which is all that versions up to 0.1
+    took. The system lets go of both when the process ends, however it ends.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
-        self._lock: IO[bytes] | None = None
+        self._folder: int | None = None
+        self._lock: int | None = None
+        self._database: tuple[int, int] | None = None  # device and inode
 
     @property
     def database(self) -> Path:
         return self.path / "deechat.sqlite3"
+
+    @property
+    def was_used(self) -> bool:
+        """Whether there was a database here before: the secret is made after it."""
+        return (self.path / "secret").exists()
 
     def hold(self, patience: float = 10.0) -> None:
         """Makes the folder with mode 0700 when it is missing, and holds it.
@@ -34,31 +44,65 @@ class DataFolder:
         """
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = (self.path / "lock").open("ab")
+            self._folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+            self._lock = self._open_lock()
         except (FileExistsError, NotADirectoryError):
+            self.release()
             raise SettingError(
                 f"The data folder {self.path} cannot be used: a file is in its place. Set DEECHAT_DATA to a folder."
             ) from None
         except OSError as exc:
+            self.release()
             raise SettingError(
                 f"The data folder {self.path} cannot be used ({exc.strerror}): make it writable, or set DEECHAT_DATA."
             ) from exc
         deadline = time.monotonic() + patience
-        while not _try_lock(lock):
+        while not (_try_lock(self._folder) and _try_lock(self._lock)):
             if time.monotonic() >= deadline:
-                lock.close()
+                self.release()
                 raise SettingError(
                     f"The data folder {self.path} is in use by another DeeChat: stop that one, "
                     "or set DEECHAT_DATA to another folder."
                 )
             time.sleep(0.1)
-        self._lock = lock
 
     def release(self) -> None:
         """Lets go of the folder; harmless when it is not held."""
+        for descriptor in (self._folder, self._lock):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._folder = self._lock = self._database = None
+
+    def check_in_place(self) -> None:
+        """Raises `StorageUnavailableError` when the database is no longer the file that was there at the first call,
+        or another process took the folder. A `lock` that was removed is made again.
+        """
+        try:
+            database = _identity(self.database.stat())
+        except OSError as exc:
+            raise _gone(f"{self.database} was removed ({exc.strerror})") from exc
+        if self._database is None:
+            self._database = database
+        if database != self._database:
+            raise _gone(f"{self.database} was replaced by another file")
+        if self._lock is not None and not _is_at(self._lock, self.path / "lock"):
+            self._renew_lock()
+
+    def _renew_lock(self) -> None:
+        try:
+            fresh = self._open_lock()
+        except OSError as exc:
+            raise _gone(f"{self.path / 'lock'} was removed and cannot be made again ({exc.strerror})") from exc
+        if not _try_lock(fresh):
+            os.close(fresh)
+            raise _gone(f"{self.path / 'lock'} was removed, and another DeeChat has taken {self.path}")
         if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+            os.close(self._lock)
+        self._lock = fresh
+        log.warning("the file %s was removed, and is made again: it keeps other processes out", self.path / "lock")
+
+    def _open_lock(self) -> int:
+        return os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
     def secret(self) -> bytes:
         """Gives the 32 bytes that sign log-ins; they are made at the first call, in a file of mode 0600.
@@ -88,9 +132,28 @@ def _write_secret(file: Path) -> bytes:
     return fresh
 
 
-def _try_lock(lock: IO[bytes]) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return _identity(os.fstat(descriptor)) == _identity(path.stat())
+    except OSError:
+        return False
+
+
+def _gone(what: str) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"{what} while the server runs, so nothing can be stored. Put it back, or stop the server, "
+        "restore a backup and start it again.",
+        retry_after=5,
+    )

@@ -18,17 +18,20 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from weakref import WeakValueDictionary
+from zlib import crc32
 
 import gevent
 
-from deechat import blocks
+from deechat import blocks, checksums
 from deechat.clock import steady
-from deechat.database import Before, Database, Job, LastingJob, Work
+from deechat.connections import Before
+from deechat.database import Database, Job, LastingJob, Work
 from deechat.deletion import Deletion
 from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, encode
+from deechat.integrity import RESTORE
 from deechat.records import Records, RunRecord, begin, ending, noting
-from deechat.rows import Rows, Share, insert
+from deechat.rows import EventRow, Rows, Share, insert
 from deechat.sweeper import Sweeper
 from deechat.waits import Waiter, wake_all
 
@@ -55,6 +58,7 @@ class Log:
 
     def __init__(self, run_id: str, entries: Sequence[Entry] = ()) -> None:
         self.run_id = run_id
+        self.seed = checksums.seed_of(run_id)  # of its rows' checksums
         self.entries: list[Entry] = list(entries)
         self.committed = len(self.entries)
         self.ended = bool(entries) and entries[-1].event.ends
@@ -129,7 +133,7 @@ class Journal:
         """
         at = _to_the_ms(run.started_at)
         entries = [Entry(seq, at, event) for seq, event in enumerate(events, start=1)]
-        rows = [(run.id, entry.seq, entry.at, encode(entry.event)) for entry in entries]
+        rows = [row_of(run.id, entry) for entry in entries]
 
         def work(connection: sqlite3.Connection) -> None:
             for each in also:
@@ -200,9 +204,11 @@ class Journal:
         """
         if log.lost:
             raise StorageUnavailableError("The run's log cannot be written any more.")
-        at = int((log.ahead + steady()) * 1000) / 1000  # `_to_the_ms` of `now`, without two calls for each token
-        entry = Entry(len(log.entries) + 1, at, event)
-        row = (log.run_id, entry.seq, at, encode(event))
+        # `now`, `_to_the_ms` and `row_of`, without a call for each token.
+        ms = int((log.ahead + steady()) * 1000)
+        at, seq, body = ms / 1000, len(log.entries) + 1, encode(event)
+        entry = Entry(seq, at, event)
+        row = (log.run_id, seq, at, body, crc32(body, (log.seed + seq + ms) & checksums.MASK))
         if log.rested:  # what rests has no rows, and this is one
             log.rested, also = 0, (*also, noting(log.run_id, rests=0))
         rows = self._rows or self._next_rows()
@@ -212,7 +218,7 @@ class Journal:
         else:
             rows.add(log, row, also)
         log.entries.append(entry)
-        log.uncommitted_bytes += len(row[3])
+        log.uncommitted_bytes += len(body)
         return entry
 
     def _next_rows(self) -> Rows[Log]:
@@ -346,9 +352,10 @@ class Journal:
         try:
             yield from self._blocks_and_rows(run_id, after)
         except ValueError as exc:
-            raise BrokenLogError(f"The log of the run {run_id} cannot be read ({exc}); it is given up.") from exc
+            raise self._broken(run_id, exc) from exc
 
     def _blocks_and_rows(self, run_id: str, after: int) -> Iterator[list[Entry]]:
+        record = self.records.find(run_id)  # before the log: one that has ended by then has its ending
         look, at, last, content = self._database.look, after, None, None
         while block := look(partial(blocks.next_block, run_id=run_id, after=at)):
             if content is None:  # once: each block has a part of it
@@ -366,6 +373,20 @@ class Journal:
             raise ValueError(f"it has entries {rows[0].seq} to {rows[-1].seq} behind entry {at}")
         if rows:
             yield rows
+        self._check_end(record, after, rows[-1] if rows else last)
+
+    def _check_end(self, record: RunRecord | None, after: int, last: Entry | None) -> None:
+        """Checks that a log ends where its run's row says, when `last` came last of what follows `after`.
+
+        Raises `ValueError`.
+        """
+        is_bare = last is None and after == 0
+        # One that was given up is closed without an ending in its log.
+        has_ending = record is not None and record.ended_at is not None and record.reason != "interrupted"
+        if not is_bare and not (has_ending and last is not None and not last.event.ends):
+            return
+        if record is not None and self.records.find(record.id) is not None:  # or else it is being deleted
+            raise ValueError("there is nothing of it" if is_bare else "its ending is missing")
 
     def entry(self, run_id: str, seq: int) -> Entry:
         """Gives one committed entry, from disk. Raises `BrokenLogError`, also when it is not there."""
@@ -373,28 +394,49 @@ class Journal:
             return page[0]
         raise BrokenLogError(f"The run {run_id} has no entry {seq}.")
 
+    def _broken(self, run_id: str, why: object) -> BrokenLogError:
+        self._database.damage.note(f"the log of the run {run_id}")
+        return BrokenLogError(
+            f"The log of the run {run_id} cannot be read ({why}): {self._database.path.name} is damaged, or a newer "
+            f"version wrote it. {RESTORE}"
+        )
+
     def last_seq(self, run_id: str) -> int:
-        """Gives the SEQ of the last committed entry; 0 when there is none."""
+        """Gives the SEQ of the last committed entry; 0 when the run is gone. Raises `BrokenLogError`."""
         log = self._logs.get(run_id)
         if log is None:
-            return self._database.look(partial(blocks.last_seq, run_id=run_id))
+            stored = self._database.look(partial(blocks.last_seq, run_id=run_id))
+            record = None if stored else self.records.find(run_id)
+            if record is not None and record.reason != "interrupted":
+                raise self._broken(run_id, "there is nothing of it")
+            return stored
         # A block may be on disk a moment before it is noted here.
         return max(self._database.look(partial(blocks.last_packed, run_id=run_id)), log.committed)
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
-        """Yields the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
+        """Return the committed entries after the SEQ `after`, as many at a time as there are, until the ending.
 
-        An empty list says that nothing came for `silence` seconds. Ends without an ending when the log is suspended or
-        cannot be read, the run is deleted or the journal is closed: the follower may come again.
+        An empty list says that nothing came for `silence` seconds. Ends without an ending when the log is suspended,
+        the run is deleted or the journal is closed: the follower may come again. Raises `BrokenLogError` at once, not
+        at the first entry, when the log cannot be read.
         """
+        log = self._logs.get(run_id) or self._log_if_open(run_id)
+        if log is not None:
+            return self._follow_log(log, after, silence)
+        self._check(run_id, after)
+        return self._follow_disk(run_id, after)
+
+    def _check(self, run_id: str, after: int) -> None:
+        """Checks what there is of a log after the SEQ `after`, without unpacking it. Raises `BrokenLogError`."""
+        record = self.records.find(run_id)
         try:
-            log = self._logs.get(run_id) or self._log_if_open(run_id)
-            if log is None:
-                yield from self._follow_disk(run_id, after)
-                return
-        except BrokenLogError:
-            logger.exception("the run %s cannot be followed", run_id)
-            return
+            last = self._database.look(partial(blocks.check, run_id=run_id, after=after))
+            last = last or self._database.look(partial(blocks.rest, run_id=run_id, after=after, last=None))
+            self._check_end(record, after, last[-1] if last else None)
+        except ValueError as exc:
+            raise self._broken(run_id, exc) from exc
+
+    def _follow_log(self, log: Log, after: int, silence: float) -> Generator[list[Entry], None, None]:
         with closing(log.watch()) as watcher:
             while not self._closed:
                 entries = log.entries[after : min(log.committed, after + PAGE)]
@@ -499,6 +541,12 @@ class _Resting(LastingJob[bool]):
         if value:
             self._count_dead(self._length - self._log.packed)
             self._log.packed = self._length
+
+
+def row_of(run_id: str, entry: Entry) -> EventRow:
+    """Return an entry as its row is stored."""
+    body = encode(entry.event)
+    return run_id, entry.seq, entry.at, body, checksums.of_event(run_id, entry.seq, entry.at, body)
 
 
 def _packing(log: Log) -> Work[None]:

@@ -7,7 +7,9 @@ import time
 
 import msgspec
 
-from deechat.database import Database, Job, LastingJob, Work
+from deechat import checksums
+from deechat.checksums import COVERED
+from deechat.database import Database, Job, LastingJob, Row, Work
 from deechat.errors import NotFoundError
 
 
@@ -40,10 +42,7 @@ _THERE = (
     "run CROSS JOIN thread ON thread.id = run.thread_id CROSS JOIN workspace ON workspace.id = thread.workspace_id"
     " WHERE thread.deleted_at IS NULL AND workspace.deleted_at IS NULL AND "
 )
-_COLUMNS = (
-    "run.id, thread_id, message_id, parent_id, continues, client_request_id, run.model, language, started_at, "
-    "ended_at, reason, retries, rests, asks"
-)
+_COLUMNS = COVERED["run"].columns_of("run")
 
 
 class Records:
@@ -61,18 +60,18 @@ class Records:
 
     def find(self, run_id: str) -> RunRecord | None:
         """Gives the row of a run, if it is there."""
-        rows = self._runs("run.id = ?", run_id)
-        return rows[0] if rows else None
+        rows = self._rows("run.id = ?", run_id)
+        return _record(self._database.damage.checked("run", rows[0], id=run_id)) if rows else None
 
     def run_by_request(self, thread_id: str, client_request_id: str) -> RunRecord | None:
         """Gives the run that this `clientRequestId` started in the thread."""
-        rows = self._runs("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
-        return rows[0] if rows else None
+        rows = self._rows("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
+        return _record(self._database.damage.checked("run", rows[0], thread_id=thread_id)) if rows else None
 
     def open_in(self, thread_id: str) -> str | None:
-        """Gives the id of the thread's run without an ending; there is one at most."""
-        row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", thread_id)
-        return row[0] if row else None
+        """Gives the id of the thread's run without an ending; there is one at most. Raises `DamagedError`."""
+        row = self._database.read_one(f"SELECT {_COLUMNS} FROM run WHERE thread_id = ? AND ended_at IS NULL", thread_id)
+        return None if row is None else _record(self._database.damage.checked("run", row, thread_id=thread_id)).id
 
     def last_in(self, thread_id: str) -> str | None:
         """Gives the id of the thread's run that was started last."""
@@ -80,12 +79,15 @@ class Records:
         return row[0] if row else None
 
     def unfinished(self) -> list[RunRecord]:
-        """Gives the runs without an ending, oldest first, but for those that rest until a person answers."""
-        return self._runs("ended_at IS NULL AND rests = 0")
+        """Gives the runs without an ending, oldest first, but for those that rest until a person answers.
 
-    def _runs(self, condition: str, *values: str) -> list[RunRecord]:
-        sql = f"SELECT {_COLUMNS} FROM {_THERE}{condition} ORDER BY started_at"
-        return [RunRecord(*row) for row in self._database.read(sql, *values)]
+        Those whose rows are damaged are left out, and the database tells of them.
+        """
+        rows = self._rows("ended_at IS NULL AND rests = 0")
+        return [_record(row) for row in self._database.damage.sound("run", rows)]
+
+    def _rows(self, condition: str, *values: str) -> list[Row]:
+        return self._database.read(f"SELECT {_COLUMNS} FROM {_THERE}{condition} ORDER BY started_at", *values)
 
     def note(self, run_id: str, **columns: int | str) -> Job[None]:
         """Queues what `noting` writes; it is not lost while the disk is at fault."""
@@ -96,19 +98,27 @@ class Records:
         return self._database.submit(LastingJob(ending(run_id, time.time(), reason)))
 
 
+def _record(row: Row) -> RunRecord:
+    *fixed, asks, retries, rests, _ = row
+    return RunRecord(*(*fixed, retries, rests, asks))
+
+
 # -- pieces of other transactions --------------------------------------------------------------------------------------
 
 
 def begin(connection: sqlite3.Connection, run: RunRecord) -> None:
     """Inserts the row of a new run. Raises `NotFoundError` when its thread is not there any more."""
+    values = (
+        run.id, run.thread_id, run.message_id, run.parent_id, run.continues, run.client_request_id,
+        run.model, run.language, run.started_at,
+    )  # fmt: skip
     row = connection.execute(
         "INSERT INTO run (id, thread_id, message_id, parent_id, continues, client_request_id, model, language,"
-        " started_at) SELECT ?, thread.id, ?, ?, ?, ?, ?, ?, ?"
+        " started_at, checksum) SELECT ?, ?, ?, ?, ?, ?, ?, ?, ?, ?"
         " FROM thread JOIN workspace ON workspace.id = workspace_id"
         " WHERE thread.id = ? AND thread.deleted_at IS NULL AND workspace.deleted_at IS NULL",
-        (run.id, run.message_id, run.parent_id, run.continues, run.client_request_id,
-         run.model, run.language, run.started_at, run.thread_id),
-    )  # fmt: skip
+        (*values, checksums.of_row("run", (*values, None, None, None, 0, 0)), run.thread_id),
+    )
     if row.rowcount != 1:
         raise NotFoundError("The thread was deleted.")
 
@@ -120,7 +130,13 @@ def noting(run_id: str, **columns: int | str) -> Work[None]:
 
     def work(connection: sqlite3.Connection) -> None:
         for column, value in columns.items():
-            connection.execute(f"UPDATE run SET {column} = ? WHERE id = ?", (value, run_id))
+            if column in COVERED["run"].moving:
+                connection.execute(
+                    f"UPDATE run SET {column} = :value, checksum = checksum + :value - {column} WHERE id = :id",
+                    {"value": value, "id": run_id},
+                )
+            else:
+                checksums.change(connection, "run", run_id, **{column: value})
 
     return work
 
@@ -129,6 +145,6 @@ def ending(run_id: str, at: float, reason: str) -> Work[None]:
     """Gives the work that notes how a run ended."""
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute("UPDATE run SET ended_at = ?, reason = ? WHERE id = ?", (at, reason, run_id))
+        checksums.change(connection, "run", run_id, ended_at=at, reason=reason)
 
     return work

@@ -17,7 +17,7 @@ from gevent.lock import BoundedSemaphore
 
 from deechat.active import Active
 from deechat.agents.providers.base import INTERRUPTED
-from deechat.errors import BrokenLogError, Cancelled, NotFoundError, StorageUnavailableError
+from deechat.errors import Cancelled, DamagedError, NotFoundError, StorageUnavailableError
 from deechat.events import RunFailed
 from deechat.journal import Journal
 from deechat.records import RunRecord
@@ -68,7 +68,7 @@ class Recovery:
         """Takes a run into memory; gives it up when its log cannot be read."""
         try:
             return self._active.take(record)
-        except BrokenLogError:
+        except DamagedError:
             log.exception("the run %s cannot go on", record.id)
             self._give_up(record.id)
             return None

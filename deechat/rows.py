@@ -20,14 +20,14 @@ from deechat.database import LastingJob, Work, is_disk
 from deechat.errors import StorageUnavailableError
 
 Log = TypeVar("Log", bound=Hashable)  # a key, and nothing else is known of it here
-EventRow = tuple[str, int, float, bytes]  # run_id, seq, at, body
+EventRow = tuple[str, int, float, bytes, int]  # run_id, seq, at, body, checksum
 
 # Rows of a statement, up to fifteen of them empty: each is prepared once, and is one turn at the lock.
 SIZES = (4, *range(16, 257, 16))
-_NO_ROW = (None, None, None, None)
+_NO_ROW = (None, None, None, None, None)
 _INSERT = {
-    size: "INSERT INTO event (run_id, seq, at, body) SELECT * FROM (VALUES "
-    + ",".join(["(?,?,?,?)"] * size)
+    size: "INSERT INTO event (run_id, seq, at, body, checksum) SELECT * FROM (VALUES "
+    + ",".join(["(?,?,?,?,?)"] * size)
     + ") WHERE column1 IS NOT NULL"
     for size in SIZES
 }

@@ -20,10 +20,10 @@ from deechat.agents.state import Request, RunState
 from deechat.agents.tools.base import Tool
 from deechat.database import Work
 from deechat.errors import (
-    BrokenLogError,
     BusyError,
     Cancelled,
     ConflictError,
+    DamagedError,
     NotFoundError,
     RunEndedError,
     StorageUnavailableError,
@@ -158,7 +158,10 @@ class Runs:
         if thread.id in self._leaving or thread.workspace_id in self._leaving:
             raise NotFoundError("The thread was deleted.")
         with self._store.snapshot():
-            return self._store.messages(thread, limit, before), self._records.open_in(thread.id)
+            history, active = self._store.messages(thread, limit, before), None
+            with suppress(DamagedError):  # the database tells of it, and the messages are sound
+                active = self._records.open_in(thread.id)
+        return history, active
 
     def view(self, run_id: str) -> RunView:
         """Gives a run as it stands on disk. Raises `NotFoundError`."""
@@ -300,19 +303,26 @@ class Runs:
             return False
         return first
 
-    def _stop_to_delete(self, run_ids: Sequence[str]) -> None:
-        for stopping in [gevent.spawn(self._stop_if_there, run_id) for run_id in run_ids]:
-            stopping.get()
+    def _stop_to_delete(self, run_ids: Sequence[str]) -> set[str]:
+        """Stops the runs, and gives the ids of those that are damaged: nobody works on them."""
+        stopping = {run_id: gevent.spawn(self._is_stopped, run_id) for run_id in run_ids}
+        return {run_id for run_id, greenlet in stopping.items() if not greenlet.get()}
 
-    def _stop_if_there(self, run_id: str) -> None:
-        with suppress(BrokenLogError, NotFoundError):  # then there is nothing to stop
+    def _is_stopped(self, run_id: str) -> bool:
+        try:
             self.stop(run_id)
+        except NotFoundError:
+            pass  # it was deleted meanwhile
+        except DamagedError:
+            return False
+        return True
 
     def delete_thread(self, thread: Thread) -> None:
         """Stops the thread's run and deletes the thread: it is gone for everybody when this returns."""
         with self._lock(thread.id), self._leaves(thread.id):
-            while run_ids := self._store.delete_thread(thread):
-                self._stop_to_delete(run_ids)
+            damaged: set[str] = set()
+            while run_ids := self._store.delete_thread(thread, damaged):
+                damaged |= self._stop_to_delete(run_ids)
         self._journal.remove_deleted()
 
     def delete_workspace(self, workspace: Workspace) -> None:
@@ -321,8 +331,9 @@ class Runs:
             if self._store.is_last(workspace):
                 raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
             with self._leaves(workspace.id):
-                while run_ids := self._store.delete_workspace(workspace):  # some may begin meanwhile
-                    self._stop_to_delete(run_ids)
+                damaged: set[str] = set()
+                while run_ids := self._store.delete_workspace(workspace, damaged):  # some may begin meanwhile
+                    damaged |= self._stop_to_delete(run_ids)
         self._journal.remove_deleted()
 
     @contextmanager

@@ -9,13 +9,15 @@ import sqlite3
 import time
 import uuid
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 
 from sqlite_utils import Database as Tables
 from sqlite_utils import Migrations
 
-from deechat import blocks
+from deechat import blocks, checksums
 from deechat.errors import SettingError
+from deechat.integrity import RESTORE
 
 migrations = Migrations("deechat")
 
@@ -186,12 +188,7 @@ def m004_cost_by_size(tables: Tables) -> None:
         tables.execute(statement)
     small = f"last_seq <= {blocks.ENTRIES} AND length(body) <= {SMALL_BLOCK}"
     tables.execute(f"INSERT INTO block SELECT run_id, last_seq, body FROM whole_log WHERE {small}")
-    for (row,) in tables.execute(f"SELECT rowid FROM whole_log WHERE NOT ({small})").fetchall():
-        found = tables.execute("SELECT run_id, last_seq, body FROM whole_log WHERE rowid = ?", (row,)).fetchone()
-        blocks.add_whole(tables.conn, *found)
-    tables.execute("DROP TABLE whole_log")
-    for numbers in blocks.slices(blocks.numbers(tables.conn), blocks.SLICE_AT_START):
-        blocks.add_rows(tables.conn, numbers)
+    tables.execute(f"DELETE FROM whole_log WHERE {small}")  # m008 makes several of each that is left
 
 
 @migrations()
@@ -213,26 +210,77 @@ def m007_max_tokens(tables: Tables) -> None:
     tables.execute("ALTER TABLE workspace ADD COLUMN max_tokens INTEGER")
 
 
+CHECKSUMS = """
+ALTER TABLE workspace ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;  -- deechat.checksums, here and below
+ALTER TABLE thread ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE thread ADD COLUMN messages INTEGER NOT NULL DEFAULT 0;     -- how many it has
+ALTER TABLE run ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE block ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE event ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE message ADD COLUMN position INTEGER NOT NULL DEFAULT 0;    -- in its thread, from 1, without gaps
+ALTER TABLE pulse ADD COLUMN tables INTEGER;                           -- the checksum of the tables' definitions
+"""
+
+
+@migrations()
+def m008_checksums(tables: Tables) -> None:
+    for statement in _statements(CHECKSUMS):
+        tables.execute(statement)
+    checksums.fill(tables.conn)
+    for (row,) in tables.execute("SELECT rowid FROM whole_log").fetchall():
+        found = tables.execute("SELECT run_id, last_seq, body FROM whole_log WHERE rowid = ?", (row,)).fetchone()
+        blocks.add_whole(tables.conn, *found)
+    tables.execute("DROP TABLE whole_log")
+    for numbers in blocks.slices(blocks.numbers(tables.conn), blocks.SLICE_AT_START):
+        blocks.add_rows(tables.conn, numbers)
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 
     A database that has tables already is copied to `NAME.before-LAST-MIGRATION` beside it first. Raises `SettingError`
     when a newer version of the program has written it; nothing is changed then.
     """
+    pending, applied = pending_of(connection, path), migrations.applied(Tables(connection))
+    if pending and applied:
+        _check_structure(connection, path)
+        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[-1]}"))
+    if pending:
+        migrations.apply(Tables(connection))
+        connection.execute("UPDATE pulse SET tables = ?", (_definitions(connection),))
+    elif connection.execute("SELECT tables FROM pulse").fetchone()[0] != _definitions(connection):
+        raise SettingError(f"The database {path} is damaged: its tables are not as they were made. {RESTORE}")
+
+
+def pending_of(connection: sqlite3.Connection, path: Path) -> list[str]:
+    """Return the names of the migrations that the database lacks.
+
+    Raises `SettingError` when a newer version of the program has written it.
+    """
     tables = Tables(connection)
     with closing(sqlite3.connect(":memory:")) as empty:
         ours = {migration.name for migration in migrations.pending(Tables(empty))}
-    applied = {migration.name for migration in migrations.applied(tables)}
-    if newer := applied - ours:
+    if newer := {migration.name for migration in migrations.applied(tables)} - ours:
         raise SettingError(
             f"The database {path} was written by a newer version of DeeChat ({', '.join(sorted(newer))}): "
             "use that version, or set DEECHAT_DATA to another folder."
         )
-    pending = migrations.pending(tables)
-    if pending and applied:
-        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[-1].name}"))
-    if pending:
-        migrations.apply(tables)
+    return [migration.name for migration in migrations.pending(tables)]
+
+
+def _definitions(connection: sqlite3.Connection) -> int:
+    """Return the checksum of the tables' definitions; indexes may be added by hand."""
+    made = (*checksums.COVERED, "event", "block", "pulse")
+    sql = f"SELECT name, sql FROM sqlite_master WHERE name IN ({','.join('?' * len(made))}) ORDER BY name"
+    return checksums.of_values(chain.from_iterable(connection.execute(sql, made)))
+
+
+def _check_structure(connection: sqlite3.Connection, path: Path) -> None:
+    """Check what a migration reads: it would give what is damaged a checksum that fits."""
+    found = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if found != "ok":
+        raise SettingError(f"The database {path} is damaged ({found}), so its tables are not changed. {RESTORE}")
 
 
 def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:

@@ -78,7 +78,8 @@ def on_starting(server: Any) -> None:
     folder = DataFolder(_settings.data)
     try:
         folder.hold()
-        folder.secret()
+        if folder.was_used:
+            folder.secret()
         folder.release()
     except SettingError as exc:
         leave(exc)

@@ -12,12 +12,14 @@ import sqlite3
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from typing import Any, TypeVar
 
 import msgspec
 
+from deechat import checksums
+from deechat.checksums import COVERED, TICKS
 from deechat.database import Database, Row, Work
 from deechat.errors import ConflictError, NotFoundError
 
@@ -73,11 +75,12 @@ class Message(msgspec.Struct, frozen=True):
     turns: str = "[]"
 
 
-_WORKSPACE = "id, slug, name, system_prompt, model, mode, temperature, tools, allowed, max_tokens"
-_THREAD = "id, workspace_id, slug, name, created_at, updated_at"
+_WORKSPACE = COVERED["workspace"].columns
+_THREAD = COVERED["thread"].columns
 _CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens")
-_MESSAGE = "id, thread_id, parent_id, role, content, sent_at, run_id, details, turns"
-_SHOWN_OF_MESSAGE = _MESSAGE.removesuffix(", turns")
+_MESSAGE = COVERED["message"].columns
+_PARENT = COVERED["message"].fixed.index("parent_id")
+_DELETED = {table: COVERED[table].fixed.index("deleted_at") for table in ("workspace", "thread")}
 Position = tuple[float, str]  # in a list: a time and an id
 OLDEST: Position = (-1.0, "")
 NEWEST: Position = (1e300, "")
@@ -91,9 +94,9 @@ class Page(list[_T]):
     more = False
 
 
-def _size(text: str) -> int:
-    """Gives how many bytes a text takes."""
-    return len(text) if text.isascii() else len(text.encode())
+def _size(*texts: object) -> int:
+    """Gives how many bytes some texts take; what is none, as in a damaged row, takes nothing."""
+    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts if isinstance(text, str))
 
 
 def _one_more(limit: int) -> int:
@@ -108,7 +111,11 @@ def _limited(page: Page[_T], limit: int, *, more: bool) -> Page[_T]:
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:]))
+    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:11]))
+
+
+def _thread(row: Row) -> Thread:
+    return Thread(*(*row[:5], row[6]))
 
 
 def _message(row: Row) -> Message:
@@ -127,31 +134,36 @@ class Store:
     def workspaces(self, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
         """Gives workspaces, oldest first: so many behind the one with this time and id, up to `PAGE_BYTES`.
 
-        -1 is no limit.
+        -1 is no limit. Those that are damaged are left out, and the database tells of them.
         """
         rows = self._page(
-            f"SELECT {_WORKSPACE}, created_at FROM workspace"
+            f"SELECT {_WORKSPACE} FROM workspace"
             " WHERE deleted_at IS NULL AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
             (*after, _one_more(limit)),
             lambda row: _size(row[3]),
         )
-        return _limited(Page(_workspace(row) for row in rows), limit, more=rows.more)
+        return self._sound("workspace", _limited(rows, limit, more=rows.more), _workspace)
+
+    def _sound(self, table: str, rows: Page[Row], make: Callable[[Row], _T]) -> Page[_T]:
+        page = Page(make(row) for row in self._database.damage.sound(table, rows))
+        page.more = rows.more and bool(page)
+        return page
 
     def workspace(self, slug: str) -> Workspace:
         """Gives the workspace with the slug. Raises `NotFoundError`."""
-        row = self._database.read_one(
-            f"SELECT {_WORKSPACE}, created_at FROM workspace WHERE slug = ? AND deleted_at IS NULL", slug
-        )
-        if row is None:
+        row = self._database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE slug = ?", slug)
+        if row is None or self._is_deleted("workspace", row, slug=slug):
             raise NotFoundError(f"There is no workspace {slug!r}.")
         return _workspace(row)
 
+    def _is_deleted(self, table: str, row: Row, **expected: object) -> bool:
+        """Says whether a row is marked as deleted. Raises `DamagedError`: a bit that was flipped must hide nothing."""
+        return self._database.damage.checked(table, row, **expected)[_DELETED[table]] is not None
+
     def workspace_by_id(self, workspace_id: str) -> Workspace:
         """Gives the workspace with the id. Raises `NotFoundError`."""
-        row = self._database.read_one(
-            f"SELECT {_WORKSPACE}, created_at FROM workspace WHERE id = ? AND deleted_at IS NULL", workspace_id
-        )
-        if row is None:
+        row = self._database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE id = ?", workspace_id)
+        if row is None or self._is_deleted("workspace", row, id=workspace_id):
             raise NotFoundError("The workspace was deleted.")
         return _workspace(row)
 
@@ -160,9 +172,10 @@ class Store:
 
         def work(connection: sqlite3.Connection) -> str:
             slug, workspace_id = _free_slug(connection, _slug(name) or "workspace"), str(uuid.uuid4())
+            values = (workspace_id, slug, name, "", None, "agent", None, "{}", "{}", None, time.time(), None)
             connection.execute(
-                "INSERT INTO workspace (id, slug, name, created_at) VALUES (?, ?, ?, ?)",
-                (workspace_id, slug, name, time.time()),
+                f"INSERT INTO workspace ({_WORKSPACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*values, checksums.of_row("workspace", values)),
             )
             _insert_thread(connection, workspace_id, DEFAULT_THREAD, None)
             return slug
@@ -175,7 +188,7 @@ class Store:
         `tools` replaces all policies. `policies` (None: the tool's own), `allowed` (a tool's new list) and `revoked`
         (what is taken from it) change the tools that they name.
         """
-        columns = [name for name in _CHANGEABLE if name in changes]
+        columns = {name: changes[name] for name in _CHANGEABLE if name in changes}
         has_permissions = not changes.keys().isdisjoint({"tools", "policies", "allowed", "revoked"})
 
         def permissions(tools: dict[str, str], allowed: dict[str, list[str]]) -> None:
@@ -189,8 +202,8 @@ class Store:
                 allowed[name] = [each for each in allowed.get(name, []) if each not in set(scopes)]
 
         def work(connection: sqlite3.Connection) -> None:
-            for column in columns:
-                connection.execute(f"UPDATE workspace SET {column} = ? WHERE id = ?", (changes[column], workspace.id))
+            if columns:
+                checksums.change(connection, "workspace", workspace.id, **columns)
             if has_permissions:
                 _change_permissions(connection, workspace.id, permissions)
 
@@ -201,11 +214,11 @@ class Store:
         """Whether there is no other workspace."""
         return not self._database.look(lambda connection: _has_others(connection, workspace.id))
 
-    def delete_workspace(self, workspace: Workspace) -> list[str]:
+    def delete_workspace(self, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
         """Deletes the workspace with everything in it, for everybody and at once; `deletion` removes it from the file.
 
-        While some of its runs have not ended nothing is done: gives the ids of a number of them then. Raises
-        `NotFoundError`, and `ConflictError` when it is the last workspace.
+        While some of its runs have not ended nothing is done: gives the ids of a number of them then. Runs that are
+        `damaged` are in nobody's way. Raises `NotFoundError`, and `ConflictError` when it is the last workspace.
         """
 
         def work(connection: sqlite3.Connection) -> list[str]:
@@ -221,11 +234,10 @@ class Store:
                 " WHERE thread.workspace_id = ? AND thread.deleted_at IS NULL LIMIT 100",
                 (workspace.id,),
             ).fetchall()
+            open_runs = [row for row in open_runs if row[0] not in damaged]
             if not open_runs:  # no name has a blank in its slug, so this one takes the place of none
-                connection.execute(
-                    "UPDATE workspace SET deleted_at = ?, slug = 'deleted ' || id WHERE id = ?",
-                    (time.time(), workspace.id),
-                )
+                slug = f"deleted {workspace.id}"
+                checksums.change(connection, "workspace", workspace.id, deleted_at=time.time(), slug=slug)
             return [row[0] for row in open_runs]
 
         return self._database.write(work)
@@ -235,16 +247,17 @@ class Store:
     def threads(self, workspace: Workspace, limit: int = -1, after: Position = NEWEST) -> Page[Thread]:
         """Gives the workspace's threads, newest activity first; the default one once it has messages.
 
-        So many behind the one with this time of activity and id; -1 is no limit.
+        So many behind the one with this time of activity and id; -1 is no limit. Those that are damaged are left out,
+        and the database tells of them.
         """
         rows = self._page(
             f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND deleted_at IS NULL"
             " AND (updated_at, id) < (?, ?) AND (slug != ? OR EXISTS"
             " (SELECT 1 FROM message WHERE message.thread_id = thread.id)) ORDER BY updated_at DESC, id DESC LIMIT ?",
             (workspace.id, *after, DEFAULT_THREAD, _one_more(limit)),
-            lambda row: _size(row[3] or ""),
+            lambda row: _size(row[3]),
         )
-        return _limited(Page(Thread(*row) for row in rows), limit, more=rows.more)
+        return self._sound("thread", _limited(rows, limit, more=rows.more), _thread)
 
     def _page(self, sql: str, values: tuple[object, ...], size: Callable[[Row], int]) -> Page[Row]:
         """Gives the query's first rows: as many as fit into `PAGE_BYTES` by `size`, but one in any case."""
@@ -265,25 +278,24 @@ class Store:
     def thread(self, workspace: Workspace, slug: str) -> Thread:
         """Gives the thread with the slug. Raises `NotFoundError`."""
         row = self._database.read_one(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ? AND deleted_at IS NULL",
-            workspace.id,
-            slug,
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ?", workspace.id, slug
         )
-        if row is None:
+        if row is None or self._is_deleted("thread", row, slug=slug, workspace_id=workspace.id):
             raise NotFoundError(f"There is no thread {slug!r} in the workspace {workspace.slug!r}.")
-        return Thread(*row)
+        return _thread(row)
 
     def thread_by_id(self, thread_id: str) -> Thread:
         """Gives the thread with the id. Raises `NotFoundError`."""
         row = self._database.read_one(
-            f"SELECT {', '.join('thread.' + column for column in _THREAD.split(', '))}"
-            " FROM thread JOIN workspace ON workspace.id = workspace_id"
-            " WHERE thread.id = ? AND thread.deleted_at IS NULL AND workspace.deleted_at IS NULL",
+            f"SELECT {COVERED['thread'].columns_of('thread')}, workspace.deleted_at"
+            " FROM thread JOIN workspace ON workspace.id = workspace_id WHERE thread.id = ?",
             thread_id,
         )
-        if row is None:
+        if row is None or self._is_deleted("thread", row[:-1], id=thread_id):
             raise NotFoundError("The thread was deleted.")
-        return Thread(*row)
+        if row[-1] is not None:
+            self.workspace_by_id(row[1])  # raises what is true
+        return _thread(row)
 
     def new_thread(self, workspace: Workspace, name: str | None) -> Thread:
         """Makes a thread; its slug is a UUID."""
@@ -296,21 +308,21 @@ class Store:
         self._database.write(naming(thread.id, name))
         return self.thread_by_id(thread.id)
 
-    def delete_thread(self, thread: Thread) -> list[str]:
+    def delete_thread(self, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
         """Deletes the thread, for everybody and at once; the default one is there again, empty, in the same moment.
 
-        `deletion` removes what was in it. While its run has not ended nothing is done: gives the run's id then.
+        `deletion` removes what was in it. While its run has not ended nothing is done: gives the run's id then. Runs
+        that are `damaged` are in nobody's way.
         """
 
         def work(connection: sqlite3.Connection) -> list[str]:
             open_runs = connection.execute(
                 "SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", (thread.id,)
             ).fetchall()
+            open_runs = [row for row in open_runs if row[0] not in damaged]
             if not open_runs:
-                connection.execute(
-                    "UPDATE thread SET deleted_at = ?, slug = 'deleted ' || id WHERE id = ? AND deleted_at IS NULL",
-                    (time.time(), thread.id),
-                )
+                slug = f"deleted {thread.id}"
+                checksums.change(connection, "thread", thread.id, deleted_at=time.time(), slug=slug)
                 if thread.slug == DEFAULT_THREAD:
                     _insert_thread(connection, thread.workspace_id, DEFAULT_THREAD, None)
             return [row[0] for row in open_runs]
@@ -326,45 +338,69 @@ class Store:
         )
         if row is None:
             raise NotFoundError(f"There is no message {message_id!r} in this thread.")
-        return _message(row)
+        return _message(self._database.damage.checked("message", row, id=message_id, thread_id=thread.id))
 
     def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> Page[Message]:
         """Gives the thread's last messages, oldest first; those before the message `before`, when that is given.
 
-        As many as `limit`, and as fit into `PAGE_BYTES`, but one in any case; -1 is no limit. Their `turns` are left
-        out. Raises `NotFoundError` when there is no such message.
+        As many as `limit`, and as fit into `PAGE_BYTES`, but one in any case; -1 is no limit. Raises `NotFoundError`
+        when there is no such message, and `DamagedError` when one of them is not as it was written, or missing.
         """
-        below = 2**62
+        below: int = 2**62
+        top: int | None = None  # the place of the last of them
         if before is not None:
             row = self._database.read_one(
-                "SELECT number FROM message WHERE thread_id = ? AND id = ?", thread.id, before
+                "SELECT number, position FROM message WHERE thread_id = ? AND id = ?", thread.id, before
             )
             if row is None:
                 raise NotFoundError(f"There is no message {before!r} in this thread.")
-            below = row[0]
+            below, top = row[0], row[1] - 1
         rows = self._page(
-            f"SELECT {_SHOWN_OF_MESSAGE}, '[]', number FROM message WHERE thread_id = ? AND number < ?"
-            " ORDER BY number DESC LIMIT ?",
-            (thread.id, below, limit),
-            lambda row: _size(row[4]) + _size(row[7]),
+            f"SELECT {_MESSAGE}, position, (SELECT messages FROM thread WHERE id = ?) FROM message"
+            " WHERE thread_id = ? AND number < ? ORDER BY number DESC LIMIT ?",
+            (thread.id, thread.id, below, limit),
+            lambda row: _size(row[4], row[7]),
         )
+        if not rows and limit != 0:
+            self._check_none_before(thread, top)
+        if rows and rows[0][-1] is None:
+            self.thread_by_id(thread.id)  # it is being deleted
+            raise self._database.damage.note(f"the thread {thread.slug!r}")
+        for index, row in enumerate(rows):
+            self._database.damage.checked("message", row[:-2], thread_id=thread.id)
+            if row[-2] != (row[-1] if top is None else top) - index:
+                raise self._database.damage.note(f"the place of the message {row[0]!r}")
         page = Page(_message(row) for row in reversed(rows))
-        # A row more than wanted would be read whole.
-        page.more = rows.more or (
-            len(rows) == limit
-            and self._database.read_one(
-                "SELECT 1 FROM message WHERE thread_id = ? AND number < ? LIMIT 1", thread.id, rows[-1][-1]
-            )
-            is not None
-        )
+        page.more = bool(rows) and rows[-1][-2] != 1
+        if page.more and not rows.more and len(rows) != limit:
+            raise self._database.damage.note(f"what comes before the message {rows[-1][0]!r}")
         return page
+
+    def _check_none_before(self, thread: Thread, position: int | None) -> None:
+        """Check that no message is missing from the place `position`, or from the thread, although none was found."""
+        if position is None:
+            (row,) = self._database.read(
+                "SELECT coalesce(max(messages), 0) FROM thread WHERE id = ?1"
+                " AND NOT EXISTS (SELECT 1 FROM message WHERE thread_id = ?1)",
+                thread.id,
+            )
+            position = row[0]
+        if position != 0:
+            raise self._database.damage.note(f"the messages of the thread {thread.slug!r}")
 
     def last_message_id(self, thread: Thread) -> str | None:
         """Gives the id of the message that was written last."""
         row = self._database.read_one(
-            "SELECT id FROM message WHERE thread_id = ? ORDER BY number DESC LIMIT 1", thread.id
+            f"SELECT {_MESSAGE}, position, (SELECT messages FROM thread WHERE id = ?1) FROM message"
+            " WHERE thread_id = ?1 ORDER BY number DESC LIMIT 1",
+            thread.id,
         )
-        return row[0] if row else None
+        if row is None:
+            self._check_none_before(thread, None)
+            return None
+        if row[-2] != row[-1] and row[-1] is not None:
+            raise self._database.damage.note(f"the last message of the thread {thread.slug!r}")
+        return str(self._database.damage.checked("message", row[:-2], thread_id=thread.id)[0])
 
     def branch(self, thread: Thread, last_id: str | None, length: int) -> list[Message]:
         """Gives up to `length` messages that end with `last_id`, each followed by the one whose parent it is."""
@@ -380,6 +416,10 @@ class Store:
             thread.id,
             length,
         )
+        for row, parent in zip(rows, [None, *rows[:-1]], strict=True):
+            self._database.damage.checked("message", row, thread_id=thread.id)
+            if row[_PARENT] != (parent[0] if parent else None) and (parent or len(rows) < length):
+                raise self._database.damage.note(f"what comes before the message {row[0]!r}")
         return [_message(row) for row in rows]
 
     # -- log-ins -------------------------------------------------------------------------------------------------------
@@ -402,25 +442,34 @@ class Store:
 
 
 def inserting(message: Message) -> Work[None]:
-    """Gives the work that writes a message; the thread's time of last activity moves with it."""
+    """Gives the work that writes a message; the thread's time of last activity and its count move with it."""
+    values = (
+        message.id, message.thread_id, message.parent_id, message.role, message.content, message.sent_at,
+        message.run_id, json.dumps(message.details), message.turns,
+    )  # fmt: skip
 
     def work(connection: sqlite3.Connection) -> None:
         connection.execute(
-            f"INSERT INTO message ({_MESSAGE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (message.id, message.thread_id, message.parent_id, message.role, message.content, message.sent_at,
-             message.run_id, json.dumps(message.details), message.turns),
-        )  # fmt: skip
-        connection.execute("UPDATE thread SET updated_at = ? WHERE id = ?", (message.sent_at, message.thread_id))
+            f"INSERT INTO message ({_MESSAGE}, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
+            " coalesce((SELECT messages + 1 FROM thread WHERE id = ?), 1))",
+            (*values, checksums.of_row("message", values), message.thread_id),
+        )
+        connection.execute(
+            "UPDATE thread SET updated_at = ?1, messages = messages + 1, checksum = checksum + 1"
+            f" + CAST(?1 * {TICKS} AS INTEGER) - CAST(updated_at * {TICKS} AS INTEGER) WHERE id = ?2",
+            (float(message.sent_at), message.thread_id),
+        )
 
     return work
 
 
 def naming(thread_id: str, name: str, *, only_unnamed: bool = False) -> Work[None]:
     """Gives the work that names a thread; `only_unnamed` leaves a name that somebody gave meanwhile."""
-    condition = " AND name IS NULL" if only_unnamed else ""
 
     def work(connection: sqlite3.Connection) -> None:
-        connection.execute(f"UPDATE thread SET name = ? WHERE id = ?{condition}", (name, thread_id))
+        row = connection.execute("SELECT name FROM thread WHERE id = ?", (thread_id,)).fetchone()
+        if row is not None and (row[0] is None or not only_unnamed):
+            checksums.change(connection, "thread", thread_id, name=name)
 
     return work
 
@@ -458,19 +507,18 @@ def _change_permissions(
         return  # deleted meanwhile
     tools, allowed = msgspec.json.decode(row[0]), msgspec.json.decode(row[1])
     change(tools, allowed)
-    connection.execute(
-        "UPDATE workspace SET tools = ?, allowed = ? WHERE id = ?",
-        (json.dumps(tools), json.dumps({name: scopes for name, scopes in allowed.items() if scopes}), workspace_id),
-    )
+    kept = {name: scopes for name, scopes in allowed.items() if scopes}
+    checksums.change(connection, "workspace", workspace_id, tools=json.dumps(tools), allowed=json.dumps(kept))
 
 
 def _insert_thread(connection: sqlite3.Connection, workspace_id: str, slug: str, name: str | None) -> None:
     # OR IGNORE: the default thread may be deleted by two at once.
     now = time.time()
+    values = (str(uuid.uuid4()), workspace_id, slug, name, now, None, now, 0)
     connection.execute(
-        "INSERT OR IGNORE INTO thread (id, workspace_id, slug, name, created_at, updated_at)"
-        " SELECT ?, id, ?, ?, ?, ? FROM workspace WHERE id = ? AND deleted_at IS NULL",
-        (str(uuid.uuid4()), slug, name, now, now, workspace_id),
+        f"INSERT OR IGNORE INTO thread ({_THREAD})"
+        " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? FROM workspace WHERE id = ? AND deleted_at IS NULL",
+        (*values, checksums.of_row("thread", values), workspace_id),
     )
 
 

@@ -168,6 +168,8 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     this each restart would take as long as a browser keeps its connection open.
     """
 
+    _quitting = False
+
     def init_process(self) -> None:
         # gunicorn looks up thirty settings for each request, by a fallback of Python's for what an object lacks.
         plain = {name: each.get() for name, each in self.cfg.settings.items() if not hasattr(type(self.cfg), name)}
@@ -228,6 +230,15 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
             client.sendall(_as_http(refusal))
         # Reads on for a moment: closing over unread bytes resets the connection, and the answer may be lost.
         util.close_graceful(client)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """Leaves once: Ctrl+C reaches the worker from the terminal and again from the master.
+
+        The second one would end the process in the middle of closing the database.
+        """
+        if not self._quitting:
+            self._quitting = True
+            super().handle_quit(sig, frame)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         super().handle_exit(sig, frame)

@@ -22,20 +22,39 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "server": (set(), set()),
     "folder": ({"errors"}, set()),
     "clock": (set(), set()),
-    "blocks": ({"events"}, {"msgspec"}),
-    "schema": ({"blocks", "errors"}, {"sqlite_utils"}),
+    "checksums": (set(), set()),
+    "wal": (set(), set()),
+    "integrity": ({"checksums", "errors", "wal"}, set()),
+    "blocks": ({"checksums", "events"}, {"msgspec"}),
+    "schema": ({"blocks", "checksums", "errors", "integrity"}, {"sqlite_utils"}),
+    "backup": ({"errors", "folder", "integrity", "schema"}, set()),
     "pace": (set(), set()),
     "waits": (set(), {"gevent"}),
     "arrivals": ({"waits"}, {"gevent"}),
     "lookups": (set(), {"gevent"}),
-    "database": ({"clock", "errors", "pace", "schema"}, {"gevent"}),
-    "store": ({"database", "events", "errors"}, {"msgspec"}),
+    "connections": ({"clock", "integrity", "schema"}, set()),
+    "database": ({"connections", "errors", "integrity", "pace"}, {"gevent"}),
+    "store": ({"checksums", "database", "events", "errors"}, {"msgspec"}),
     "rows": ({"database", "errors"}, set()),
-    "records": ({"database", "errors"}, {"msgspec"}),
+    "records": ({"checksums", "database", "errors"}, {"msgspec"}),
     "sweeper": ({"blocks", "database", "errors"}, {"gevent"}),
-    "deletion": ({"database", "errors"}, {"gevent"}),
+    "deletion": ({"checksums", "database", "errors"}, {"gevent"}),
     "journal": (
-        {"blocks", "clock", "database", "deletion", "records", "rows", "sweeper", "waits", "events", "errors"},
+        {
+            "blocks",
+            "checksums",
+            "clock",
+            "connections",
+            "database",
+            "deletion",
+            "integrity",
+            "records",
+            "rows",
+            "sweeper",
+            "waits",
+            "events",
+            "errors",
+        },
         {"gevent"},
     ),
     "agents.providers": ({"arrivals", "events", "errors"}, {"h11", "httptools", "httpx2", "msgspec", "openai"}),
@@ -108,7 +127,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "serving": ({"config", "errors", "folder", "logs", "server", "worker"}, {"gunicorn"}),
     "worker": ({"logs", "net", "server"}, {"gevent", "gunicorn"}),
     "terminal": ({"agents.plugins", "config"}, {"requests"}),
-    "cli": ({"config", "errors", "serving", "terminal"}, set()),
+    "cli": ({"backup", "config", "errors", "folder", "serving", "terminal"}, set()),
     "application": ({"*"}, {"flask", "gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),
 }
@@ -177,7 +196,9 @@ def test_no_file_is_longer_than_one_can_read(path: Path) -> None:
 def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     keywords = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")
     holders = {name_of(path) for path in modules() if any(word in path.read_text() for word in keywords)}
-    assert holders == {"schema", "database", "store", "records", "rows", "blocks", "deletion"}
+    assert holders == {
+        "schema", "checksums", "integrity", "connections", "database", "store", "records", "rows", "blocks", "deletion"
+    }  # fmt: skip
 
 
 def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 from journal_rig import on_disk, start
 
-from deechat import blocks, schema, sweeper
+from deechat import blocks, checksums, schema, sweeper
 from deechat.database import Database
 from deechat.errors import BrokenLogError
 from deechat.events import (
@@ -249,7 +249,7 @@ def test_blocks_of_an_ending_need_no_copy_of_the_messages_text(
     assert journal.entries("r") == entries
     (size,) = database.read_one("SELECT sum(length(body)) FROM block") or (0,)
     assert size < len(content) / 10
-    database.write(lambda connection: connection.execute("UPDATE message SET content = content || '!'"))
+    database.write(lambda connection: checksums.change(connection, "message", "m", content=f"{content}!"))
     with pytest.raises(BrokenLogError, match="characters"):
         journal.entries("r")
 

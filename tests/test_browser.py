@@ -16,6 +16,8 @@ from model_server import ModelServer
 from playwright.sync_api import expect
 from server import Server
 
+from deechat import checksums
+
 pytest_plugins = ["browser_fixtures"]
 
 Serve = Callable[..., Server]
@@ -253,6 +255,7 @@ def test_older_chats_come_when_they_are_wanted_and_an_old_one_that_is_open_is_na
             " SELECT ?, id, ?, ?, 1, ? FROM workspace",
             [(str(uuid.uuid4()), f"t{each}", f"Chat {each}", float(each)) for each in range(1, 131)],
         )
+        checksums.fill(connection)
         connection.commit()
     tab = open_tab(server).open("/#/default/t2")
     expect(tab.threads).to_have_count(61)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -389,3 +391,18 @@ def test_hostile_words_of_an_error_do_nothing(tab: Tab, model: ModelServer) -> N
     expect(tab.answer.locator(".failure")).to_contain_text("onerror")
     assert tab.page.locator("dee-answer img").count() == 0
     assert tab.page.evaluate("window.hacked") is None
+
+
+def test_a_damaged_database_is_said_on_the_page(open_tab: OpenTab, serve: Serve) -> None:
+    server = serve()
+    client = Client(server).new_thread("Sound")
+    client.ask("2+3")
+    server.kill()
+    with closing(sqlite3.connect(server.database, isolation_level=None)) as connection:
+        connection.execute("UPDATE thread SET name = 'Wrong' WHERE slug = 'default'")
+    server.start()
+    tab = open_tab(server).open()
+    expect(tab.page.locator(".damaged")).to_contain_text("The server's database is damaged")
+    expect(tab.page.locator("dee-sidebar")).to_contain_text("Sound")
+    chinese = open_tab(server, locale="zh-CN").beside(tab)
+    expect(chinese.page.locator(".damaged")).to_contain_text("数据库已损坏")

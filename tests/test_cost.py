@@ -22,10 +22,10 @@ from typing import Any
 import gevent
 import pytest
 
-from deechat import blocks, deletion, schema, sweeper
+from deechat import blocks, checksums, deletion, schema, sweeper
 from deechat.application import Application
 from deechat.config import Settings
-from deechat.events import Entry, RunStarted, TextChunk, encode
+from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
 from deechat.records import noting
 from deechat.store import allowing
 
@@ -149,6 +149,7 @@ def tour_routes(tour: Tour) -> None:
     call("GET /static/<path:filename>", "GET", "/static/css/base.css")
     call("GET /api/ping", "GET", "/api/ping")
     call("POST /api/login", "POST", "/api/login", {"password": "x"})
+    call("POST /api/logout", "POST", "/api/logout", {})
     call("GET /api/models", "GET", "/api/models")
     call("GET /api/workspaces", "GET", "/api/workspaces?limit=3")
     of = "/api/workspace/<slug>"
@@ -246,6 +247,7 @@ def build(folder: Path, size: int) -> Application:
         )
         for statement in schema._statements(many(NOISE, max(size, 300))):
             connection.execute(statement)
+        checksums.fill(connection)
         connection.execute("COMMIT")
         connection.execute("PRAGMA journal_mode = WAL").fetchall()
     application.start()
@@ -342,9 +344,10 @@ def test_each_foreign_key_finds_its_children_by_an_index(tours: list[Tour]) -> N
 LONG = 50_000
 
 
-def log_of(length: int, run_id: str) -> list[Entry]:
+def log_of(length: int, run_id: str, *, ended: bool) -> list[Entry]:
     first = Entry(1, 1000.0, RunStarted(run_id, f"{run_id}-message", "default", "t1", None, "m"))
-    return [first, *(Entry(seq, 1000.0 + seq / 100, TextChunk(f"word{seq} ")) for seq in range(2, length + 1))]
+    chunks = [Entry(seq, 1000.0 + seq / 100, TextChunk(f"word{seq} ")) for seq in range(2, length + 1)]
+    return [first, *chunks[:-1], Entry(length, 2000.0, RunStopped())] if ended else [first, *chunks]
 
 
 @pytest.fixture
@@ -370,7 +373,7 @@ def long_runs(tours: list[Tour]) -> Callable[[bool], str]:
     def store(ended: bool) -> str:
         number = len(tour.database.read("SELECT 1 FROM run WHERE id LIKE 'long%'"))
         run_id = f"long{number}"
-        entries, thread = log_of(LONG, run_id), tour.new_thread()
+        entries, thread = log_of(LONG, run_id, ended=ended), tour.new_thread()
 
         def work(connection: sqlite3.Connection) -> None:
             connection.execute(
@@ -380,6 +383,10 @@ def long_runs(tours: list[Tour]) -> Callable[[bool], str]:
                  "[7]", thread),
             )  # fmt: skip
             blocks.add(connection, run_id, entries)
+            columns = checksums.COVERED["run"].columns
+            row = connection.execute(f"SELECT {columns} FROM run WHERE id = ?", (run_id,)).fetchone()
+            checksum = checksums.of_row("run", row[:-1])
+            connection.execute("UPDATE run SET checksum = ? WHERE id = ?", (checksum, run_id))
 
         tour.database.write(work)
         return run_id
@@ -387,7 +394,7 @@ def long_runs(tours: list[Tour]) -> Callable[[bool], str]:
     return store
 
 
-def test_a_look_at_a_long_log_reads_one_block(
+def test_a_look_at_a_long_log_reads_its_block_and_the_one_with_the_ending(
     tours: list[Tour], long_runs: Callable[[bool], str], decoded: list[int]
 ) -> None:
     http, run_id = tours[-1].http, long_runs(True)
@@ -396,11 +403,11 @@ def test_a_look_at_a_long_log_reads_one_block(
     for after, first in ((0, 1), (LONG // 2, LONG // 2 + 1), (LONG - 3, LONG - 2)):
         page = http.get(f"/api/runs/{run_id}/events?after={after}&wait=0").json
         assert page["frames"][0]["id"] == first
-    assert len(decoded) == 3
+    assert len(decoded) == 6
     assert http.get(f"/api/runs/{run_id}/events?after={LONG}").status_code == 204
     assert max(decoded) <= blocks.ENTRIES
     assert http.get(f"/api/runs/{run_id}/events?after={LONG - 3}").get_data().count(b"data: ") == 3
-    assert len(decoded) == 4
+    assert len(decoded) == 8
 
 
 def test_a_look_at_a_run_that_waits_reads_where_it_asked(
@@ -416,7 +423,7 @@ def test_the_whole_of_a_long_log_is_read_once_for_a_stream(
 ) -> None:
     body = tours[-1].http.get(f"/api/runs/{long_runs(True)}/events").get_data()
     assert body.count(b"data: ") == LONG
-    assert sum(decoded) == LONG
+    assert sum(decoded) == LONG + decoded[0], "the last block is also looked at before the first frame"
     assert max(decoded) <= blocks.ENTRIES
 
 

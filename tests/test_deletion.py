@@ -17,7 +17,7 @@ from model_answers import reply, text
 from model_server import ModelServer
 from server import Server, wait_until
 
-from deechat import blocks, deletion
+from deechat import blocks, checksums, deletion
 from deechat.database import Database
 from deechat.errors import ConflictError, NotFoundError
 from deechat.events import Entry, RunStarted, TextChunk
@@ -40,6 +40,7 @@ def fill(connection: sqlite3.Connection, thread_id: str, runs: int, size: int = 
         inserting(Message(answer_id, thread_id, None, "assistant", "x" * size, 2.0, run_id))(connection)
         entries = [RunStarted(run_id, answer_id, "w", "t", None, "m"), TextChunk("x" * size)]
         blocks.add(connection, run_id, [Entry(seq, 1.0, event) for seq, event in enumerate(entries, 1)])
+    checksums.fill(connection)
 
 
 def counts(database: Database) -> dict[str, int]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from deechat.errors import SettingError
+from deechat.errors import SettingError, StorageUnavailableError
 from deechat.folder import DataFolder
 
 
@@ -83,3 +85,76 @@ def test_a_lock_is_let_go_of_when_its_process_dies(tmp_path: Path) -> None:
     folder = DataFolder(tmp_path)
     folder.hold(patience=0)
     folder.release()
+
+
+# -- a hold that nobody takes away -------------------------------------------------------------------------------------
+
+
+class Earlier:
+    """A process of a version that locked the file `lock` alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = (folder / "lock").open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise
+
+    def close(self) -> None:
+        self._lock.close()
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[DataFolder]:
+    folder = DataFolder(tmp_path / "data")
+    folder.hold(patience=0)
+    folder.database.write_bytes(b"")
+    folder.check_in_place()
+    yield folder
+    folder.release()
+
+
+def test_a_removed_lock_lets_nobody_in_and_is_made_again(held: DataFolder) -> None:
+    (held.path / "lock").unlink()
+    with pytest.raises(SettingError, match="in use by another DeeChat"):
+        DataFolder(held.path).hold(patience=0)
+    (held.path / "lock").unlink(missing_ok=True)
+    held.check_in_place()
+    with pytest.raises(BlockingIOError):
+        Earlier(held.path)
+
+
+def test_a_version_that_locks_the_file_alone_and_this_one_keep_each_other_out(held: DataFolder) -> None:
+    with pytest.raises(BlockingIOError):
+        Earlier(held.path)
+    held.release()
+    earlier = Earlier(held.path)
+    with pytest.raises(SettingError, match="in use by another DeeChat"):
+        DataFolder(held.path).hold(patience=0)
+    earlier.close()
+    held.hold(patience=0)
+
+
+def test_a_folder_that_an_earlier_version_took_is_given_up(held: DataFolder) -> None:
+    (held.path / "lock").unlink()
+    earlier = Earlier(held.path)
+    with pytest.raises(StorageUnavailableError, match="another DeeChat has taken"):
+        held.check_in_place()
+    earlier.close()
+
+
+@pytest.mark.parametrize("lose", ["folder", "file", "replaced"])
+def test_files_that_are_not_in_their_place_are_missed_until_they_are_back(held: DataFolder, lose: str) -> None:
+    place = held.path if lose == "folder" else held.database
+    aside = place.with_name("aside")
+    place.rename(aside)
+    if lose == "replaced":
+        place.write_bytes(b"")
+    with pytest.raises(StorageUnavailableError, match="while the server runs") as caught:
+        held.check_in_place()
+    assert str(held.database) in str(caught.value)
+    if lose == "replaced":
+        place.unlink()
+    aside.rename(place)
+    held.check_in_place()

@@ -218,12 +218,12 @@ def test_what_was_kept_out_stays_out_of_all_rows_that_follow_in_a_transaction() 
                 is_lost=lambda _log: False,
             )
         )
-    rows[0].add("bad", ("bad", 2, 1.0, b"{}"), [refuse])
-    rows[1].add("sound", ("sound", 2, 1.0, b"{}"))
-    rows[2].add("bad", ("bad", 3, 1.0, b"{}"))
-    rows[2].add("sound", ("sound", 3, 1.0, b"{}"))
+    rows[0].add("bad", ("bad", 2, 1.0, b"{}", 0), [refuse])
+    rows[1].add("sound", ("sound", 2, 1.0, b"{}", 0))
+    rows[2].add("bad", ("bad", 3, 1.0, b"{}", 0))
+    rows[2].add("sound", ("sound", 3, 1.0, b"{}", 0))
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
-        connection.execute("CREATE TABLE event (run_id, seq, at, body)")
+        connection.execute("CREATE TABLE event (run_id, seq, at, body, checksum)")
         for each in rows:
             each.work(connection)
         assert connection.execute("SELECT run_id, seq FROM event").fetchall() == [("sound", 2), ("sound", 3)]

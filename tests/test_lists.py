@@ -13,6 +13,7 @@ import pytest
 from client import Client
 from server import Server
 
+from deechat import checksums
 from deechat.store import PAGE_BYTES
 
 WORDS = "Wörter 世界 "
@@ -21,6 +22,7 @@ WORDS = "Wörter 世界 "
 def write(server: Server, sql: str, rows: list[tuple[Any, ...]]) -> None:
     with closing(sqlite3.connect(server.database, timeout=10)) as connection:
         connection.executemany(sql, rows)
+        checksums.fill(connection)
         connection.commit()
 
 

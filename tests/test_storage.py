@@ -137,3 +137,18 @@ def test_a_full_disk_at_the_start_says_so(serve: Callable[..., Server], small_di
     with pytest.raises(AssertionError, match="cannot") as caught:
         serve(DEECHAT_DATA=str(small_disk / "data"))
     assert "Traceback" not in str(caught.value)
+
+
+def test_a_stop_on_a_full_disk_loses_nothing(
+    serve: Callable[..., Server], model: ModelServer, small_disk: Path
+) -> None:
+    server = serve(model=model, DEECHAT_DATA=str(small_disk / "data"))
+    client = Client(server).new_thread()
+    model.script("words " * 20_000)
+    said = client.ask("Go").text
+    stuffing = fill(small_disk)
+    server.terminate(40)
+    stuffing.unlink()
+    server.start()
+    assert client.history()[-1]["content"] == said
+    client.check_all()

@@ -12,10 +12,10 @@ from conftest import _run, model_settings
 from model_server import ModelServer, reply, text, tool_calls
 from server import Server, wait_until
 
-from deechat import clock, database
+from deechat import clock, connections, database
 from deechat.agents.providers.base import INTERRUPTED
 from deechat.agents.state import fold
-from deechat.database import Before
+from deechat.connections import Before
 from deechat.events import (
     AnyEvent,
     Entry,
@@ -268,7 +268,7 @@ def test_the_clock_of_a_log_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_age_within_one_boot_is_what_the_steady_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "steady", lambda: 500.0)
+    monkeypatch.setattr(connections, "steady", lambda: 500.0)
     monkeypatch.setattr(time, "time", lambda: 10_000.0 + DAY)  # a day ahead since 10,000
     before = Before(started_at=9_900.0, killed=True, steady_at=400.0)
     assert before.age(9_950.0) == 50
@@ -288,10 +288,10 @@ def test_a_start_notes_its_boot_and_reads_that_of_the_process_before(
         return database.before
 
     assert again().steady_at == (pytest.approx(clock.steady(), abs=HOUR) if clock.boot_id() else None)
-    monkeypatch.setattr("deechat.database.boot_id", lambda: "another")
+    monkeypatch.setattr("deechat.connections.boot_id", lambda: "another")
     assert again().steady_at is None, "the machine was started anew"
     assert again().steady_at is not None
-    monkeypatch.setattr("deechat.database.boot_id", lambda: None)
+    monkeypatch.setattr("deechat.connections.boot_id", lambda: None)
     assert again().steady_at is None
     assert again().steady_at is None, "two boots that have no name are not the same"
 

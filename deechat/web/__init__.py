@@ -45,6 +45,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
         app.register_blueprint(module.make(services))
     app.after_request(_with_headers)
     app.after_request(partial(_with_heartbeat, f"{services.streams.heartbeat:g}"))
+    app.after_request(partial(_with_damage, services))
     return app
 
 
@@ -52,6 +53,13 @@ def _with_heartbeat(seconds: str, response: Response) -> Response:
     # Clients give a stream up when its heartbeats stay away, so that each has to know how often they come.
     if request.path.startswith("/api/"):
         response.headers["X-Heartbeat"] = seconds
+    return response
+
+
+def _with_damage(services: Services, response: Response) -> Response:
+    # A list may lack what cannot be read, so whatever is answered says it.
+    if services.damage() is not None:
+        response.headers["X-Storage"] = "damaged"
     return response
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, render_template
 
-from deechat.errors import StorageUnavailableError
 from deechat.web.services import Services
 
 
@@ -18,9 +17,10 @@ def make(services: Services) -> Blueprint:
 
     @blueprint.get("/api/ping")
     def ping() -> Response:
-        if not services.is_alive():
-            raise StorageUnavailableError("The disk does not answer: what is written now is neither kept nor refused.")
-        return jsonify({"online": True})
+        services.check_alive()
+        damage = services.damage()
+        # For everybody, so it says no more than that.
+        return jsonify({"online": True} | ({"storage": "damaged"} if damage else {}))
 
     @blueprint.get("/api/models")
     def models() -> Response:

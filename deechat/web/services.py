@@ -16,8 +16,9 @@ from deechat.web.streams import Streams
 class Services:
     """The services that routes work with.
 
-    `models` says which models there are, as `GET /api/models` has it. `tools` are the agent's, by name. `is_alive` says
-    whether the server does what it is there for, as far as a new process would do better.
+    `models` says which models there are, as `GET /api/models` has it. `tools` are the agent's, by name. `check_alive`
+    raises in words when the server does not do what it is there for, as far as a new process would do better. `damage`
+    says what is known to be damaged of what is stored, or None.
     """
 
     store: Store
@@ -25,4 +26,5 @@ class Services:
     streams: Streams
     models: Callable[[], dict[str, Any]]
     tools: Mapping[str, Tool]
-    is_alive: Callable[[], bool]
+    check_alive: Callable[[], None]
+    damage: Callable[[], str | None]

@@ -19,6 +19,13 @@ export function onLoginNeeded(ask) {
   logIn = ask;
 }
 
+let damaged = () => {};
+
+// `tell()` is called with every response that says that the server's database is damaged.
+export function onDamage(tell) {
+  damaged = tell;
+}
+
 // Seconds that a response asks to wait; null when it does not say.
 export function retryAfterOf(response) {
   const value = response.headers.get("Retry-After");
@@ -52,6 +59,7 @@ export async function ask(path, { method = "GET", body, headers = {}, signal } =
       if (error.name === "AbortError") throw error;
       throw new ApiError(0, "network", t("networkError"));
     }
+    if (response.headers.get("X-Storage") === "damaged") damaged();
     if (response.status !== 401 || !logIn) return response;
     await response.body?.cancel();
     await logIn();

@@ -1,6 +1,6 @@
 // The page: which workspace and thread are open, and what happens when a person does something.
 
-import { api, logOut, onLoginNeeded } from "./api.js";
+import { api, logOut, onDamage, onLoginNeeded } from "./api.js";
 import { now } from "./clock.js";
 import { Conversation } from "./conversation.js";
 import { announce } from "./dom.js";
@@ -32,6 +32,7 @@ class App {
   async start() {
     document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
     onLoginNeeded(() => this.shell.login.ask());
+    onDamage(() => this.shell.damaged());
     this.#listen();
     await this.#begin();
   }

@@ -28,6 +28,7 @@ export class Shell {
   #menu = iconButton("sidebar", t("openSidebar"), () => this.fold(false), { class: "open-sidebar" });
   #compose = iconButton("plus", t("newChat"), () => this.sidebar.tell("dee-new"), { class: "compose" });
   #notice = h("div", { class: "notice", role: "alert", hidden: true });
+  #damaged = h("p", { class: "damaged", role: "alert", hidden: true, text: t("storageDamaged") });
   #toast = h("div", { class: "toast", role: "status", hidden: true });
   #toastTimer = 0;
   #root = h("div", { class: "shell loading" });
@@ -41,7 +42,7 @@ export class Shell {
     const backdrop = h("div", { class: "backdrop", on: { click: () => this.fold(true) } });
     this.#chip.addEventListener("click", () => this.sidebar.tell("dee-settings"));
     const head = h("header", { class: "head" }, this.#menu, this.#compose, this.#title, this.#pieces, this.#chip);
-    const stage = h("main", { class: "stage" }, head, this.#notice, this.welcome, this.messages, this.composer, this.#toast);
+    const stage = h("main", { class: "stage" }, head, this.#damaged, this.#notice, this.welcome, this.messages, this.composer, this.#toast);
     const announcer = h("div", { id: "announcer", class: "visually-hidden", role: "status", "aria-live": "polite" });
     this.#root.append(skip, this.sidebar, backdrop, stage);
     document.body.append(this.#root, this.confirm, this.login, this.settings, announcer);
@@ -114,6 +115,11 @@ export class Shell {
     const again = retry && h("button", { type: "button", class: "button primary", text: t("retry"), on: { click: retry } });
     const nodes = [icon("plug"), title && h("h2", { text: title }), h("p", { text: words ?? "" }), again];
     this.#notice.replaceChildren(...nodes.filter(Boolean));
+  }
+
+  // From then on it stays: a list may lack what cannot be read.
+  damaged() {
+    this.#damaged.hidden = false;
   }
 
   toast(words) {

@@ -226,6 +226,10 @@ export const WORDS = {
     "您的网络会拦留数据流，回答将分段到达。",
   ],
   heldBackShort: ["In pieces", "分段"],
+  storageDamaged: [
+    "The server's database is damaged: some chats or messages may be missing. Its log says what, and docs/deploy.md how to restore a backup.",
+    "服务器的数据库已损坏：部分对话或消息可能缺失。详情见服务器日志；恢复备份的方法见 docs/deploy.md。",
+  ],
   threadGone: ["This chat does not exist any more.", "这个对话已不存在。"],
   retry: ["Try again", "重试"],
   notAllowed: ["This page is not open to you", "您无法访问此页面"],

@@ -1,0 +1,130 @@
+"""Checksums of rows: SQLite has none, so a flipped bit in a text would be read as if it had been written.
+
+A row's checksum is the CRC-32 of its fixed columns plus the sum of its moving ones. So a statement that moves one of
+these moves the checksum by the same amount, without reading the row, and a row that was damaged before stays damaged.
+A text that goes wrong by chance passes once in four billion times.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+from zlib import crc32
+
+MASK = 0xFFFFFFFF
+TICKS = 2**22  # a second: what a double can tell apart of a Unix time, so that no bit of one is left out
+
+
+class Covered(NamedTuple):
+    """The columns of a table that its rows' checksums cover. `moving` are numbers; times count in `TICKS`."""
+
+    fixed: tuple[str, ...]
+    moving: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> str:
+        """The covered columns and the checksum, as in a SELECT."""
+        return ", ".join((*self.fixed, *self.moving, "checksum"))
+
+    def columns_of(self, table: str) -> str:
+        """The same with the table's name, for a SELECT of several tables."""
+        return ", ".join(f"{table}.{name}" for name in self.columns.split(", "))
+
+
+COVERED = {
+    "workspace": Covered(
+        ("id", "slug", "name", "system_prompt", "model", "mode", "temperature", "tools", "allowed", "max_tokens",
+         "created_at", "deleted_at")
+    ),
+    "thread": Covered(("id", "workspace_id", "slug", "name", "created_at", "deleted_at"), ("updated_at", "messages")),
+    "message": Covered(
+        ("id", "thread_id", "parent_id", "role", "content", "sent_at", "run_id", "details", "turns")
+    ),
+    "run": Covered(
+        ("id", "thread_id", "message_id", "parent_id", "continues", "client_request_id", "model", "language",
+         "started_at", "ended_at", "reason", "asks"),
+        ("retries", "rests"),
+    ),
+}  # fmt: skip
+
+
+def of_row(table: str, values: Iterable[Any]) -> int:
+    """Return the checksum of a row, from the values of its covered columns. Raises `ValueError` when one has none."""
+    values = tuple(values)
+    fixed = len(COVERED[table].fixed)
+    try:
+        moved = sum(int(value * TICKS) if isinstance(value, float) else int(value) for value in values[fixed:])
+    except (OverflowError, TypeError) as exc:
+        raise ValueError(f"a number of the {table} is {values[fixed:]}") from exc
+    return of_values(values[:fixed]) + moved
+
+
+def is_sound(table: str, row: tuple[Any, ...]) -> bool:
+    """Say whether a row, read by `Covered.columns`, is as it was written."""
+    stored: object = row[-1]
+    try:
+        return of_row(table, row[:-1]) == stored
+    except ValueError:
+        return False
+
+
+def of_values(values: Iterable[Any]) -> int:
+    """Return the CRC-32 of some values; the same for ever, since stored checksums are compared with it."""
+    return crc32("\x1f".join([value if isinstance(value, str) else _as_text(value) for value in values]).encode())
+
+
+def _as_text(value: object) -> str:
+    # SQLite makes a whole number in a REAL column a float. A float's repr is exact, and the same in every Python.
+    return repr(float(value) if isinstance(value, int) else value)
+
+
+def of_event(run_id: str, seq: int, at: float, body: bytes) -> int:
+    """Return the checksum of a row of `event`, whose time has whole ms."""
+    return crc32(body, (seed_of(run_id) + seq + round(at * 1000)) & MASK)
+
+
+def seed_of(run_id: str) -> int:
+    """Return what the checksums of a run's events begin with; the journal keeps it for each log."""
+    return crc32(run_id.encode())
+
+
+def of_block(run_id: str, last_seq: int, body: bytes) -> int:
+    """Return the checksum of a row of `block`."""
+    return crc32(body, (seed_of(run_id) + last_seq) & MASK)
+
+
+def change(connection: sqlite3.Connection, table: str, row_id: str, **changes: Any) -> None:
+    """Write these fixed columns of a row, and its checksum. Does nothing when the row is gone.
+
+    A row that is damaged stays so: its checksum fits no better than before.
+    """
+    covered = COVERED[table]
+    row = connection.execute(f"SELECT {covered.columns} FROM {table} WHERE id = ?", (row_id,)).fetchone()
+    if row is None:
+        return
+    names = covered.fixed + covered.moving
+    after = [changes.get(name, value) for name, value in zip(names, row, strict=False)]
+    checksum = of_row(table, after) if is_sound(table, row) else row[-1]
+    columns = ", ".join(f"{name} = ?" for name in changes)
+    connection.execute(
+        f"UPDATE {table} SET {columns}, checksum = ? WHERE id = ?", (*changes.values(), checksum, row_id)
+    )
+
+
+def fill(connection: sqlite3.Connection) -> None:
+    """Number the messages of each thread and give every row the checksum of what it holds, which counts as true."""
+    connection.execute(
+        "UPDATE message SET position = numbered.position FROM"
+        " (SELECT number, row_number() OVER (PARTITION BY thread_id ORDER BY number) AS position FROM message)"
+        " AS numbered WHERE message.number = numbered.number"
+    )
+    connection.execute("UPDATE thread SET messages = (SELECT count(*) FROM message WHERE thread_id = thread.id)")
+    for table, covered in COVERED.items():
+        connection.create_function(f"{table}_checksum", -1, lambda *values, table=table: of_row(table, values))
+        names = ", ".join(covered.fixed + covered.moving)
+        connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({names})")
+    connection.create_function("event_checksum", 4, of_event)
+    connection.execute("UPDATE event SET checksum = event_checksum(run_id, seq, at, body)")
+    connection.create_function("block_checksum", 3, of_block)
+    connection.execute("UPDATE block SET checksum = block_checksum(run_id, last_seq, body)")
