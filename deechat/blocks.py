@@ -141,13 +141,13 @@ def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 
 def add(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
     """Adds to a run's blocks what they lack of these entries. Raises `ValueError` when there would be a gap."""
-    stored = last_packed(connection, run_id)
+    stored, content = _stored(connection, run_id)
     fresh = entries[max(0, stored + 1 - entries[0].seq) :] if entries else entries
     if not fresh:
         return
     if (fresh[0].seq, fresh[-1].seq) != (stored + 1, stored + len(fresh)):
         raise ValueError(f"entries {fresh[0].seq} to {fresh[-1].seq} cannot follow entry {stored}")
-    content = _sound_content(connection, run_id) or ""
+    content = content or ""
     # Where the message is there, its content ends with what these entries say, or it is not theirs.
     before = len(content) - sum(len(each.event.text) for each in fresh if isinstance(each.event, TextChunk))
     for piece in _cut(fresh):
@@ -199,15 +199,18 @@ def _entry(run_id: str, seq: int, at: float, body: bytes, checksum: int) -> Entr
 
 _BLOCKS = "SELECT run_id, last_seq, body, checksum FROM block WHERE run_id = ? AND last_seq > ? ORDER BY last_seq"
 _CONTENT = checksums.COVERED["message"].fixed.index("content")
+_MESSAGE = checksums.COVERED["message"].columns_of("message")
 
 
-def _sound_content(connection: sqlite3.Connection, run_id: str) -> str | None:
-    columns = checksums.COVERED["message"].columns
-    row = connection.execute(f"SELECT {columns} FROM message WHERE run_id = ?", (run_id,)).fetchone()
-    if row is None:
-        return ""
-    content: str = row[_CONTENT]
-    return content if checksums.is_sound("message", row) else None
+def _stored(connection: sqlite3.Connection, run_id: str) -> tuple[int, str | None]:
+    """Gives the SEQ up to which a run's blocks go, and its message's content: '' without one, None if it is damaged."""
+    packed, *row = connection.execute(
+        f"SELECT (SELECT max(last_seq) FROM block WHERE run_id = ?), {_MESSAGE}"
+        " FROM (SELECT 1) LEFT JOIN message ON message.run_id = ?",
+        (run_id, run_id),
+    ).fetchone()
+    content = row[_CONTENT] if checksums.is_sound("message", tuple(row)) else None
+    return packed or 0, "" if row[0] is None else content
 
 
 def message_content(connection: sqlite3.Connection, run_id: str) -> str:
@@ -215,7 +218,7 @@ def message_content(connection: sqlite3.Connection, run_id: str) -> str:
 
     Raises `ValueError` when it is damaged.
     """
-    content = _sound_content(connection, run_id)
+    _, content = _stored(connection, run_id)
     if content is None:
         raise ValueError("its message is damaged")
     return content
