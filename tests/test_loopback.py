@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from flask import Flask
 from server import Server
 
@@ -132,6 +133,11 @@ def test_a_program_that_other_machines_reach_is_a_stranger(how: str, start: Call
     assert not stranger.hidden
     assert "python" in stranger.words
     assert "also listens on" in stranger.words
+
+
+def test_a_program_that_started_the_server_may_ask_it_although_others_reach_it(server: Server) -> None:
+    with socket.create_server(("0.0.0.0", 0)):
+        assert requests.get(f"{server.url}/api/workspaces", timeout=10).status_code == 200
 
 
 def test_a_program_that_becomes_one_is_noticed_at_its_next_connection(start: Callable[..., Callable[..., Any]]) -> None:

@@ -4,7 +4,8 @@ A proxy on this machine connects from 127.0.0.1 like a browser does, and need no
 can be what a stranger likes; who holds the socket cannot. The kernel names the socket by both addresses (`sock_diag`,
 else `/proc/net/tcp`), `/proc/PID/fd` names the process that holds it, and a process that also listens where other
 machines reach it speaks for others. So does one whose parent is the same program and listens there, such as `socat`
-with `fork`. A process that cannot be found or looked into is nobody's: another user's, or in another container.
+with `fork`. One that started this server does not. A process that cannot be found or looked into is nobody's: another
+user's, or in another container.
 
 Only Linux tells; elsewhere every loopback connection passes here.
 """
@@ -158,7 +159,12 @@ class Neighbours:
 
 
 def _judge(pid: int, held: Set[int], public: dict[int, Address]) -> Stranger | None:
-    """Return why a process that holds these sockets, or the one that it was split off from, speaks for others."""
+    """Return why a process that holds these sockets, or the one that it was split off from, speaks for others.
+
+    One that started this server is none: it could do by itself whatever it asks for.
+    """
+    if _is_above(pid):
+        return None
     for each, sockets in ((pid, held), _same_program(pid)):
         for inode in sockets & public.keys():
             where = public[inode]
@@ -170,12 +176,25 @@ def _judge(pid: int, held: Set[int], public: dict[int, Address]) -> Stranger | N
 def _same_program(pid: int) -> tuple[int, Set[int]]:
     """Return the parent and its sockets when the process was split off from it and runs the same, such as `socat`."""
     with suppress(OSError, IndexError):
-        # The name in brackets may hold anything, brackets too; after it come the state and the parent.
-        parent = int(_read(pid, "stat").rpartition(")")[2].split()[1])
+        parent = _parent(pid)
         if parent and _read(parent, "cmdline") == _read(pid, "cmdline"):
             with _open(parent) as folder:
                 return parent, _sockets(folder).keys()
     return 0, frozenset()
+
+
+def _parent(pid: int) -> int:
+    # The name in brackets may hold anything, brackets too; after it come the state and the parent.
+    return int(_read(pid, "stat").rpartition(")")[2].split()[1])
+
+
+def _is_above(pid: int) -> bool:
+    """Check whether this process descends from another one, but for the first of all, which everything does."""
+    above = os.getppid()
+    with suppress(OSError, IndexError):
+        while above not in (0, 1, pid):
+            above = _parent(above)
+    return above == pid > 1
 
 
 def _read(pid: int, name: str) -> str:
