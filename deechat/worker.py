@@ -289,6 +289,7 @@ def _as_http(refusal: _Refusal) -> bytes:
         f"Content-Length: {len(body)}",
         "Cache-Control: no-store",
         "X-Content-Type-Options: nosniff",
+        "Referrer-Policy: same-origin",
         *([f"Retry-After: {refusal.retry_after}"] if refusal.retry_after else []),
     )
     return "\r\n".join([*lines, "", ""]).encode() + body

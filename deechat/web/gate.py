@@ -45,8 +45,8 @@ class Gate:
         self,
         password: str | None,
         secret: Callable[[], bytes],
-        ended: EndedLogins | None = None,
-        later: Callable[[float, Callable[[], None]], object] = lambda _seconds, _call: None,
+        ended: EndedLogins,
+        later: Callable[[float, Callable[[], None]], object],
     ) -> None:
         """`later` calls a function after so many seconds."""
         self._password = password
@@ -108,7 +108,7 @@ class Gate:
         """Makes the request's cookie worthless, for ever and everywhere, and takes it from the browser."""
         read_body(Nothing, LARGEST_LOG_IN)
         cookie = request.cookies.get(COOKIE, "")
-        if self._ended is not None and self._is_signed(cookie):
+        if self._is_signed(cookie):
             self._ended.end(cookie, time.time() + COOKIE_SECONDS)
         response = jsonify({"loggedIn": False})
         response.delete_cookie(COOKIE, httponly=True, samesite="Lax")
@@ -116,7 +116,7 @@ class Gate:
 
     def _knows_password(self) -> bool:
         cookie = request.cookies.get(COOKIE, "") if "HTTP_COOKIE" in request.environ else ""
-        if cookie and self._is_signed(cookie) and (self._ended is None or cookie not in self._ended):
+        if cookie and self._is_signed(cookie) and cookie not in self._ended:
             return True
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
         # A header is bytes, read here as Latin-1 (PEP 3333); who sends other letters may have meant either encoding.

@@ -19,7 +19,6 @@ from deechat.events import Entry
 from deechat.records import RunRecord
 from deechat.runs import Runs
 
-SEND_TIMEOUT = 60.0  # seconds that a viewer may read nothing before its connection is given up
 PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
 # What a client may ask for by `Accept`; the first one is given to whoever takes anything.
@@ -107,7 +106,6 @@ class Streams:
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
         response.headers["X-Run-Id"] = view.record.id
-        _limit_sending()
         return response
 
 
@@ -143,10 +141,3 @@ def _as_json(view: View, entries: list[Entry]) -> Response:
     last = entries[-1].seq if entries else 0 if view.lost else view.after
     ended = entries[-1].event.ends if entries else view.record.ended_at is not None
     return jsonify({"frames": frames, "lastEventId": last, "ended": ended})
-
-
-def _limit_sending() -> None:
-    # gunicorn's own socket: a viewer that reads nothing would hold `sendall`, and with it the place, for ever.
-    socket = request.environ.get("gunicorn.socket")
-    if socket is not None:
-        socket.settimeout(SEND_TIMEOUT)
