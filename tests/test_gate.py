@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from http.cookies import SimpleCookie
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from client import Client
@@ -343,7 +343,7 @@ def test_a_cookie_that_was_not_set_here_is_worth_nothing(guarded: Server) -> Non
 
 def test_a_cookie_ends_after_its_days(guarded: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = bytes.fromhex((Path(guarded.settings["DEECHAT_DATA"]) / "secret").read_text())
-    signer = Gate(PASSWORD, lambda: secret, cast("EndedLogins", ()), lambda *_: None)._signer
+    signer = Gate(PASSWORD, lambda: secret, (), lambda *_: None)._signer
     now = time.time()
 
     def made(seconds_ago: float) -> str:
