@@ -53,8 +53,8 @@ FETCH = """
         },
     });
     window.fetch = async (path, options) => {
-        if (path === '/api/runs/run') return Response.json({ run: { lastEventId: 0 } }); // nothing is held back
-        if (!path.startsWith('/api/runs/run/')) return real(path, options); // the page's own
+        if (path === 'api/runs/run') return Response.json({ run: { lastEventId: 0 } }); // nothing is held back
+        if (!path.startsWith('api/runs/run/')) return real(path, options); // the page's own
         const { headers, signal } = options;
         asked.push([headers['Last-Event-ID'] ?? null, Math.round(performance.now())]);
         const [status, pieces, extra] = a[asked.length - 1] ?? [204, null];
@@ -137,7 +137,7 @@ POLL = """
     const { network } = await import('/static/js/network.js');
     const asked = [], heard = [], real = window.fetch;
     window.fetch = async (path, options) => {
-        if (!path.startsWith('/api/runs/run/')) return real(path, options); // the page's own
+        if (!path.startsWith('api/runs/run/')) return real(path, options); // the page's own
         asked.push(path.split('?')[1]);
         const [status, body] = a[asked.length - 1] ?? [204, null];
         if (status === 0) throw new TypeError('no network');
