@@ -22,7 +22,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_the_unit_starts_what_an_installation_has(tmp_path: Path) -> None:
-    unit = block("ini")
+    unit = block("ini", "[Unit]")
     (start,) = re.findall(r"^ExecStart=(.*)$", unit, flags=re.MULTILINE)
     program, *arguments = start.split()
     assert program == "/opt/deechat/.venv/bin/gunicorn"
