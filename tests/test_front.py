@@ -67,6 +67,14 @@ def test_a_proxy_elsewhere_is_believed_where_it_is_named() -> None:
         {"true_client_ip": "2001:db8::1"},
         {"forwarded": "for=198.51.100.1;proto=https"},
         {"forwarded": 'for=127.0.0.1, for="[2001:db8::1]:4711"'},
+        {"forwarded": "for = 198.51.100.1, for=127.0.0.1"},
+        {"forwarded": 'for=127.0.0.1, FOR =\t"198.51.100.1"'},
+        {"forwarded": "for=127.0.0.1;host=chat.example.org"},
+        {"forwarded": "for=127.0.0.1, proto=https"},
+        {"x_original_forwarded_for": "198.51.100.1"},
+        {"cf_connecting_ipv6": "2001:db8::1"},
+        {"x_envoy_external_address": "198.51.100.1"},
+        {"x_proxyuser_ip": "198.51.100.1"},
         {"forwarded": "for=_hidden"},
         {"forwarded": "proto=https"},
         {"via": "1.1 varnish"},
@@ -87,6 +95,8 @@ def test_a_header_that_names_somebody_elsewhere_is_believed_of_everybody(direct:
         {"x_forwarded_for": "127.0.0.1, ::1"},
         {"x_real_ip": "::ffff:127.0.0.1"},
         {"forwarded": 'for="[::1]:4711";proto=http'},
+        {"forwarded": 'for = 127.0.0.1;host="LocalHost:8000", for=::1'},
+        {"cf_connecting_ipv6": "::1"},
         {"x_forwarded_for": "127.0.0.1", "via": "1.1 varnish"},
     ],
     ids=str,
@@ -99,6 +109,9 @@ def test_the_name_that_was_asked_for_must_be_this_machines() -> None:
     assert read(host="LocalHost:8000").is_for_here
     assert not read(host="chat.example.org").is_for_here
     assert not read(host="chat.example.org", x_forwarded_host="localhost").is_for_here
+    assert not read(host="localhost", x_forwarded_host="chat.example.org").is_for_here
+    assert not read(host="localhost", x_forwarded_host="localhost, chat.example.org").is_for_here
+    assert read(host="127.0.0.1:8000", x_forwarded_host="LocalHost").is_for_here
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,8 @@ import requests
 from flask import Flask
 from server import Server
 
-from deechat.web import loopback
+from deechat.web import loopback, outside
 from deechat.web.loopback import Neighbours
-from deechat.web.outside import Outside
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a connection")
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only the superuser can be somebody else")
@@ -38,12 +37,22 @@ def listen(host, family=socket.AF_INET, protocol=0):
     listener.listen()
     return listener
 kept = []
-if how == "split":
-    kept.append(listen("0.0.0.0"))
+def split():
     if os.fork():
         os.wait()
         sys.exit()
+if how.startswith("split"):
+    kept.append(listen("0.0.0.0"))
+    split()
     kept.pop().close()
+if how == "split twice":
+    split()
+if how == "split, another title":
+    with open("/proc/self/stat") as stat:  # fields 48 and 49: where the command line stands
+        start, end = map(int, stat.read().rpartition(")")[2].split()[45:47])
+    ctypes.memset(start, ord("x"), end - start - 1)
+if how == "split, another script":
+    os.execv(sys.executable, [sys.executable, "-c", sys.orig_argv[2], str(port), "", "0"])
 if how == "everywhere":
     kept.append(listen("0.0.0.0"))
 if how == "everywhere, IPv6":
@@ -59,6 +68,8 @@ for line in sys.stdin:
     kept[-1].connect(("127.0.0.1", port))
     print("done", flush=True)
 """
+
+SPLIT = ["split", "split twice", "split, another title", "split, another script"]
 
 
 class Door:
@@ -124,7 +135,7 @@ def test_a_program_of_this_machine_is_at_home(start: Callable[..., Callable[...,
         assert Neighbours().stranger(*start(how)()) is None, how
 
 
-@pytest.mark.parametrize("how", ["everywhere", "everywhere, IPv6", "everywhere, MPTCP", "split"])
+@pytest.mark.parametrize("how", ["everywhere", "everywhere, IPv6", "everywhere, MPTCP", *SPLIT])
 def test_a_program_that_other_machines_reach_is_a_stranger(how: str, start: Callable[..., Callable[..., Any]]) -> None:
     if "MPTCP" in how and not Path("/proc/sys/net/mptcp/enabled").exists():
         pytest.skip("this kernel has no MPTCP")
@@ -135,9 +146,116 @@ def test_a_program_that_other_machines_reach_is_a_stranger(how: str, start: Call
     assert "also listens on" in stranger.words
 
 
+# Takes connections from everywhere and runs another program on each, which asks at argv[1].
+INETD = """
+import socket, subprocess, sys
+listener = socket.create_server(("0.0.0.0", 0))
+print(listener.getsockname()[1], flush=True)
+accepted, _ = listener.accept()
+connect = f"exec 3<>/dev/tcp/127.0.0.1/{sys.argv[1]}; read line"
+subprocess.run(["bash", "-c", connect], stdin=accepted, check=False)
+"""
+
+
+def test_a_program_that_is_run_on_an_accepted_connection_is_a_stranger(door: Door) -> None:
+    command = [sys.executable, "-c", INETD, str(door.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        with socket.create_connection(("127.0.0.1", port := int(process.stdout.readline()))):
+            stranger = Neighbours().stranger(*door.next())
+    assert stranger is not None
+    assert not stranger.hidden
+    assert stranger.words.startswith("bash (")
+    assert f"also answers at port {port}," in stranger.words
+
+
+# Takes connections from everywhere and hands each to the process that listens at the Unix socket argv[1].
+ACCEPTOR = """
+import socket, sys
+listener = socket.create_server(("0.0.0.0", 0))
+print(listener.getsockname()[1], flush=True)
+worker = socket.socket(socket.AF_UNIX)
+worker.connect(sys.argv[1])
+while True:
+    accepted, _ = listener.accept()
+    socket.send_fds(worker, [b"x"], [accepted.fileno()])
+    accepted.close()
+"""
+# Connects to argv[2] by itself if argv[3] says so, and when it was handed a connection.
+WORKER = """
+import socket, sys
+kept = []
+def connect():
+    kept.append(socket.create_connection(("127.0.0.1", int(sys.argv[2]))))
+with socket.socket(socket.AF_UNIX) as place:
+    place.bind(sys.argv[1])
+    place.listen()
+    if sys.argv[3] == "first":
+        connect()
+    print("ready", flush=True)
+    acceptor, _ = place.accept()
+while True:
+    kept.append(socket.recv_fds(acceptor, 1, 1)[1])
+    connect()
+"""
+
+
+@pytest.mark.parametrize("netlink", [True, False], ids=["netlink", "proc"])
+@pytest.mark.parametrize("when", ["first", "later"])
+def test_a_program_that_is_handed_accepted_connections_is_a_stranger(
+    when: str, netlink: bool, door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not netlink:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError("there is no such netlink here")
+
+        monkeypatch.setattr(loopback, "_ask", refuse)
+    neighbours, place = Neighbours(), str(tmp_path / "handed")
+    processes: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> str:
+        processes.append(subprocess.Popen([sys.executable, "-c", *arguments], stdout=subprocess.PIPE, text=True))
+        stdout = processes[-1].stdout
+        assert stdout
+        return stdout.readline()
+
+    try:
+        assert run(WORKER, place, str(door.port), when) == "ready\n"
+        if when == "first":
+            assert neighbours.stranger(*door.next()) is None
+        port = int(run(ACCEPTOR, place))
+        with socket.create_connection(("127.0.0.1", port)):
+            stranger = neighbours.stranger(*door.next())
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate(timeout=10)
+    assert stranger is not None
+    assert f"also answers at port {port}," in stranger.words
+
+
+def test_a_known_program_is_looked_into_again_after_a_while(
+    start: Callable[..., Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    neighbours, connect = Neighbours(), start()
+    looked: list[object] = []
+    plain = Neighbours._look
+    monkeypatch.setattr(Neighbours, "_look", lambda *args: looked.append(args) or plain(*args))
+    for _ in range(3):
+        assert neighbours.stranger(*connect()) is None
+    assert len(looked) == 1
+    monkeypatch.setattr(loopback, "KNOWN_FOR", 0.0)
+    assert neighbours.stranger(*connect()) is None
+    assert len(looked) == 2
+
+
 def test_a_program_that_started_the_server_may_ask_it_although_others_reach_it(server: Server) -> None:
     with socket.create_server(("0.0.0.0", 0)):
         assert requests.get(f"{server.url}/api/workspaces", timeout=10).status_code == 200
+        code = f"import requests; print(requests.get('{server.url}/api/workspaces', timeout=10).status_code)"
+        child = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=20)
+        assert child.stdout == "200\n"
 
 
 def test_a_program_that_becomes_one_is_noticed_at_its_next_connection(start: Callable[..., Callable[..., Any]]) -> None:
@@ -267,18 +385,24 @@ def test_a_proxy_that_is_refused_again_and_again_is_not_looked_for_everywhere(
     assert len(opened) <= 10 * (loopback.GUESSED + 2)  # those that began last, the proxy, its parent
 
 
-def test_a_connection_is_looked_up_once_and_not_for_each_request(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_connection_is_looked_up_once_a_second_and_not_for_each_request(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(outside.time, "monotonic", lambda: now[0])
     asked: list[object] = []
     plain = Neighbours.stranger
     monkeypatch.setattr(Neighbours, "stranger", lambda *args: asked.append(args) or plain(*args))
-    outside, app = Outside(), Flask("deechat")
+    gate, app = outside.Outside(), Flask("deechat")
     with socket.create_connection(("127.0.0.1", door.port)):
         door.next()
         overrides = {"REMOTE_ADDR": "127.0.0.1", "gunicorn.socket": door.accepted[0]}
-        for _ in range(5):
-            with app.test_request_context("/", environ_overrides=overrides):
-                assert outside.refuse() is None
-    assert len(asked) == 1
+        for lookups in (1, 2, 3):
+            for _ in range(5):
+                with app.test_request_context("/", environ_overrides=overrides):
+                    assert gate.refuse() is None
+            assert len(asked) == lookups
+            now[0] += outside.JUDGED_FOR
 
 
 COME = r"""

@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,3 +155,44 @@ def test_over_a_unix_socket_the_password_counts(behind_a_socket: tuple[Server, P
     assert over(place, WORKSPACES, b"Host: chat.example.org").startswith(b"HTTP/1.0 401 ")
     answer = over(place, WORKSPACES, b"Host: chat.example.org", b"Authorization: Bearer open sesame")
     assert answer.startswith(b"HTTP/1.0 200 ")
+
+
+# Asks the server at argv[1], then again over the same connection, after a while and listening for other machines.
+LATER = """
+import http.client, socket, sys, time
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=20)
+def ask():
+    connection.request("GET", "/api/workspaces", headers={"Host": "localhost"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status, connection.sock.getsockname()[1]
+before = ask()
+time.sleep(float(sys.argv[2]))
+listener = socket.create_server(("0.0.0.0", 0))
+after = ask()
+assert before[1] == after[1], "another connection"
+print(before[0], after[0])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a connection")
+def test_a_program_that_begins_to_serve_others_is_refused_over_its_old_connection_too(server: Server) -> None:
+    command = [sys.executable, "-c", LATER, str(server.port), str(outside.JUDGED_FOR + 0.2)]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert said == "200 403\n"
+
+
+def test_a_foreign_name_before_a_proxy_is_refused_and_named_in_the_log(server: Server) -> None:
+    answer = ask(server, Host="localhost", X_Forwarded_Host="chat.example.org")
+    assert answer.status_code == 403
+    assert "asked for another name than localhost" in answer.text
+    assert ask(server, Host="localhost", X_Forwarded_Host="localhost:8000").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("Forwarded", "for = 8.8.8.8, for=127.0.0.1"), ("CF-Connecting-IPv6", "2001:db8::1")],
+)
+def test_a_header_that_names_another_machine_is_refused(name: str, value: str, server: Server) -> None:
+    refused = requests.get(f"{server.url}/api/workspaces", headers={name: value}, timeout=20)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "password_required")

@@ -24,19 +24,23 @@ PROXIES = "PROXIES"  # the key in Flask's configuration: the networks of trusted
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _KEY = "deechat.front"
-# Headers that name who asks: the list that proxies append to, and those with a single address.
+# Headers that name who asks: the lists that proxies append to, and those with a single address.
 _NAMING = (
     "HTTP_X_FORWARDED_FOR",
+    "HTTP_X_ORIGINAL_FORWARDED_FOR",
     "HTTP_X_REAL_IP",
     "HTTP_X_CLIENT_IP",
     "HTTP_X_CLUSTER_CLIENT_IP",
+    "HTTP_X_PROXYUSER_IP",
+    "HTTP_X_ENVOY_EXTERNAL_ADDRESS",
     "HTTP_CF_CONNECTING_IP",
+    "HTTP_CF_CONNECTING_IPV6",
     "HTTP_TRUE_CLIENT_IP",
     "HTTP_FASTLY_CLIENT_IP",
     "HTTP_FLY_CLIENT_IP",
 )
-# `for=` of RFC 7239: a token, or a quoted string.
-_FORWARDED_FOR = re.compile(r'(?:^|[;,\s])for=(?:"([^"]*)"|([^;,\s]*))', re.IGNORECASE)
+# `for=` and `host=` of RFC 7239: a token, or a quoted string; blanks around the sign although it allows none.
+_FORWARDED = re.compile(r'(?:^|[;,\s])(for|host)\s*=\s*(?:"([^"]*)"|([^;,\s]*))', re.IGNORECASE)
 _PORTS = {"http": "80", "https": "443"}
 
 
@@ -63,8 +67,8 @@ class Front:
 
     @property
     def is_for_here(self) -> bool:
-        """Whether `Host` is a name of this machine's own."""
-        return re.sub(r":[0-9]*$", "", self.host) in HERE
+        """Whether all names that were asked for are this machine's own."""
+        return all(_is_own_name(each) for each in self.hosts)
 
     def is_own(self, scheme: str, netloc: str) -> bool:
         """Check whether a page of `scheme://netloc` is one of ours; a port that is the scheme's own may be left out."""
@@ -127,7 +131,11 @@ def _names_elsewhere(environ: Mapping[str, Any]) -> bool:
     named = [part for header in _NAMING if header in environ for part in _parts(environ, header)]
     forwarded = str(environ.get("HTTP_FORWARDED", ""))
     if forwarded:
-        named += [quoted or token for quoted, token in _FORWARDED_FOR.findall(forwarded)] or [forwarded]
+        said = [(name.lower(), quoted or token) for name, quoted, token in _FORWARDED.findall(forwarded)]
+        if not all(_is_own_name(value.lower()) for name, value in said if name == "host"):
+            return True
+        clients = [value for name, value in said if name == "for"]
+        named += clients if len(clients) > forwarded.count(",") else [forwarded]  # each proxy must say for whom
     if not named:
         return "HTTP_VIA" in environ
     return not all(is_loopback(each) for each in named)
@@ -135,6 +143,10 @@ def _names_elsewhere(environ: Mapping[str, Any]) -> bool:
 
 def _parts(environ: Mapping[str, Any], header: str) -> list[str]:
     return [each for each in map(str.strip, str(environ.get(header, "")).split(",")) if each]
+
+
+def _is_own_name(host: str) -> bool:
+    return re.sub(r":[0-9]*$", "", host) in HERE
 
 
 def _with_port(netloc: str, scheme: str) -> str:

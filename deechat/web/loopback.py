@@ -3,9 +3,10 @@
 A proxy on this machine connects from 127.0.0.1 like a browser does, and need not say for whom. Its address and headers
 can be what a stranger likes; who holds the socket cannot. The kernel names the socket by both addresses (`sock_diag`,
 else `/proc/net/tcp`), `/proc/PID/fd` names the process that holds it, and a process that also listens where other
-machines reach it speaks for others. So does one whose parent is the same program and listens there, such as `socat`
-with `fork`. One that started this server does not. A process that cannot be found or looked into is nobody's: another
-user's, or in another container.
+machines reach it speaks for others. So does one that answers a connection to such a place, which another process
+accepted and handed on, as `inetd` does. Both hold for its parents too while they are the same program, such as `socat`
+with `fork`. A process that started this server, and what it runs, speaks for itself. A process that cannot be found or
+looked into is nobody's: another user's, or in another container.
 
 Only Linux tells; elsewhere every loopback connection passes here.
 """
@@ -17,6 +18,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections import OrderedDict
 from collections.abc import Iterator, Set
 from contextlib import contextmanager, suppress
@@ -29,8 +31,11 @@ from typing import NamedTuple
 REMEMBERED = 32  # processes that were met: browsers, scripts, proxies
 GUESSED = 4  # of them, and of those that began last, are tried first
 NEAR = 12  # numbers before and after the last one, where the next connection is looked for
+KNOWN_FOR = 10.0  # seconds after which a process is read as a whole again
+_FEW = 3  # ports; of more, all connections are listed at once, as each list is a walk through the kernel's whole table
 _LISTEN = 10  # TCP_LISTEN of the kernel
 _ANY = 0xFFFFFFFF  # states, as bits
+_CONNECTED = sum(1 << state for state in (1, 4, 5, 8, 9, 11))  # established, and those in which one side has ended
 
 # include/uapi/linux/netlink.h, sock_diag.h and inet_diag.h
 _SOCK_DIAG, _BY_FAMILY, _REQUEST, _DUMP = 4, 20, 1, 0x300
@@ -87,6 +92,7 @@ class _Process:
         self.folder = folder  # its `fd`, held open: that is of no other process, though one be given its number later
         self.without = without  # the sockets that listen for other machines and are not its own
         self.last = last  # the number of the socket that was looked for last
+        self.read_at = time.monotonic()
 
     def __del__(self) -> None:
         close(self.folder)
@@ -106,8 +112,9 @@ class _Process:
 class Neighbours:
     """Looks up the processes behind loopback connections.
 
-    A process is read as a whole when it is met, and again whenever anything new listens for other machines. Between,
-    only the one connection is looked for, near where the last one was: a client with a thousand costs no more.
+    A process is read as a whole when it is met, whenever anything new listens for other machines, and after
+    `KNOWN_FOR`. Between, only the one connection is looked for, near where the last one was: a client with a thousand
+    costs no more.
     """
 
     def __init__(self) -> None:
@@ -131,7 +138,8 @@ class Neighbours:
 
     def _is_known(self, inode: int, public: dict[int, Address]) -> bool:
         """Check whether a process that was met lately holds the connection, and still speaks for itself alone."""
-        lately = [each for each in reversed(self._met.values()) if each is not None][:GUESSED]
+        since = time.monotonic() - KNOWN_FOR
+        lately = [each for each in reversed(self._met.values()) if each and each.read_at > since][:GUESSED]
         return any(each.without >= public.keys() and each.holds(inode) for each in lately)
 
     def _look(self, inode: int, public: dict[int, Address]) -> Stranger | None:
@@ -139,7 +147,7 @@ class Neighbours:
             with suppress(OSError), _open(pid) as folder:
                 held = _sockets(folder)
                 if inode in held:
-                    found = _judge(pid, held.keys(), public)
+                    found = _judge(pid, inode, held.keys(), public)
                     self._meet(pid, None if found else _Process(os.dup(folder), frozenset(public), held[inode]))
                     return found
         return Stranger(True, "its process cannot be looked into: it is protected, or in another container")
@@ -158,29 +166,46 @@ class Neighbours:
         return list(dict.fromkeys([*pids[:GUESSED], *reversed(self._met), *pids]))
 
 
-def _judge(pid: int, held: Set[int], public: dict[int, Address]) -> Stranger | None:
-    """Return why a process that holds these sockets, or the one that it was split off from, speaks for others.
-
-    One that started this server is none: it could do by itself whatever it asks for.
-    """
-    if _is_above(pid):
-        return None
-    for each, sockets in ((pid, held), _same_program(pid)):
-        for inode in sockets & public.keys():
-            where = public[inode]
-            name, host = _read(each, "comm").strip(), ip_address(where.host)
-            return Stranger(False, f"{name} (process {each}) also listens on {host} port {where.port}, for others")
+def _judge(pid: int, inode: int, held: Set[int], public: dict[int, Address]) -> Stranger | None:
+    """Return why a process that holds these sockets, or one that it was split off from, speaks for others."""
+    line = list(_same_program(pid, held))
+    for each, sockets in line:
+        for listener in sockets & public.keys():
+            where = public[listener]
+            host = ip_address(where.host)
+            return Stranger(False, f"{_name(each)} also listens on {host} port {where.port}, for others")
+    if any(sockets - {inode} for _, sockets in line):
+        accepted = _accepted({where.port for where in public.values()})
+        for each, sockets in line:
+            for connection in sockets & accepted.keys():
+                return Stranger(False, f"{_name(each)} also answers at port {accepted[connection]}, for others")
     return None
 
 
-def _same_program(pid: int) -> tuple[int, Set[int]]:
-    """Return the parent and its sockets when the process was split off from it and runs the same, such as `socat`."""
+def _same_program(pid: int, held: Set[int]) -> Iterator[tuple[int, Set[int]]]:
+    """Return the process, then its parents while they are the same program, each with its sockets.
+
+    The line ends before a process that started this server: that could do by itself whatever it asks for.
+    """
     with suppress(OSError, IndexError):
-        parent = _parent(pid)
-        if parent and _read(parent, "cmdline") == _read(pid, "cmdline"):
+        while not _is_above(pid):
+            yield pid, held
+            parent = _parent(pid)
+            # Not by the command line, which a process may write over.
+            if not parent or _program(parent) != _program(pid):
+                return
             with _open(parent) as folder:
-                return parent, _sockets(folder).keys()
-    return 0, frozenset()
+                pid, held = parent, _sockets(folder).keys()
+
+
+def _program(pid: int) -> tuple[int, int]:
+    """Return which file the process runs, as device and inode."""
+    file = Path(f"/proc/{pid}/exe").stat()
+    return file.st_dev, file.st_ino
+
+
+def _name(pid: int) -> str:
+    return f"{_read(pid, 'comm').strip()} (process {pid})"
 
 
 def _parent(pid: int) -> int:
@@ -250,10 +275,24 @@ def _look_up(local: Address, remote: Address) -> tuple[Socket | None, list[Socke
         return _read_list(local, remote)
 
 
+def _accepted(ports: Set[int]) -> dict[int, int]:
+    """Return the connected sockets whose own port is one of these, inode to port."""
+    families = (socket.AF_INET, socket.AF_INET6)
+    found: list[Socket] = []
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as link:
+            for port in ports if len(ports) <= _FEW else (0,):  # 0 stands for all
+                for family in families:
+                    found += _ask(link, family, _REQUEST | _DUMP, _CONNECTED, local=Address(b"", port))
+    except OSError:
+        found = [each for each, _ in _listed() if not each.listens]
+    return {each.inode: each.local.port for each in found if each.local.port in ports}
+
+
 def _ask(
     link: socket.socket, family: int, flags: int, states: int, *, local: Address = _NONE, remote: Address = _NONE
 ) -> list[Socket]:
-    """Ask the kernel for TCP sockets: for the one with these ends, or for all in these states.
+    """Ask the kernel for TCP sockets: the one with these ends, or all in these states (at `local.port`, if any).
 
     Raises `OSError` where it does not answer such questions.
     """
@@ -291,17 +330,18 @@ def _socket_of(message: bytes) -> Socket:
 
 def _read_list(local: Address, remote: Address) -> tuple[Socket | None, list[Socket]]:
     """Read the same from `/proc/net`, slower by far: the kernel writes a line for each connection."""
-    connected, listening = None, []
+    sockets = list(_listed())
+    connected = (each for each, other in sockets if not each.listens and (each.local, other) == (local, remote))
+    return next(connected, None), [each for each, _ in sockets if each.listens]
+
+
+def _listed() -> Iterator[tuple[Socket, Address]]:
+    """Return all TCP sockets of `/proc/net`, each with its other end."""
     for name in ("tcp", "tcp6"):
         with suppress(FileNotFoundError):  # a kernel without IPv6
             for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
                 _, ours, theirs, state, _, _, _, uid, _, inode, *_ = line.split()
-                each = Socket(_unhex(ours), int(uid), int(inode), int(state, 16) == _LISTEN)
-                if each.listens:
-                    listening.append(each)
-                elif each.local == local and _unhex(theirs) == remote:
-                    connected = each
-    return connected, listening
+                yield Socket(_unhex(ours), int(uid), int(inode), int(state, 16) == _LISTEN), _unhex(theirs)
 
 
 def _unhex(text: str) -> Address:

@@ -20,6 +20,7 @@ from deechat.errors import ForbiddenError
 from deechat.web.front import front, is_loopback
 from deechat.web.loopback import Neighbours
 
+JUDGED_FOR = 1.0  # seconds for which it is kept what was found of a connection: its process may change
 TOLD_AGAIN = 600.0  # seconds after which the log says again that a peer is refused
 PEERS_KEPT = 1000  # peers of which it is known when the log said so
 
@@ -65,8 +66,8 @@ class Outside:
 
     def __init__(self) -> None:
         self._neighbours = Neighbours()
-        # What was found of each connection, which the server names by its socket.
-        self._judged: WeakKeyDictionary[Any, _Refusal | None] = WeakKeyDictionary()
+        # What was found of each connection, which the server names by its socket, and when.
+        self._judged: WeakKeyDictionary[Any, tuple[float, _Refusal | None]] = WeakKeyDictionary()
         self._told: OrderedDict[str, float] = OrderedDict()
 
     def refuse(self) -> Response | None:
@@ -98,24 +99,24 @@ class Outside:
         if here.names_elsewhere:
             return _Refusal("spoken_for", "a proxy's header names another machine")
         if not here.is_for_here:
-            return _Refusal("name", f"it asked for the name {here.host[:100]!r}")
+            return _Refusal("name", f"it asked for the name {' and '.join(here.hosts)[:100]!r}")
         return self._of_connection()
 
     def _of_connection(self) -> _Refusal | None:
         connection = request.environ.get("gunicorn.socket")
         if connection is None:  # called within the process, as by a test
             return None
-        try:
-            return self._judged[connection]
-        except KeyError:
-            pass
+        now = time.monotonic()
+        known = self._judged.get(connection)
+        if known and now - known[0] < JUDGED_FOR:
+            return known[1]
         try:
             there, here = connection.getpeername()[:2], connection.getsockname()[:2]
         except OSError:
             return _Refusal("hidden", "it has left")
         stranger = self._neighbours.stranger(there, here)
         refusal = None if stranger is None else _Refusal("hidden" if stranger.hidden else "proxy", stranger.words)
-        self._judged[connection] = refusal
+        self._judged[connection] = now, refusal
         return refusal
 
     def _tell(self, refusal: _Refusal) -> None:
