@@ -173,8 +173,13 @@ class Application:
                 self._leaving.join()
             Arrivals.here().interval = no_interval
             self._journal.tidy()
+            stored = self._database.available
             self._database.close()
             self._folder.release()
+            if stored:
+                log.info("stopped, and all is stored")
+            else:
+                log.warning("stopped while nothing could be stored: what was said last may be missing")
 
     def _warm_up(self) -> None:
         """Does beside the start what the first question would otherwise wait for."""

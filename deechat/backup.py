@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing, suppress
+from itertools import chain, count
 from pathlib import Path
 
 from deechat import integrity
+from deechat.connections import note_end
 from deechat.errors import SettingError
 from deechat.folder import DataFolder
 from deechat.schema import pending_of
@@ -33,6 +36,8 @@ def backup(folder: DataFolder, target: Path, *, force: bool, progress: Progress)
         raise SettingError(f"{target} is there already: name another file, or add --force to replace it.")
     if not folder.database.exists():
         raise SettingError(f"There is no database {folder.database} to make a backup of: set DEECHAT_DATA.")
+    if _is_one_of_ours(folder, target):
+        raise SettingError(f"{target} is a file of the data folder itself: name another one.")
     draft = _draft(target)
     try:
         _copy(folder.database, draft, progress)
@@ -79,15 +84,22 @@ def restore(folder: DataFolder, source: Path, *, force: bool, progress: Progress
     return f"{source} is in place{aside}; {check.words()}"
 
 
+def _is_one_of_ours(folder: DataFolder, target: Path) -> bool:
+    ours = [folder.path / "lock", folder.path / "secret", folder.database]
+    ours += [folder.database.with_name(f"{folder.database.name}{end}") for end in ("-wal", "-shm")]
+    return target.resolve() in {each.resolve() for each in ours} or (
+        target.exists() and any(each.exists() and each.samefile(target) for each in ours)
+    )
+
+
 def _draft(target: Path) -> Path:
-    """Make an empty file beside the target, which its owner alone can read."""
-    draft = target.with_name(f"{target.name}.part")
+    """Make an empty file beside the target, of a name that no other has, which its owner alone can read."""
     try:
-        draft.unlink(missing_ok=True)
-        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.absolute().parent)
     except OSError as exc:
-        raise SettingError(f"{draft} cannot be written ({exc.strerror}).") from exc
-    return draft
+        raise SettingError(f"{target} cannot be written: {target.absolute().parent}: {exc.strerror}.") from exc
+    os.close(descriptor)
+    return Path(name)
 
 
 def _copy(source: Path, draft: Path, progress: Progress) -> None:
@@ -104,8 +116,11 @@ def _copy(source: Path, draft: Path, progress: Progress) -> None:
             with closing(sqlite3.connect(draft, isolation_level=None)) as copy:
                 there.backup(copy, pages=STEP, progress=lambda _status, left, pages: progress(pages - left, pages))
                 copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # so that it is one file
+                note_end(copy)  # the server that it was taken from is not the one that opens it
     except (sqlite3.Error, UnicodeDecodeError) as exc:
-        raise SettingError(f"{source} cannot be copied: {exc}.") from exc
+        raise SettingError(
+            f"{source} cannot be read as a database ({exc}), with --force neither: take another backup."
+        ) from exc
     with draft.open("rb") as file:
         os.fsync(file.fileno())
 
@@ -122,7 +137,13 @@ def _put_aside(database: Path) -> Path | None:
     """Rename the database with its write-ahead log."""
     if not database.exists():
         return None
-    kept = database.with_name(f"{database.name}.until-{time.strftime('%Y%m%d-%H%M%S')}")
+    name = f"{database.name}.until-{time.strftime('%Y%m%d-%H%M%S')}"
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    kept = next(
+        each
+        for each in map(database.with_name, names)
+        if not (each.exists() or each.with_name(f"{each.name}-wal").exists())
+    )
     # The database first: a start that finds a log without it says so, one without its log would not.
     database.rename(kept)
     with suppress(FileNotFoundError):

@@ -93,10 +93,15 @@ def take_over(connection: sqlite3.Connection) -> None:
 def let_go(connection: sqlite3.Connection, may_write: bool) -> None:
     """Note a clean end, make the one file whole and close it."""
     if may_write:
-        with suppress(sqlite3.Error):  # then the next process thinks that this one was killed, and takes more care
-            connection.execute("UPDATE pulse SET closed_at = ?", (time.time(),))
+        note_end(connection)
         checkpoint(connection, "TRUNCATE")
     connection.close()
+
+
+def note_end(connection: sqlite3.Connection) -> None:
+    """Note a clean end, as far as that can be written: without it the next process takes this one for killed."""
+    with suppress(sqlite3.Error):
+        connection.execute("UPDATE pulse SET closed_at = ?", (time.time(),))
 
 
 def open_reader(path: Path) -> sqlite3.Connection:

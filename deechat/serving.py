@@ -86,13 +86,7 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Says where to go."""
-    for address in server.address:
-        if isinstance(address, tuple):
-            host = f"[{address[0]}]" if ":" in address[0] else address[0]
-            if host in _EVERYWHERE:
-                host = "localhost"
-            log.info("DeeChat is at http://%s:%s", host, address[1])
+    """Warns of an address that other machines reach while there is no password."""
     # Where it listens in truth: under a Procfile that is no setting of ours.
     bound = [listener.sock.getsockname() for listener in server.LISTENERS]
     public = [_in_words(address) for address in bound if not _is_loopback(address)]
@@ -107,11 +101,14 @@ def when_ready(server: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """Starts the application in its worker, before the first request."""
     try:
-        names = [sock.getsockname() for sock in worker.sockets]
-        worker.wsgi.extensions["deechat"].start(name[1] for name in names if isinstance(name, tuple))
+        names = [name for sock in worker.sockets if isinstance(name := sock.getsockname(), tuple)]
+        worker.wsgi.extensions["deechat"].start(name[1] for name in names)
     except SettingError as exc:
         print(f"DeeChat cannot start: {exc}", file=sys.stderr, flush=True)
         sys.exit(BOOT_ERROR)
+    for name in names:
+        host = f"[{name[0]}]" if ":" in name[0] else name[0]
+        log.info("DeeChat is at http://%s:%s", "localhost" if host in _EVERYWHERE else host, name[1])
 
 
 def worker_exit(_server: Any, worker: Any) -> None:

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "integrity": ({"checksums", "errors", "wal"}, set()),
     "blocks": ({"checksums", "events"}, {"msgspec"}),
     "schema": ({"blocks", "checksums", "errors", "integrity"}, {"sqlite_utils"}),
-    "backup": ({"errors", "folder", "integrity", "schema"}, set()),
+    "backup": ({"connections", "errors", "folder", "integrity", "schema"}, set()),
     "pace": (set(), set()),
     "waits": (set(), {"gevent"}),
     "arrivals": ({"waits"}, {"gevent"}),

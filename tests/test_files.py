@@ -212,6 +212,39 @@ def test_a_backup_of_a_running_server_comes_back(serve: Callable[..., Server]) -
     said = [each["content"] for each in Client(server).history()]
     assert said[:2] == ["2+3", "`2+3` = **5**"]
     assert "3+4" not in said
+    told = [line["message"] for line in server.log_lines]
+    assert not any("the last end was not a clean one" in str(each) for each in told), "the backup's server is another"
+
+
+def test_two_restores_at_once_keep_what_was_before_each(serve: Callable[..., Server]) -> None:
+    server = serve()
+    command(server, "backup", "b.sqlite3")
+    Client(server).ask("2+3")
+    server.terminate()
+    for _ in range(3):  # likely within one second, which is what names say
+        assert command(server, "restore", "b.sqlite3").returncode == 0
+    kept = list(server.database.parent.glob("deechat.sqlite3.until-*"))
+    assert len(kept) == 3
+    assert sum("2+3" in messages(each) for each in kept) == 1
+
+
+@pytest.mark.parametrize("name", ["deechat.sqlite3", "deechat.sqlite3-wal", "secret", "lock", "../data/secret"])
+def test_a_backup_takes_the_place_of_no_file_of_the_data_folder(serve: Callable[..., Server], name: str) -> None:
+    server = serve()
+    folder = server.database.parent
+    before = server.database.stat().st_ino
+    refused = command(server, "backup", folder / name, "--force")
+    assert refused.returncode == 1
+    assert "the data folder itself" in refused.stderr
+    assert server.database.stat().st_ino == before
+    assert server.answers()
+
+
+def test_a_backup_leaves_drafts_of_others_alone(serve: Callable[..., Server]) -> None:
+    server = serve()
+    (server.folder / "b.sqlite3.part").write_text("mine")
+    assert command(server, "backup", "b.sqlite3").returncode == 0
+    assert (server.folder / "b.sqlite3.part").read_text() == "mine"
 
 
 def test_a_backup_replaces_no_file_unless_it_is_told_to(serve: Callable[..., Server]) -> None:

@@ -78,6 +78,8 @@ ROWS = [
     (stream(b"event: error\ndata: not even JSON\n\n"), "model_error", "not even JSON"),
     (stream(b'data: {"object": "error", "message": "vLLM"}\n\n'), "model_error", "vLLM"),
     (stream(b'{"error": "no field name"}\n'), "model_error", "no field name"),
+    (event({"message": "a list", "code": [429]}), "model_error", "a list"),
+    (event({"message": "an object", "code": {"status": 429}}), "model_error", "an object"),
     (status(302, location="https://u:pw@elsewhere.example/x?key=1"), "model_protocol", "(elsewhere.example)"),
     (status(307, location="/login"), "model_protocol", "redirects are not followed"),
     (status(308, location="http://[bad"), "model_protocol", "redirects are not followed"),

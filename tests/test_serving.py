@@ -119,7 +119,9 @@ def test_each_way_to_start_it_serves_says_where_and_leaves_when_asked(way: str, 
         assert requests.get(it.server.url, timeout=10).status_code == 200
         client.check_all()
         assert it.end(signal.SIGTERM) == 0
-        assert it.server.log_lines[0]["message"] == f"DeeChat is at {it.server.url}"
+        said = [line["message"] for line in it.server.log_lines]
+        assert said.count(f"DeeChat is at {it.server.url}") == 1
+        assert said[-1] == "stopped, and all is stored"
         assert "Traceback" not in it.server.log
 
 

@@ -83,7 +83,8 @@ class Gate:
         if request.method not in _SAFE:
             _check_same_site(behind_proxy=self._password is not None)
         if self._password is not None and request.endpoint not in _OPEN and not self._knows_password():
-            raise UnauthorizedError("Log in first: this server has a password.")
+            shown = " What was sent as Authorization is not it." if "Authorization" in request.headers else ""
+            raise UnauthorizedError(f"Log in first: this server has a password.{shown}")
         return None
 
     def log_in(self) -> Response:

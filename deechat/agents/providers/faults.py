@@ -208,7 +208,7 @@ class Faults:
     def said(self, error: Any, model: str) -> ModelFault:
         """Translates an error object that came in a stream."""
         code = error.get("code") if isinstance(error, dict) else None
-        status = 429 if code in {429, "429"} else 0
+        status = 429 if str(code) == "429" else 0  # it may be anything, a list too
         foreign = Foreign(status=status, words=self.clean(words_in(error)), evidence=_evidence(error))
         fault = self._translated(foreign, model, 0)
         fault.again = False  # something was said already

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -18,6 +19,7 @@ LOOK_SOON = 2.0  # likewise, where there was one, which may be about to come bac
 MOVES = 3  # times that a question goes on at another server, or once more at the same
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class _Server:
@@ -43,6 +45,13 @@ class _Server:
             self.models()
             others = {*before.names, *before.foreign, wanted or ""}
             self.foreign = frozenset(others - self.names)
+
+
+def _tell(before: _Server | None, now: _Server | None) -> None:
+    if now is not None:
+        log.info("answers come from the model server at %s, which was found on this machine", now.shown)
+    elif before is not None:
+        log.warning("the model server at %s, which was found on this machine, no longer answers", before.shown)
 
 
 class Local:
@@ -153,6 +162,7 @@ class Local:
             before = self._server
             if before is None or before.url != url:
                 self._server = None if url is None else _Server(url, self._connect(url))
+                _tell(before, self._server)
             if self._server is not None:
                 self.lost = None
             elif before is not None:

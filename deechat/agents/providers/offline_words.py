@@ -90,10 +90,10 @@ WORDS: dict[str, dict[str, str]] = {
         + _CONNECT_ZH,
     },
     "no_tools": {
-        "en": "That needs a tool (`{names}`), and tools are off here. Set this workspace's mode to *agent*, and allow "
-        "the tool, to let me use it.",
-        "zh": "这需要用到工具（`{names}`），而这里的工具是关闭的。"
-        "把这个工作区的模式改为“agent”并允许使用该工具，我就能用了。",
+        "en": "That needs a tool (`{names}`) that this workspace does not allow. In its settings, set the mode to "
+        "*agent* and the tool to anything but *never*, to let me use it.",
+        "zh": "这需要用到工具（`{names}`），而这个工作区不允许使用它。"
+        "在工作区设置里把模式改为“agent”，并且不要把该工具设为“从不”，我就能用了。",
     },
     "value": {"en": "`{asked}` = **{result}**", "zh": "`{asked}` = **{result}**"},
     "no_value": {

@@ -195,8 +195,8 @@ export const WORDS = {
 
   // How an answer ended, and why
   cutAtLimit: [
-    "The model reached its limit of tokens, and the answer is cut there.",
-    "模型已达到词元上限，回答在此中断。",
+    "The answer reached its limit of tokens, the model's own or this workspace's, and is cut there.",
+    "回答已达到词元上限（模型自身的或这个工作区设置的），在此中断。",
   ],
   stopped: ["You stopped this answer.", "您已停止这个回答。"],
   "error.failed": ["The answer could not be finished", "回答未能完成"],
