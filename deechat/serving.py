@@ -11,7 +11,6 @@ import logging
 import os
 import socket
 import sys
-from ipaddress import ip_address
 from typing import Any, NoReturn
 
 from gunicorn.glogging import Logger as GunicornLogger
@@ -20,6 +19,7 @@ from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 from deechat.folder import DataFolder
 from deechat.logs import configuration
+from deechat.net.peers import is_loopback
 from deechat.server.places import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE
 
 _EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - what `bind` may be, and no address to go to
@@ -89,7 +89,7 @@ def when_ready(server: Any) -> None:
     """Warns of an address that other machines reach while there is no password."""
     # Where it listens in truth: under a Procfile that is no setting of ours.
     bound = [listener.sock.getsockname() for listener in server.LISTENERS]
-    public = [_in_words(address) for address in bound if not _is_loopback(address)]
+    public = [_in_words(address) for address in bound if not (isinstance(address, tuple) and is_loopback(address[0]))]
     if _settings.password is None and public:
         log.warning(
             "DeeChat listens on %s, but there is no DEECHAT_PASSWORD: "
@@ -126,10 +126,6 @@ def _check_worker(kind: type) -> None:
             f"the worker is {kind.__name__}, in which one stream may keep everybody else waiting: "
             "leave --worker-class out."
         )
-
-
-def _is_loopback(address: Any) -> bool:
-    return isinstance(address, tuple) and ip_address(address[0].partition("%")[0]).is_loopback
 
 
 def _in_words(address: Any) -> str:

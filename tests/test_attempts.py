@@ -18,7 +18,7 @@ from server import ROOT, Server
 
 from deechat.errors import TooManyAttemptsError
 from deechat.logs import TALLY_PEERS, Tally, configuration
-from deechat.net.peers import UNKNOWN, address_of, network_of
+from deechat.net.peers import UNKNOWN, address_of, is_loopback, network_of
 from deechat.web.attempts import (
     FORGOTTEN_AFTER,
     FREE_FAILURES,
@@ -266,3 +266,8 @@ def test_what_anybody_can_bring_about_is_one_line_a_minute() -> None:
     tally.note("refused with 401", "peer 1")
     assert len(alarms) == 1
     assert json.dumps(lines)
+
+
+def test_loopback_is_told_by_name_and_address() -> None:
+    assert all(map(is_loopback, ("localhost", "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1")))
+    assert not any(map(is_loopback, ("", "localhost.example.org", "203.0.113.9", "0.0.0.0", "::", "unix:")))

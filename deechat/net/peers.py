@@ -1,4 +1,4 @@
-"""Which network a peer speaks from, since one person on IPv6 has a whole network of addresses."""
+"""Which network a peer speaks from, as a person on IPv6 has a whole network of addresses; which hosts are loopback."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def network_of(peer: str) -> str:
     if ":" not in address:
         return address
     return str(IPv6Network((IPv6Address(address), 64), strict=False))
+
+
+def is_loopback(host: str) -> bool:
+    """Check whether a host, by name or address, is this machine's own loopback."""
+    address = address_of(host)
+    return host == "localhost" or (address != UNKNOWN and ip_address(address).is_loopback)

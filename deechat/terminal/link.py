@@ -9,13 +9,13 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from ipaddress import ip_address
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
 
 from deechat.config import shown_address
+from deechat.net.peers import is_loopback
 from deechat.terminal.words import Say
 
 T = TypeVar("T")
@@ -78,7 +78,7 @@ class Link:
     def _request(self, method: str, path: str, body: Json | None, *, accept: str, silence: float) -> requests.Response:
         session = requests.Session()
         # Not through a proxy of the environment, which could not reach this machine's own loopback.
-        session.trust_env = not _is_loopback(self.url)
+        session.trust_env = not is_loopback(urlsplit(self.url).hostname or "")
         try:
             response = session.request(
                 method,
@@ -168,14 +168,6 @@ def persist(attempt: Callable[[], T], on_lost: Callable[[], object], alive: Call
                 on_lost()
             time.sleep(pause)
             pause = min(2 * pause, 2.0)
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _innermost(exc: BaseException) -> str:

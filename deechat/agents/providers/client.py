@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import functools
 import importlib
-import ipaddress
 import json
 import ssl
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies
 
 from deechat.agents.providers.reads import Answer
+from deechat.net.peers import is_loopback
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # servers that want no key take any
@@ -55,7 +55,7 @@ class Address:
             shown=urlunsplit(parts._replace(netloc=place, query="", fragment="")),
             authorization=f"Basic {token}" if user else f"Bearer {key or NO_KEY}",
             secrets=_secrets(key, user, token, parts.query),
-            is_local=_is_loopback(parts.hostname or ""),
+            is_local=is_loopback(parts.hostname or ""),
         )
 
     @property
@@ -70,15 +70,6 @@ def _secrets(key: str, user: str, token: str, query: str) -> tuple[str, ...]:
     found = [*forms, *map(unquote, forms)]
     # The longest first: of a secret that holds another nothing is left over.
     return tuple(sorted({secret for secret in found if secret}, key=lambda secret: (-len(secret), secret)))
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Client:
