@@ -31,7 +31,7 @@ from gevent.threadpool import ThreadPool
 from deechat import integrity
 from deechat.connections import Before, checkpoint, let_go, open_reader, open_writer, read_before, take_over
 from deechat.errors import DamagedError, SealedError, SettingError, StorageUnavailableError
-from deechat.integrity import RESTORE, Damage, is_damage, is_structure, is_text
+from deechat.integrity import RESTORE, Damage, is_damage, is_structure, is_text, words_of
 from deechat.pace import Pace
 
 T = TypeVar("T")
@@ -143,10 +143,10 @@ class Database:
             self._begin_check(_CHECK_SECONDS if self.before.killed else _CLEAN_CHECK_SECONDS)
             if self._may_write:
                 self._in_thread(take_over, self._writer)
-        except (sqlite3.Error, UnicodeDecodeError) as exc:  # the words of SQLite may quote damaged ones
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             self._release()
             hint = f" {RESTORE}" if is_damage(exc) else ""
-            raise SettingError(f"The database {self.path} cannot be opened: {exc}.{hint}") from exc
+            raise SettingError(f"The database {self.path} cannot be opened: {words_of(exc)}.{hint}") from exc
         except BaseException:
             self._release()
             raise
@@ -207,18 +207,18 @@ class Database:
 
     def _learn(self, check: integrity.Check, done: AsyncResult[Any]) -> None:
         outcome = done.get()
-        if isinstance(outcome, _Failure):
-            log.error("the database %s could not be checked", self.path, exc_info=outcome.error)
-            return
         for what in [*check.structure, *check.rows]:
             self.damage.note(what)
         if check.structure:
             self._seal_off()
+        if isinstance(outcome, _Failure):  # what it had found by then counts
+            log.error("the database %s could not be checked to its end", self.path, exc_info=outcome.error)
+            return
         log.log(logging.INFO if check.is_sound else logging.ERROR, "%s", check.words())
 
     def _met(self, error: Exception) -> DamagedError:
         """Notes that a statement met damage, and gives the error that says so."""
-        noted = self.damage.note(str(error))
+        noted = self.damage.note(words_of(error))
         if is_structure(error):
             self._seal_off()
         return noted
