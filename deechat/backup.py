@@ -16,7 +16,7 @@ from pathlib import Path
 from deechat import integrity
 from deechat.errors import SettingError
 from deechat.folder import DataFolder
-from deechat.schema import pending_of
+from deechat.schema import has_checksums, pending_of
 
 STEP = 2_000  # pages between two words about the progress
 Progress = Callable[[int, int], None]  # pages that are copied, and how many there are
@@ -105,15 +105,14 @@ def _copy(source: Path, draft: Path, progress: Progress) -> None:
                 there.backup(copy, pages=STEP, progress=lambda _status, left, pages: progress(pages - left, pages))
                 copy.execute("PRAGMA journal_mode = DELETE").fetchone()  # so that it is one file
     except (sqlite3.Error, UnicodeDecodeError) as exc:
-        raise SettingError(f"{source} cannot be copied: {exc}.") from exc
+        raise SettingError(f"{source} cannot be copied: {integrity.words_of(exc)}.") from exc
     with draft.open("rb") as file:
         os.fsync(file.fileno())
 
 
 def _check(draft: Path) -> integrity.Check:
     with closing(sqlite3.connect(f"{draft.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        older = pending_of(connection, draft)
-    check = integrity.Check(draft, has_checksums="m008_checksums" not in older)
+        check = integrity.Check(draft, has_checksums=has_checksums(connection))
     check.run()
     return check
 

@@ -247,10 +247,19 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         _check_structure(connection, path)
         _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[-1]}"))
     if pending:
+        if has_checksums(connection):
+            connection.execute("UPDATE pulse SET tables = NULL")  # until they are as this version makes them
         migrations.apply(Tables(connection))
-        connection.execute("UPDATE pulse SET tables = ?", (_definitions(connection),))
-    elif connection.execute("SELECT tables FROM pulse").fetchone()[0] != _definitions(connection):
+    noted = connection.execute("SELECT tables FROM pulse").fetchone()
+    if noted == (None,):  # they have just been made, here or by a start that was cut off
+        _note_definitions(connection)
+    elif noted != (_definitions(connection),):
         raise SettingError(f"The database {path} is damaged: its tables are not as they were made. {RESTORE}")
+
+
+def has_checksums(connection: sqlite3.Connection) -> bool:
+    """Say whether the database is of a version that gave its rows checksums."""
+    return any(migration.name == "m008_checksums" for migration in migrations.applied(Tables(connection)))
 
 
 def pending_of(connection: sqlite3.Connection, path: Path) -> list[str]:
@@ -269,6 +278,10 @@ def pending_of(connection: sqlite3.Connection, path: Path) -> list[str]:
     return [migration.name for migration in migrations.pending(tables)]
 
 
+def _note_definitions(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE pulse SET tables = ?", (_definitions(connection),))
+
+
 def _definitions(connection: sqlite3.Connection) -> int:
     """Return the checksum of the tables' definitions; indexes may be added by hand."""
     made = (*checksums.COVERED, "event", "block", "pulse")
@@ -284,6 +297,9 @@ def _check_structure(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
+    """Copy the database, unless an earlier try did: some migrations may be applied since."""
+    if copy.exists():
+        return
     draft = copy.with_name(copy.name + ".part")
     draft.unlink(missing_ok=True)
     target = sqlite3.connect(draft)
