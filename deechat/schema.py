@@ -239,13 +239,14 @@ def m008_checksums(tables: Tables) -> None:
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 
-    A database that has tables already is copied to `NAME.before-LAST-MIGRATION` beside it first. Raises `SettingError`
-    when a newer version of the program has written it; nothing is changed then.
+    A database that has tables already is copied to `NAME.before-MIGRATION` beside it first, by the first one that it
+    lacks: where a start is cut off between two, the next one leaves the copy of the old version as it is.
+    Raises `SettingError` when a newer version of the program has written it; nothing is changed then.
     """
     pending, applied = pending_of(connection, path), migrations.applied(Tables(connection))
     if pending and applied:
         _check_structure(connection, path)
-        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[-1]}"))
+        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[0]}"))
     if pending:
         if has_checksums(connection):
             connection.execute("UPDATE pulse SET tables = NULL")  # until they are as this version makes them
@@ -297,9 +298,6 @@ def _check_structure(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _keep_copy(connection: sqlite3.Connection, copy: Path) -> None:
-    """Copy the database, unless an earlier try did: some migrations may be applied since."""
-    if copy.exists():
-        return
     draft = copy.with_name(copy.name + ".part")
     draft.unlink(missing_ok=True)
     target = sqlite3.connect(draft)

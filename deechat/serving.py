@@ -108,7 +108,8 @@ def post_worker_init(worker: Any) -> None:
     """Starts the application in its worker, before the first request."""
     try:
         names = [sock.getsockname() for sock in worker.sockets]
-        worker.wsgi.extensions["deechat"].start(name[1] for name in names if isinstance(name, tuple))
+        with worker.showing_life():
+            worker.wsgi.extensions["deechat"].start(name[1] for name in names if isinstance(name, tuple))
     except SettingError as exc:
         print(f"DeeChat cannot start: {exc}", file=sys.stderr, flush=True)
         sys.exit(BOOT_ERROR)

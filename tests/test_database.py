@@ -336,8 +336,7 @@ def test_a_second_try_keeps_the_copy_that_the_first_one_made(tmp_path: Path, mon
     database = Database(path)
     database.start()
     database.close()
-    (copy,) = tmp_path.glob("*.before-*")
-    with contextlib.closing(sqlite3.connect(copy)) as kept:
+    with contextlib.closing(sqlite3.connect(tmp_path / "test.sqlite3.before-m004_cost_by_size")) as kept:
         assert kept.execute("SELECT max(name) FROM _sqlite_migrations").fetchone() == ("m003_logs_in_blocks",)
 
 
