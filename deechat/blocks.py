@@ -142,6 +142,8 @@ def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 def add(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
     """Adds to a run's blocks what they lack of these entries. Raises `ValueError` when there would be a gap."""
     stored, content = _stored(connection, run_id)
+    if not isinstance(stored, int):
+        raise ValueError("a block is damaged")  # noqa: TRY004 - as `_check` says it
     fresh = entries[max(0, stored + 1 - entries[0].seq) :] if entries else entries
     if not fresh:
         return
@@ -192,7 +194,7 @@ def add_rows(connection: sqlite3.Connection, numbers: range) -> None:
 
 
 def _entry(run_id: str, seq: int, at: float, body: bytes, checksum: int) -> Entry:
-    if checksums.of_event(run_id, seq, at, body) != checksum:
+    if not checksums.is_event_sound(run_id, seq, at, body, checksum):
         raise ValueError(f"its entry {seq} is damaged")
     return Entry(seq, at, decode(body))
 
@@ -240,7 +242,7 @@ def next_block(connection: sqlite3.Connection, run_id: str, after: int) -> tuple
 
 
 def _check(run_id: str, row: tuple[str, int, bytes, int]) -> None:
-    if row[0] != run_id or checksums.of_block(*row[:3]) != row[3]:
+    if row[0] != run_id or not checksums.is_block_sound(*row):
         raise ValueError("a block is damaged")
 
 
