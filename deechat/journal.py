@@ -358,10 +358,17 @@ class Journal:
         record = self.records.find(run_id)  # before the log: one that has ended by then has its ending
         look, at, last, content = self._database.look, after, None, None
         while block := look(partial(blocks.next_block, run_id=run_id, after=at)):
+            last_seq, body = block
             if content is None:  # once: each block has a part of it
                 content = look(partial(blocks.message_content, run_id=run_id))
-            last_seq, body = block
-            page = blocks.unpack(body, content, last_seq)
+            try:
+                page = blocks.unpack(body, content, last_seq)
+            except ValueError:
+                if self.records.find(run_id) is None:
+                    return  # deleted, and its message is removed already
+                # Between two pages the run may have ended, with a message that this block leaves its text to.
+                content = look(partial(blocks.message_content, run_id=run_id))
+                page = blocks.unpack(body, content, last_seq)
             if not page or page[0].seq > at + 1:
                 if self.records.find(run_id) is None:
                     return  # deleted, and its blocks are being removed
@@ -428,11 +435,12 @@ class Journal:
 
     def _check(self, run_id: str, after: int) -> None:
         """Checks what there is of a log after the SEQ `after`, without unpacking it. Raises `BrokenLogError`."""
-        record = self.records.find(run_id)
         try:
-            last = self._database.look(partial(blocks.check, run_id=run_id, after=after))
-            last = last or self._database.look(partial(blocks.rest, run_id=run_id, after=after, last=None))
-            self._check_end(record, after, last[-1] if last else None)
+            with self._database.snapshot():  # the run may end between two reads
+                record = self.records.find(run_id)
+                last = self._database.look(partial(blocks.check, run_id=run_id, after=after))
+                last = last or self._database.look(partial(blocks.rest, run_id=run_id, after=after, last=None))
+                self._check_end(record, after, last[-1] if last else None)
         except ValueError as exc:
             raise self._broken(run_id, exc) from exc
 

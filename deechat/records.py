@@ -94,8 +94,13 @@ class Records:
         return self._database.submit(LastingJob(noting(run_id, **columns)))
 
     def close(self, run_id: str, reason: str) -> Job[None]:
-        """Queues the end of a run that has no ending in its log."""
-        return self._database.submit(LastingJob(ending(run_id, time.time(), reason)))
+        """Queues the end of a run that has no ending in its log; one that has ended meanwhile stays as it is."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            if connection.execute("SELECT 1 FROM run WHERE id = ? AND ended_at IS NULL", (run_id,)).fetchone():
+                ending(run_id, time.time(), reason)(connection)
+
+        return self._database.submit(LastingJob(work))
 
 
 def _record(row: Row) -> RunRecord:

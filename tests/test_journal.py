@@ -10,9 +10,10 @@ import gevent
 import pytest
 from journal_rig import on_disk, start
 
+from deechat import blocks
 from deechat.database import Database, Work
 from deechat.errors import NotFoundError, StorageUnavailableError
-from deechat.events import Entry, RunStopped, TextChunk, encode
+from deechat.events import Entry, RunStopped, Steered, TextChunk, encode
 from deechat.journal import PAGE, Journal, Log
 from deechat.rows import Rows
 from deechat.store import Message, Store, Thread, inserting
@@ -276,6 +277,37 @@ def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
         loaded = reader.load("r")
     assert loaded.entries == expected
     assert (reader.in_memory("r") is loaded) == (how == "it goes on")
+
+
+@pytest.mark.parametrize("how", ["loaded", "followed"])
+def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_left(
+    journal: Journal, thread: Thread, how: str
+) -> None:
+    """Its last block leaves out the text of a message that was not there when the reader began."""
+    log = start(journal, thread)
+    for _ in range(3 * blocks.ENTRIES):
+        journal.append(log, Steered("more"))
+    journal.wait_committed(log, len(log.entries))
+    journal.rest(log, [])
+    with gevent.Timeout(10):
+        while not journal.records.run("r").rests:
+            gevent.sleep(0.01)
+    reader = journal.pages("r")
+    seen = next(reader)
+    loading = gevent.spawn(journal.load, "r") if how == "loaded" else None
+    gevent.sleep(0)  # it waits for its turn after the first page
+    journal.append(log, TextChunk("Hello world"))
+    message = Message("r-message", thread.id, None, "assistant", "Hello world", 2.0, "r")
+    journal.append(log, RunStopped(), inserting(message))
+    journal.wait_ended(log)
+    for page in reader:
+        seen += page
+    assert seen == log.entries
+    if loading is not None:
+        assert loading.get(timeout=10).entries == log.entries
+    assert everything(journal) == log.entries
+    journal.abandon("r").outcome.get()
+    assert journal.records.run("r").reason == "stopped"
 
 
 def test_a_runaway_waits_for_the_writer(journal: Journal, database: Database, thread: Thread) -> None:
