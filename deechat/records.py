@@ -93,15 +93,6 @@ class Records:
         """Queues what `noting` writes; it is not lost while the disk is at fault."""
         return self._database.submit(LastingJob(noting(run_id, **columns)))
 
-    def close(self, run_id: str, reason: str) -> Job[None]:
-        """Queues the end of a run that has no ending in its log; one that has ended meanwhile stays as it is."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            if connection.execute("SELECT 1 FROM run WHERE id = ? AND ended_at IS NULL", (run_id,)).fetchone():
-                ending(run_id, time.time(), reason)(connection)
-
-        return self._database.submit(LastingJob(work))
-
 
 def _record(row: Row) -> RunRecord:
     *fixed, asks, retries, rests, _ = row
@@ -151,5 +142,15 @@ def ending(run_id: str, at: float, reason: str) -> Work[None]:
 
     def work(connection: sqlite3.Connection) -> None:
         checksums.change(connection, "run", run_id, ended_at=at, reason=reason)
+
+    return work
+
+
+def giving_up(run_id: str, reason: str) -> Work[None]:
+    """Gives the work that ends a run without an ending in its log; one that has ended meanwhile stays as it is."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        if connection.execute("SELECT 1 FROM run WHERE id = ? AND ended_at IS NULL", (run_id,)).fetchone():
+            ending(run_id, time.time(), reason)(connection)
 
     return work

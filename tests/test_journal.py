@@ -268,7 +268,7 @@ def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
             expected.append(journal.append(journal.log(run_id), TextChunk("more")))
             journal.wait_committed(journal.log(run_id), len(expected))
         elif how == "it is given up":
-            journal.records.close(run_id, "interrupted").outcome.get()
+            journal.abandon(run_id).outcome.get()
         else:
             database.write(lambda connection: connection.execute("DELETE FROM run"))
 
