@@ -30,7 +30,7 @@ from deechat.deletion import Deletion
 from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, encode
 from deechat.integrity import RESTORE
-from deechat.records import Records, RunRecord, begin, ending, giving_up, noting
+from deechat.records import Records, RunRecord, begin, ending, giving_up, giving_up_in, noting
 from deechat.rows import EventRow, Rows, Share, insert
 from deechat.sweeper import Sweeper
 from deechat.waits import Waiter, wake_all
@@ -325,6 +325,14 @@ class Journal:
     def abandon(self, run_id: str) -> Job[None]:
         """Queues closing the row of a run whose log is no longer read or written, so that its thread goes on."""
         return self._database.submit(_Closing(run_id, self._let_go))
+
+    def abandon_damaged(self, thread_id: str) -> None:
+        """Closes the row of the thread's open run, which is damaged, so that the thread goes on without it.
+
+        Raises `StorageUnavailableError`.
+        """
+        for run_id in self._database.write(giving_up_in(thread_id, blocks.GIVEN_UP)):
+            self._let_go(run_id)
 
     def _let_go(self, run_id: str) -> None:
         """Ends the followers of a log to which nothing is added any more; those that come again read it from disk."""

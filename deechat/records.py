@@ -154,3 +154,21 @@ def giving_up(run_id: str, reason: str) -> Work[None]:
             ending(run_id, time.time(), reason)(connection)
 
     return work
+
+
+def giving_up_in(thread_id: str, reason: str) -> Work[list[str]]:
+    """Gives the work that ends a thread's open run whose row is damaged; it gives the run's id.
+
+    The row stays damaged: its checksum is left as it is.
+    """
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        # By its number: the id may be what is damaged.
+        rows = connection.execute(
+            "SELECT rowid, id FROM run WHERE thread_id = ? AND ended_at IS NULL", (thread_id,)
+        ).fetchall()
+        for number, _ in rows:
+            connection.execute("UPDATE run SET ended_at = ?, reason = ? WHERE rowid = ?", (time.time(), reason, number))
+        return [run_id for _, run_id in rows]
+
+    return work

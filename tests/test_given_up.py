@@ -10,8 +10,8 @@ import gevent
 import pytest
 from client import Client
 from journal_rig import start
-from model_server import ModelServer, reply, text
-from server import Server
+from model_server import ModelServer, reply, text, tool_calls
+from server import Server, wait_until
 
 from deechat import blocks
 from deechat.database import Database
@@ -118,3 +118,52 @@ def test_a_given_up_log_whose_last_block_is_damaged_is_an_error(
     database.write(lambda connection: connection.execute("UPDATE block SET body = x'00'"))
     with pytest.raises(BrokenLogError):
         journal.last_seq("r")
+
+
+@pytest.mark.parametrize("when", ["at work", "while it waits", "while it waits, found after a restart"])
+def test_a_thread_goes_on_without_a_run_whose_row_is_damaged(
+    serve: Callable[..., Server], model: ModelServer, when: str
+) -> None:
+    server = serve(model=model)
+    client = Client(server).new_thread()
+    gate = model.gate()
+    asks = tool_calls(("ask_user", {"questions": [{"question": "Which?"}]}))
+    model.script(reply(text("Half"), gate) if when == "at work" else reply(asks), "Whole")
+    stream = client.send("Go")
+    stream.read_until("Half" if when == "at work" else "clarificationRequest")
+    if when != "at work":
+        wait_until(lambda: server.rows("SELECT 1 FROM run WHERE rests = 1"))
+    if when != "while it waits":
+        server.kill()
+    with connected(server) as connection:
+        assert connection.execute("UPDATE run SET language = 'eo' WHERE ended_at IS NULL").rowcount == 1
+    if when != "while it waits":
+        server.start()
+    client.streams.clear()
+    chats = client.call("GET", f"{client.thread_path}/chats")
+    assert (chats.json()["activeRun"], chats.headers["X-Storage"]) == (None, "damaged")
+    assert client.ask("Well?").text == "Whole"
+    stream.read()
+    assert stream.ending is None
+    for path in ("", "/events"):
+        assert client.call("GET", f"/api/runs/{stream.run_id}{path}").json()["error"]["code"] == "storage_damaged"
+    client.streams.clear()
+
+
+def test_a_run_at_work_whose_row_is_damaged_meanwhile_keeps_its_thread_until_it_ends(
+    serve: Callable[..., Server], model: ModelServer
+) -> None:
+    server = serve(model=model)
+    client = Client(server).new_thread()
+    gate = model.gate()
+    model.script(reply(text("One "), gate, text("two")), "Three")
+    stream = client.send("Go")
+    stream.read_until("One")
+    with connected(server) as connection:
+        connection.execute("UPDATE run SET language = 'eo'")
+    refused = client.post(f"{client.thread_path}/stream-chat", {"message": "More"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "run_active")
+    gate.release()
+    assert stream.read().text == "One two"
+    assert client.ask("More").text == "Three"
+    client.streams.clear()
