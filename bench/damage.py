@@ -1,7 +1,8 @@
 """What a server shows of a database in which bits were flipped: true, an error, less in words, or something wrong.
 
-`python bench/damage.py ROUNDS PLACES database|wal FOLDER [FIRST]` flips one bit at each of so many places of a copy of
-the database, or of its write-ahead log after a kill, starts the server over it and reads everything through the API.
+`python bench/damage.py ROUNDS PLACES database|heads|wal FOLDER [FIRST]` flips one bit at each of so many places of
+a copy of the database, of the heads of its rows, or of its write-ahead log after a kill, starts the server over it and
+reads everything through the API.
 The folder keeps what was built, so that the next campaign of the same version need not build it again; a round is had
 again by its number.
 """
@@ -48,13 +49,13 @@ def _template(kept: Path, target: str) -> tuple[Path, Truth]:
     if not truth_file.exists():
         (kept / "wal").mkdir(parents=True)
         (kept / "database").mkdir()
-        server = build(kept / "wal", threads=40)
+        server = build(kept / "wal", threads=12, long=150)
         truth_file.write_text(json.dumps(addresses(server)))
         server.kill()
         shutil.copytree(kept / "wal" / "data", kept / "database" / "data")
         with closing(sqlite3.connect(kept / "database" / "data" / "deechat.sqlite3")) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    return kept / target / "data", json.loads(truth_file.read_text())
+    return kept / ("wal" if target == "wal" else "database") / "data", json.loads(truth_file.read_text())
 
 
 if __name__ == "__main__":

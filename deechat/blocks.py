@@ -209,7 +209,7 @@ def add_rows(connection: sqlite3.Connection, numbers: range) -> None:
 
 def _entry(run_id: str, seq: int, at: float, body: bytes, checksum: int) -> Entry:
     if not checksums.is_event_sound(run_id, seq, at, body, checksum):
-        raise ValueError(f"its entry {seq} is damaged")
+        raise ValueError(f"its entry {seq!r:.20} is damaged")  # damaged, it may be a text
     return Entry(seq, at, decode(body))
 
 

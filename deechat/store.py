@@ -354,6 +354,8 @@ class Store:
             )
             if row is None:
                 raise NotFoundError(f"There is no message {before!r} in this thread.")
+            if not isinstance(row[1], int):
+                raise self._database.damage.note(f"the place of the message {before!r}")
             below, top = row[0], row[1] - 1
         rows = self._page(
             f"SELECT {_MESSAGE}, position, (SELECT messages FROM thread WHERE id = ?) FROM message"
@@ -363,7 +365,7 @@ class Store:
         )
         if not rows and limit != 0:
             self._check_none_before(thread, top)
-        if rows and rows[0][-1] is None:
+        if rows and not isinstance(rows[0][-1], int):
             self.thread_by_id(thread.id)  # it is being deleted
             raise self._database.damage.note(f"the thread {thread.slug!r}")
         for index, row in enumerate(rows):

@@ -8,7 +8,10 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sqlite3
 from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,8 @@ from typing import Any
 import requests
 from client import Client
 from server import Server
+
+from deechat.store import Message, inserting
 
 ASKED = (
     "what is 17% of 2,340?",
@@ -26,12 +31,18 @@ ASKED = (
     "A line of its own, told apart from all others by the number {number}. 每一行都有自己的编号。" * 60,
 )
 WAITING = ("ask me something", "read https://example.org")
+LONG = ("all work and no play " * 4_000, "只工作不玩耍，聪明孩子也变傻。" * 2_000)
 THREADS = 4
+LEAF_OF_A_TABLE = 0x0D
 Truth = dict[str, Any]  # an address of the API: the JSON that it answers
 
 
-def build(folder: Path, threads: int = THREADS) -> Server:
-    """Starts a server and fills it with workspaces, threads, messages, runs that ended and runs that wait."""
+def build(folder: Path, threads: int = THREADS, *, long: int = 40) -> Server:
+    """Starts a server and fills it with workspaces, threads, messages, runs that ended and runs that wait.
+
+    So many messages are `long`: in a small file 200 flipped bits always hit the tables' definitions, and the start is
+    refused.
+    """
     server = Server(folder).start()
     client = Client(server)
     client.post("/api/workspace/new", {"name": "Zweite Werkstatt"})
@@ -43,6 +54,13 @@ def build(folder: Path, threads: int = THREADS) -> Server:
         thread.send(WAITING[number % 2]).read_until(
             "clarificationRequest" if number % 2 == 0 else "toolApprovalRequest"
         )
+    thread = client.new_thread("Long messages")
+    with closing(sqlite3.connect(server.database, timeout=10)) as connection:
+        (thread_id,) = connection.execute("SELECT id FROM thread WHERE slug = ?", (thread.thread,)).fetchone()
+        for number in range(long):
+            text = f"{number}: {LONG[number % 2]}"
+            inserting(Message(f"long-{number}", thread_id, None, "user", text, 1_795_000_000.5 + number))(connection)
+        connection.commit()
     client.check_all = lambda: None  # type: ignore[method-assign] # some of its runs wait
     for stream in client.streams:
         stream.close()
@@ -62,11 +80,61 @@ def addresses(server: Server) -> Truth:
         get(at)
         for thread in get(f"{at}/threads")["threads"]:
             chats = get(f"{at}/thread/{thread['slug']}/chats")
-            runs = {each["runId"] for each in chats["history"] if each.get("runId")} | {chats["activeRun"]}
+            runs = {each["run"] for each in chats["history"] if each.get("run")} | {chats["activeRun"]}
             for run_id in sorted(runs - {None}):
                 get(f"/api/runs/{run_id}")
                 get(f"/api/runs/{run_id}/events?after=0&wait=0")
     return truth
+
+
+def change_kind(path: Path, table: str, column: str, where: str, value: str) -> None:
+    """Makes a value one of a kind that its STRICT column never takes, as one flipped bit of its row's head does."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as other:
+        (sql,) = other.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
+        loose = sql.replace("STRICT", "")
+        for kind in ("INTEGER", "REAL", "BLOB"):
+            loose = loose.replace(f"{column} {kind} NOT NULL", column)
+        for made in (loose, sql):
+            other.execute("PRAGMA writable_schema = ON")
+            other.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (made, table))
+            other.execute("PRAGMA writable_schema = RESET")
+            if made is loose:
+                assert other.execute(f"UPDATE {table} SET {column} = {value} WHERE {where}").rowcount == 1
+
+
+def all_of(body: bytes) -> Sequence[int]:
+    """Gives each place of a file."""
+    return range(len(body))
+
+
+def heads_of(body: bytes) -> Sequence[int]:
+    """Gives the places of a database where the head of a row stands: its lengths and the kinds of its values.
+
+    https://sqlite.org/fileformat2.html#record_format
+    """
+    size = int.from_bytes(body[16:18], "big")
+    places: list[int] = []
+    for page in range(size, len(body), size):  # behind the first, whose rows are the tables' definitions
+        if body[page] != LEAF_OF_A_TABLE:
+            continue
+        for cell in range(int.from_bytes(body[page + 3 : page + 5], "big")):
+            pointer = page + 8 + 2 * cell
+            start = page + int.from_bytes(body[pointer : pointer + 2], "big")
+            _, at = _varint(body, start)  # the size of the row
+            _, at = _varint(body, at)  # its number
+            head, _ = _varint(body, at)
+            places += range(start, at + head)
+    return places
+
+
+def _varint(body: bytes, at: int) -> tuple[int, int]:
+    """Gives a number of one to nine bytes, and the place behind it."""
+    value = 0
+    for place in range(at, at + 8):
+        value = value << 7 | body[place] & 0x7F
+        if body[place] < 0x80:
+            return value, place + 1
+    return value << 8 | body[at + 8], at + 9
 
 
 @dataclass
@@ -80,10 +148,11 @@ class Found:
     wrong: list[str] = field(default_factory=list)
 
 
-def flip(path: Path, places: int, chance: random.Random) -> None:
-    """Flips one bit at each of so many places of the file."""
+def flip(path: Path, places: int, chance: random.Random, among: Callable[[bytes], Sequence[int]] = all_of) -> None:
+    """Flips one bit at each of so many places of the file, or of those `among` its bytes."""
     body = bytearray(path.read_bytes())
-    for place in chance.sample(range(len(body)), min(places, len(body))):
+    candidates = among(bytes(body))
+    for place in chance.sample(candidates, min(places, len(candidates))):
         body[place] ^= 1 << chance.randrange(8)
     path.write_bytes(bytes(body))
 
@@ -168,11 +237,13 @@ def _differences(true: Any, shown: Any) -> tuple[list[str], list[str]]:
 
 
 def one_round(template: Path, truth: Truth, folder: Path, target: str, *, places: int, seed: int) -> Found:
-    """Copies a data folder, flips bits of its database or of its WAL, and looks what a server makes of them."""
+    """Copies a data folder, flips bits of its database, of the heads of its rows or of its WAL, and looks what a server
+    makes of them.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     server = Server(folder)
     shutil.copytree(template, server.database.parent)
-    damaged = server.database if target == "database" else server.database.with_name(server.database.name + "-wal")
-    flip(damaged, places, random.Random(seed))
+    damaged = server.database.with_name(server.database.name + "-wal") if target == "wal" else server.database
+    flip(damaged, places, random.Random(seed), heads_of if target == "heads" else all_of)
     return check(server, truth, target)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from client import Client
+from damage_rig import change_kind
 from server import Server
 
 from deechat import blocks, checksums, integrity
@@ -135,21 +136,6 @@ def test_a_temperature_of_minus_nothing_is_stored_and_read(server: Server) -> No
 
 
 # -- bits of the kinds of values ---------------------------------------------------------------------------------------
-
-
-def change_kind(path: Path, table: str, column: str, where: str, value: str) -> None:
-    """Makes a value one of a kind that its STRICT column never takes, as one flipped bit of its row's head does."""
-    with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as other:
-        (sql,) = other.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-        loose = sql.replace("STRICT", "")
-        for kind in ("INTEGER", "REAL", "BLOB"):
-            loose = loose.replace(f"{column} {kind} NOT NULL", column)
-        for made in (loose, sql):
-            other.execute("PRAGMA writable_schema = ON")
-            other.execute("UPDATE sqlite_master SET sql = ? WHERE name = ?", (made, table))
-            other.execute("PRAGMA writable_schema = RESET")
-            if made is loose:
-                assert other.execute(f"UPDATE {table} SET {column} = {value} WHERE {where}").rowcount == 1
 
 
 KINDS = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from client import Client
-from damage_rig import addresses, build, one_round
+from damage_rig import addresses, build, change_kind, heads_of, one_round
 from server import Server
 
 from deechat import integrity
@@ -86,6 +86,27 @@ def test_messages_that_all_vanished_are_missed(database: Database, thread: Threa
     for read in (Store(database).messages, Store(database).last_message_id):
         with pytest.raises(DamagedError):
             read(thread)
+
+
+@pytest.mark.parametrize("value", ["NULL", "'3'", "3.5"])
+def test_a_place_that_is_no_number_is_an_error_in_words(
+    database: Database, store: Store, thread: Thread, value: str
+) -> None:
+    change_kind(database.path, "message", "position", "content = 'three'", value)
+    with pytest.raises(DamagedError):
+        store.messages(thread, 2, "three")
+    with pytest.raises(DamagedError):
+        store.messages(thread)
+    assert contents(store, thread, -1, "two 世界") == ["one"], "what is sound is read"
+
+
+@pytest.mark.parametrize("value", ["NULL", "'3'"])
+def test_a_count_that_is_no_number_is_an_error_in_words(
+    database: Database, store: Store, thread: Thread, value: str
+) -> None:
+    change_kind(database.path, "thread", "messages", f"id = '{thread.id}'", value)
+    with pytest.raises(DamagedError):
+        store.messages(thread)
 
 
 def test_a_damaged_thread_is_left_out_of_the_list_in_words_and_an_error_by_itself(
@@ -355,17 +376,41 @@ def test_the_events_of_a_damaged_log_are_an_error_and_no_stream(serve: Callable[
     client.streams.clear()
 
 
-@pytest.mark.parametrize(("target", "places"), [("database", 200), ("database", 3), ("wal", 200), ("wal", 3)])
+@pytest.mark.parametrize(
+    ("target", "places"), [("database", 200), ("database", 3), ("heads", 3), ("wal", 200), ("wal", 3)]
+)
 def test_flipped_bits_are_never_shown_as_true_and_nothing_is_lost_in_silence(
     damaged: tuple[Path, Path, dict[str, object]], tmp_path: Path, target: str, places: int
 ) -> None:
     whole, killed, truth = damaged
-    for seed in range(2):
-        template = whole if target == "database" else killed
+    compared, seed = 0, 0
+    while seed < 2 or (not compared and seed < 12):
+        template = killed if target == "wal" else whole
         found = one_round(template, truth, tmp_path / "round", target, places=places, seed=seed)
         assert found.wrong == []
         assert "WITHOUT" not in found.refused
         assert found.refused or found.counts["true"] or found.told
+        compared += not found.refused and sum(found.counts.values()) == len(truth)
+        seed += 1
+    assert compared, "each start was refused, so nothing was compared"
+
+
+def test_the_truth_that_is_compared_has_the_logs_of_runs_that_ended(
+    damaged: tuple[Path, Path, dict[str, object]],
+) -> None:
+    _, _, truth = damaged
+    logs = [str(value) for path, value in truth.items() if "/events?" in path]
+    assert sum("finalizeResponseStream" in each for each in logs) >= 20
+
+
+def test_the_heads_of_rows_are_found(damaged: tuple[Path, Path, dict[str, object]]) -> None:
+    whole, _, _ = damaged
+    body = (whole / "deechat.sqlite3").read_bytes()
+    places = heads_of(body)
+    with closing(sqlite3.connect(whole / "deechat.sqlite3")) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        rows = sum(connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in tables)
+    assert len(set(places)) == len(places) > 8 * rows
 
 
 @pytest.fixture(scope="module")
