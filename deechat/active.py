@@ -8,7 +8,7 @@ import gevent
 
 from deechat.agents.handler import AgentHandler
 from deechat.agents.state import RunState
-from deechat.journal import Journal
+from deechat.journal import Journal, Log
 from deechat.records import RunRecord
 from deechat.runner import Runner
 
@@ -33,15 +33,13 @@ class Active:
         """Gives the runner of a run that is in memory."""
         return self._runners.get(run_id)
 
-    def take(self, record: RunRecord, state: RunState | None = None) -> Runner:
-        """Gives the runner of a run that has not ended; one that waits is read from its log. Never yields.
+    def take(self, record: RunRecord, log: Log, state: RunState | None = None) -> Runner:
+        """Gives the runner of a run that has not ended, and whose log is in memory. Never yields.
 
         `state` is the fold of the log where that was made already. Whoever takes a run hands it to `rest` afterwards.
-        Raises `BrokenLogError`.
         """
         runner = self._runners.get(record.id)
         if runner is None:
-            log = self._journal.log(record.id)
             runner = Runner(record, log, self._journal, make=self._make, on_rest=self.rest, state=state)
             self._runners[record.id] = runner
             if self.leaving:

@@ -155,23 +155,19 @@ class Journal:
         """Raises `StorageUnavailableError` while nothing can be written."""
         self._database.check_available()
 
-    def log(self, run_id: str) -> Log:
+    def load(self, run_id: str) -> Log:
         """Gives the log of a run that has not ended; it is kept in memory for as long as the caller holds it.
 
-        One that cannot be read is abandoned. Raises `BrokenLogError` then.
+        Others have their turn while a long one is read. One that cannot be read is abandoned. Raises `BrokenLogError`
+        then.
         """
-        log = self._logs.get(run_id)
-        return log if log is not None else self._keep(run_id, self._read(run_id))
-
-    def load(self, run_id: str) -> Log:
-        """Gives the log like `log`; others have their turn while a long one is read."""
         while (log := self._logs.get(run_id)) is None:
             entries: list[Entry] = []
             try:
                 for page in self.pages(run_id):
                     entries += page
             except BrokenLogError:
-                self.abandon(run_id)
+                self.abandon(run_id)  # or else its thread could not even be deleted
                 raise
             if run_id in self._logs:
                 continue
@@ -341,17 +337,6 @@ class Journal:
             log.lost = True
             self.suspend(log)
 
-    def entries(self, run_id: str, after: int = 0) -> list[Entry]:
-        """Gives committed entries after the SEQ `after`, from disk. Raises `BrokenLogError`."""
-        return [entry for page in self._pages(run_id, after) for entry in page]
-
-    def _read(self, run_id: str) -> list[Entry]:
-        try:
-            return self.entries(run_id)
-        except BrokenLogError:
-            self.abandon(run_id)  # or else its thread could not even be deleted
-            raise
-
     def pages(self, run_id: str, after: int = 0) -> Iterator[list[Entry]]:
         """Gives committed entries after the SEQ `after`, from disk, as many at a time as can be read in a moment.
 
@@ -486,7 +471,7 @@ class Journal:
         return log if run_id in self._logs or log.ended else None  # or else it was deleted meanwhile
 
     def _follow_disk(self, run_id: str, after: int) -> Generator[list[Entry], None, None]:
-        for page in self.pages(run_id, after):
+        for page in self._pages(run_id, after):
             for at in range(0, len(page), PAGE):
                 if self._closed:
                     return

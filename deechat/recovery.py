@@ -65,9 +65,11 @@ class Recovery:
         gevent.joinall(waits, timeout=PATIENCE_AT_START)
 
     def _take(self, record: RunRecord) -> Runner | None:
-        """Takes a run into memory; gives it up when its log cannot be read."""
+        """Takes a run into memory, unless it ends while its log is read; gives it up when that cannot be read."""
         try:
-            return self._active.take(record)
+            run_log = self._journal.load(record.id)
+            is_open = self._journal.in_memory(record.id) is run_log
+            return self._active.take(record, run_log) if is_open else None
         except DamagedError:
             log.exception("the run %s cannot go on", record.id)
             self._give_up(record.id)

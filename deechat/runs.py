@@ -155,7 +155,7 @@ class Runs:
         finally:
             self._starting -= 1
         if not self._active.leaving:  # or else the next process takes it up
-            self._active.take(opened.record).ensure_running(begun=True)
+            self._active.take(opened.record, opened.log).ensure_running(begun=True)
         return opened.record
 
     # -- looking -------------------------------------------------------------------------------------------------------
@@ -286,14 +286,12 @@ class Runs:
         """Gives the runner of a run. Raises `RunEndedError` when it has ended, `NotFoundError` and `BrokenLogError`."""
         if self._records.run(run_id).ended_at is not None:
             raise RunEndedError
-        state = None
-        if self._active.get(run_id) is None:
-            log = self._journal.load(run_id)  # held, and read while others have their turn
-            state = _fold(log)
+        log = self._journal.load(run_id)  # held, and read while others have their turn
+        state = _fold(log) if self._active.get(run_id) is None else None
         record = self._records.run(run_id)
         if record.ended_at is not None:
             raise RunEndedError
-        runner = self._active.take(record, state)
+        runner = self._active.take(record, log, state)
         try:
             yield runner
         finally:

@@ -7,7 +7,7 @@ import sqlite3
 from log_reader import log_of
 
 from deechat.database import Database
-from deechat.events import RunStarted
+from deechat.events import Entry, RunStarted
 from deechat.journal import Journal, Log
 from deechat.records import RunRecord
 from deechat.store import Thread
@@ -25,3 +25,8 @@ def on_disk(database: Database, run_id: str = "r") -> int:
         return len(log_of(other, run_id))
     finally:
         other.close()
+
+
+def entries_of(journal: Journal, run_id: str, after: int = 0) -> list[Entry]:
+    """Return the committed entries after the SEQ `after`, from disk. Raises `BrokenLogError`."""
+    return [entry for page in journal.pages(run_id, after) for entry in page]

@@ -11,7 +11,7 @@ from pathlib import Path
 import gevent
 import msgspec
 import pytest
-from journal_rig import on_disk, start
+from journal_rig import entries_of, on_disk, start
 
 from deechat import blocks, checksums, schema, sweeper
 from deechat.database import Database
@@ -113,11 +113,11 @@ def test_what_has_ended_is_a_block_and_its_rows_go(journal: Journal, database: D
     assert count(database, "event") == 101
     journal.append(log, RunStopped())
     journal.wait_ended(log)
-    assert journal.entries("r") == log.entries
+    assert entries_of(journal, "r") == log.entries
     assert journal.last_seq("r") == 102
     wait_swept(database)
     assert (count(database, "event"), count(database, "block")) == (0, 1)
-    assert journal.entries("r") == log.entries
+    assert entries_of(journal, "r") == log.entries
     assert [entry for batch in journal.follow("r", 60, 5.0) for entry in batch] == log.entries[60:]
 
 
@@ -133,7 +133,7 @@ def test_a_sweep_leaves_the_rows_of_others(journal: Journal, database: Database,
     journal.wait_committed(other, len(other.entries))
     wait_swept(database, rows=51)
     assert count(database, "event") == 51
-    assert journal.entries("other") == other.entries
+    assert entries_of(journal, "other") == other.entries
 
 
 def test_a_log_that_rests_is_a_block_and_goes_on_in_rows(journal: Journal, database: Database, thread: Thread) -> None:
@@ -142,12 +142,12 @@ def test_a_log_that_rests_is_a_block_and_goes_on_in_rows(journal: Journal, datab
     journal.wait_committed(log, 2)
     journal.rest(log, [])
     wait_swept(database)
-    assert journal.entries("r") == log.entries
+    assert entries_of(journal, "r") == log.entries
     assert (journal.last_seq("r"), on_disk(database)) == (2, 2)
     entry = journal.append(log, TextChunk("and half"))
     journal.wait_committed(log, entry.seq)
     assert count(database, "event") == 1
-    assert journal.entries("r") == log.entries
+    assert entries_of(journal, "r") == log.entries
 
 
 def test_a_log_to_which_something_is_added_does_not_rest(journal: Journal, database: Database, thread: Thread) -> None:
@@ -156,7 +156,7 @@ def test_a_log_to_which_something_is_added_does_not_rest(journal: Journal, datab
     entry = journal.append(log, TextChunk("Not yet"))
     journal.wait_committed(log, entry.seq)
     assert database.read("SELECT rests FROM run") == [(0,)]
-    assert journal.entries("r") == log.entries
+    assert entries_of(journal, "r") == log.entries
 
 
 def test_a_start_makes_the_logs_that_were_left_blocks(journal: Journal, database: Database, thread: Thread) -> None:
@@ -167,7 +167,7 @@ def test_a_start_makes_the_logs_that_were_left_blocks(journal: Journal, database
     later = Journal(database)
     later.take_over()
     assert (count(database, "event"), count(database, "block")) == (0, 1)
-    assert later.entries("r") == log.entries
+    assert entries_of(later, "r") == log.entries
 
 
 def test_a_start_leaves_a_log_that_it_cannot_read(journal: Journal, database: Database, thread: Thread) -> None:
@@ -199,7 +199,7 @@ def test_a_database_of_an_earlier_version_keeps_every_log(tmp_path: Path) -> Non
     database = Database(path)
     database.start()
     try:
-        assert Journal(database).entries("r") == entries
+        assert entries_of(Journal(database), "r") == entries
         assert count(database, "event") == 0
     finally:
         database.close()
@@ -231,10 +231,10 @@ def test_a_long_log_is_packed_on_the_way_and_its_ending_packs_the_rest(
     journal.wait_ended(log)
     assert blocks_of(database)[-1] == len(log.entries)
     assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= blocks.ENTRIES
-    assert journal.entries("r") == log.entries
+    assert entries_of(journal, "r") == log.entries
     wait_swept(database)
     for after in (0, 1, 1_999, 2_000, 2_001, 5_555, len(log.entries) - 1, len(log.entries), len(log.entries) + 1):
-        assert journal.entries("r", after) == log.entries[after:]
+        assert entries_of(journal, "r", after) == log.entries[after:]
         assert [entry for batch in journal.follow("r", after, 5.0) for entry in batch] == log.entries[after:]
 
 
@@ -247,12 +247,12 @@ def test_blocks_of_an_ending_need_no_copy_of_the_messages_text(
     content = text[80 : 40 * 5_000]
     message = Message("m", thread.id, None, "assistant", content, 1.0, "r")
     database.write(lambda connection: (inserting(message)(connection), blocks.add(connection, "r", entries)))
-    assert journal.entries("r") == entries
+    assert entries_of(journal, "r") == entries
     (size,) = database.read_one("SELECT sum(length(body)) FROM block") or (0,)
     assert size < len(content) / 10
     database.write(lambda connection: checksums.change(connection, "message", "m", content=f"{content}!"))
     with pytest.raises(BrokenLogError, match="characters"):
-        journal.entries("r")
+        entries_of(journal, "r")
 
 
 def test_large_entries_make_blocks_of_few(database: Database, thread: Thread, journal: Journal) -> None:
@@ -261,7 +261,7 @@ def test_large_entries_make_blocks_of_few(database: Database, thread: Thread, jo
     entries = [*log.entries, *(Entry(seq, 1.0, event) for seq, event in enumerate(result, 2))]
     database.write(lambda connection: blocks.add(connection, "r", entries))
     assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= 17
-    assert journal.entries("r", 50) == entries[50:]
+    assert entries_of(journal, "r", 50) == entries[50:]
 
 
 def test_blocks_take_what_they_lack_and_nothing_behind_a_gap(
@@ -296,7 +296,7 @@ def test_a_block_that_is_missing_is_an_error_before_anything_is_shown(
         with pytest.raises(BrokenLogError, match="missing"):
             journal.follow("r", after, 5.0)
         with pytest.raises(BrokenLogError, match="missing"):
-            journal.entries("r", after)
+            entries_of(journal, "r", after)
     if gone < 30:
         assert [entry for page in journal.follow("r", gone, 5.0) for entry in page] == entries[gone:]
 
@@ -327,7 +327,7 @@ def test_a_start_packs_what_many_runs_left_in_slices(
     later.take_over()
     assert count(database, "event") == 0
     for log in logs:
-        assert later.entries(log.run_id) == log.entries
+        assert entries_of(later, log.run_id) == log.entries
         assert later.last_seq(log.run_id) == 101
 
 
@@ -375,12 +375,12 @@ def test_a_database_of_before_keeps_its_long_logs_and_reads_them_by_parts(tmp_pa
     try:
         journal = Journal(database)
         for run_id in ("short", "long", "waits"):
-            assert journal.entries(run_id) == logs[run_id]
+            assert entries_of(journal, run_id) == logs[run_id]
             assert journal.last_seq(run_id) == len(logs[run_id])
         assert [len(blocks_of(database, run_id)) for run_id in ("short", "long", "waits", "damaged")] == [1, 4, 2, 1]
         assert count(database, "event") == 0
         with pytest.raises(BrokenLogError, match="characters"):
-            journal.entries("damaged")
+            entries_of(journal, "damaged")
         assert [record.id for record in journal.records.unfinished()] == ["waits"]
         assert database.read("PRAGMA foreign_key_check") == []
     finally:

@@ -21,6 +21,7 @@ from typing import Any
 
 import gevent
 import pytest
+from journal_rig import entries_of
 
 from deechat import blocks, checksums, deletion, schema, sweeper
 from deechat.application import Application
@@ -446,6 +447,6 @@ def test_a_message_to_a_run_that_waits_is_a_block_more_and_leaves_the_others(
     after = tour.database.read("SELECT rowid, body FROM block WHERE run_id = ?", run_id)
     assert after[: len(before)] == before
     assert len(after) == len(before) + 3
-    assert [encode(each.event) for each in tour.application._journal.entries(run_id)][-1] == (
+    assert [encode(each.event) for each in entries_of(tour.application._journal, run_id)][-1] == (
         b'{"event":"Steered","message":"More 2"}'
     )

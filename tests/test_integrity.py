@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from client import Client
 from damage_rig import addresses, build, change_kind, heads_of, one_round
+from journal_rig import entries_of
 from server import Server
 
 from deechat import integrity
@@ -183,7 +184,7 @@ def test_a_damaged_row_of_a_log_is_found(database: Database, thread: Thread, jou
     journal.wait_committed(log, 2)
     break_row(database, f"UPDATE event SET {change} WHERE seq = 2")
     with pytest.raises(BrokenLogError):
-        journal.entries("run")
+        entries_of(journal, "run")
 
 
 def test_a_damaged_run_is_an_error_and_its_ending_does_not_make_it_true(

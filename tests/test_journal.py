@@ -8,7 +8,7 @@ from contextlib import closing
 
 import gevent
 import pytest
-from journal_rig import on_disk, start
+from journal_rig import entries_of, on_disk, start
 
 from deechat import blocks
 from deechat.database import Database, Work
@@ -215,7 +215,7 @@ def test_what_follows_rows_that_were_kept_out_is_kept_out_in_the_same_commit_too
         journal.wait_committed(sound, 3)
     assert (bad.lost, bad.committed) == (True, 1)
     assert on_disk(database, "bad") == 1
-    assert texts(journal.entries("sound")) == ["one", "two"]
+    assert texts(entries_of(journal, "sound")) == ["one", "two"]
 
 
 def test_what_was_kept_out_stays_out_of_all_rows_that_follow_in_a_transaction() -> None:
@@ -258,7 +258,7 @@ def test_who_looks_at_a_run_in_the_moment_of_its_commit_follows_it_to_its_end(
 
     def looked_at(work: Work[None]) -> None:
         write(work)
-        quicker.append(journal.log("r"))
+        quicker.append(journal.load("r"))
 
     monkeypatch.setattr(database, "write", looked_at)
     log = start(journal, thread)
@@ -281,8 +281,8 @@ def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
         yield from pages(run_id, after)
         monkeypatch.setattr(reader, "pages", pages)
         if how == "it goes on":
-            expected.append(journal.append(journal.log(run_id), TextChunk("more")))
-            journal.wait_committed(journal.log(run_id), len(expected))
+            expected.append(journal.append(journal.load(run_id), TextChunk("more")))
+            journal.wait_committed(journal.load(run_id), len(expected))
         elif how == "it is given up":
             journal.abandon(run_id).outcome.get()
         else:

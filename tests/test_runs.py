@@ -9,7 +9,7 @@ from pathlib import Path
 
 import gevent
 import pytest
-from journal_rig import start
+from journal_rig import entries_of, start
 
 from deechat import blocks, checksums
 from deechat.active import Active
@@ -133,7 +133,7 @@ def test_after_that_stop_the_next_turn_is_valid(house: Callable[..., House]) -> 
     home = house(provider, make_tool(slow, policy="allow"))
     thread = home.thread()
     run = home.start(thread)
-    wait_until(lambda: len(home.journal.entries(run)) >= 7)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 7)
     home.runs.stop(run)
     home.events(home.start(thread, "And now?"))
     roles = [type(message).__name__ for message in provider.asked[-1].messages]
@@ -179,7 +179,7 @@ def test_a_restart_ends_what_is_too_old_to_go_on_and_keeps_what_was_said(house: 
     home = house(Scripted([Text("Half"), SLOW]), make_tool(slow, policy="allow"))
     thread = home.thread()
     run = home.start(thread)
-    wait_until(lambda: any(isinstance(each.event, ToolCallResult) for each in home.journal.entries(run)))
+    wait_until(lambda: any(isinstance(each.event, ToolCallResult) for each in entries_of(home.journal, run)))
     later = house(Scripted([Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"), recover=0)
     later.recovery.at_start()
     assert later.runs.chats(thread, -1, None)[1] is None, "the first request would be refused"
@@ -233,7 +233,7 @@ def test_a_clean_up_that_takes_too_long_does_not_keep_the_run_open(
     home = house(Scripted([Turn("tool_calls", (ToolCall("", "stubborn", "{}"),))]), make_tool(stubborn, policy="allow"))
     thread = home.thread()
     run = home.start(thread)
-    wait_until(lambda: len(home.journal.entries(run)) >= 6)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 6)
     assert home.runs.stop(run) is True
     assert isinstance(home.events(run)[-1], RunStopped)
     assert home.runs.chats(thread, -1, None)[1] is None
@@ -270,7 +270,7 @@ def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house: Callab
     home = house(Scripted([Text("So"), hold.wait, Text("on"), Turn("stop")], [Text("Well."), Turn("stop")]))
     thread = home.thread()
     run = home.start(thread)
-    wait_until(lambda: len(home.journal.entries(run)) >= 4)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 4)
     # The next row is refused, whatever the reason.
     home.database.write(
         lambda connection: connection.execute(
@@ -289,7 +289,7 @@ def test_a_log_that_cannot_be_read_does_not_stop_the_start(house: Callable[..., 
     home = house(Scripted([Text("Half"), gevent.event.Event().wait]))
     thread = home.thread()
     run = home.start(thread)
-    wait_until(lambda: len(home.journal.entries(run)) >= 4)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 4)
     home.database.write(lambda connection: connection.execute("UPDATE event SET body = CAST('{}' AS BLOB)"))
     later = house(Scripted([Text("Then."), Turn("stop")]))
     later.recovery.at_start()
@@ -338,7 +338,7 @@ def test_a_run_whose_rows_and_row_are_both_lost_frees_its_thread(house: Callable
     home = house(Scripted([SLOW], [Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
     thread = home.thread()
     run = home.start(thread)
-    wait_until(lambda: len(home.journal.entries(run)) >= 7)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 7)
     with closing(sqlite3.connect(home.database.path, isolation_level=None, timeout=5)) as other:
         other.execute("UPDATE run SET language = 'eo'")
     runner = home.active.get(run)
