@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -234,6 +234,20 @@ def test_a_program_that_is_handed_accepted_connections_is_a_stranger(
             process.communicate(timeout=10)
     assert stranger is not None
     assert f"also answers at port {port}," in stranger.words
+
+
+def test_the_kernel_lists_the_connections_at_each_of_many_ports_and_no_others() -> None:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(41)]
+        for each in listeners:
+            stack.enter_context(socket.create_connection(each.getsockname()))
+        accepted = [stack.enter_context(each.accept()[0]) for each in listeners]
+        expected = {os.fstat(each.fileno()).st_ino: each.getsockname()[1] for each in accepted[1:]}
+        assert loopback._accepted(set(expected.values())) == expected
+        assert loopback._accepted({accepted[0].getsockname()[1]}).keys() == {os.fstat(accepted[0].fileno()).st_ino}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loopback, "_listed", lambda: pytest.fail("the kernel does not take the filter"))
+            assert loopback._accepted(set(expected.values())) == expected
 
 
 def test_a_known_program_is_looked_into_again_after_a_while(

@@ -32,7 +32,6 @@ REMEMBERED = 32  # processes that were met: browsers, scripts, proxies
 GUESSED = 4  # of them, and of those that began last, are tried first
 NEAR = 12  # numbers before and after the last one, where the next connection is looked for
 KNOWN_FOR = 60.0  # seconds after which a process is read as a whole again
-_FEW = 3  # ports; of more, all connections are listed at once, as each list is a walk through the kernel's whole table
 _LISTEN = 10  # TCP_LISTEN of the kernel
 _ANY = 0xFFFFFFFF  # states, as bits
 _CONNECTED = sum(1 << state for state in (1, 4, 5, 8, 9, 11))  # established, and those in which one side has ended
@@ -40,6 +39,7 @@ _CONNECTED = sum(1 << state for state in (1, 4, 5, 8, 9, 11))  # established, an
 # include/uapi/linux/netlink.h, sock_diag.h and inet_diag.h
 _SOCK_DIAG, _BY_FAMILY, _REQUEST, _DUMP = 4, 20, 1, 0x300
 _ERROR, _DONE = 2, 3
+_CODE, _JUMP, _PORT_FROM, _PORT_TO = 1, 1, 2, 3  # the attribute that holds a filter, and a filter's instructions
 _HEADER = struct.Struct("=IHHII")
 _QUERY = struct.Struct("=BBBxI")  # family, protocol, extensions, states; then the socket's id
 _ID = struct.Struct(">HH16s16s")  # ports and addresses; then interface and cookie
@@ -284,23 +284,43 @@ def _accepted(ports: Set[int]) -> dict[int, int]:
     found: list[Socket] = []
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as link:
-            for port in ports if len(ports) <= _FEW else (0,):  # 0 stands for all
-                for family in families:
-                    found += _ask(link, family, _REQUEST | _DUMP, _CONNECTED, local=Address(b"", port))
+            for family in families:
+                found += _ask(link, family, _REQUEST | _DUMP, _CONNECTED, attributes=_at(sorted(ports)))
     except OSError:
         found = [each for each, _ in _listed() if not each.listens]
     return {each.inode: each.local.port for each in found if each.local.port in ports}
 
 
+def _at(ports: list[int]) -> bytes:
+    """Return the filter by which the kernel lists only sockets at these ports, in one walk through its table.
+
+    For each port: "at least", "at most", then a jump to the end, which takes the socket. A jump beyond it does not.
+    """
+    code = b""
+    for left in range(len(ports), 0, -1):
+        beyond = 0 if left > 1 else 4
+        code += struct.pack("=BBHHH", _PORT_FROM, 8, 20 + beyond, 0, ports[-left])
+        code += struct.pack("=BBHHH", _PORT_TO, 8, 12 + beyond, 0, ports[-left])
+        code += struct.pack("=BBH", _JUMP, 4, 20 * left - 16)
+    return struct.pack("=HH", 4 + len(code), _CODE) + code
+
+
 def _ask(
-    link: socket.socket, family: int, flags: int, states: int, *, local: Address = _NONE, remote: Address = _NONE
+    link: socket.socket,
+    family: int,
+    flags: int,
+    states: int,
+    *,
+    local: Address = _NONE,
+    remote: Address = _NONE,
+    attributes: bytes = b"",
 ) -> list[Socket]:
-    """Ask the kernel for TCP sockets: the one with these ends, or all in these states (at `local.port`, if any).
+    """Ask the kernel for TCP sockets: for the one with these ends, or for all in these states.
 
     Raises `OSError` where it does not answer such questions.
     """
     identity = _ID.pack(local.port, remote.port, local.host, remote.host) + _REST
-    body = _QUERY.pack(family, socket.IPPROTO_TCP, 0, states) + identity
+    body = _QUERY.pack(family, socket.IPPROTO_TCP, 0, states) + identity + attributes
     found: list[Socket] = []
     link.sendto(_HEADER.pack(_HEADER.size + len(body), _BY_FAMILY, flags, 1, 0) + body, (0, 0))
     while True:
