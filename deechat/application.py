@@ -137,21 +137,25 @@ class Application:
         try:
             self._database.start(used=self._folder.was_used)
             self._folder.secret()  # after the database: it shows that there was one
+            # What is read in one round goes into one commit.
+            arrivals = Arrivals.here()
+            arrivals.interval = lambda: self._database.pace.interval
+            self._database.before_commit = arrivals.let_in_soon
+            if self._database.available:
+                self._take_over()
         except BaseException:
-            self._folder.release()
+            self._let_go()
             raise
-        # What is read in one round goes into one commit.
-        arrivals = Arrivals.here()
-        arrivals.interval = lambda: self._database.pace.interval
-        self._database.before_commit = arrivals.let_in_soon
-        if self._database.available:
-            try:
-                self._journal.take_over()
-                self._recovery.at_start()
-            except DamagedError:
-                log.exception("not every answer that was being made can go on")
         self._started = True
         gevent.spawn(self._warm_up)
+
+    def _take_over(self) -> None:
+        """Takes over what an earlier process left open."""
+        try:
+            self._journal.take_over()
+            self._recovery.at_start()
+        except DamagedError:
+            log.exception("not every answer that was being made can go on")
 
     def leave(self) -> None:
         """Begins to leave, and returns at once: streams end without an ending, so that viewers come again.
@@ -171,15 +175,19 @@ class Application:
             self.leave()
             if self._leaving is not None:
                 self._leaving.join()
-            Arrivals.here().interval = no_interval
-            self._journal.tidy()
             stored = self._database.available
-            self._database.close()
-            self._folder.release()
+            self._let_go()
             if stored:
                 log.info("stopped, and all is stored")
             else:
                 log.warning("stopped while nothing could be stored: what was said last may be missing")
+
+    def _let_go(self) -> None:
+        """Closes the database and lets go of the folder."""
+        Arrivals.here().interval = no_interval
+        self._journal.tidy()
+        self._database.close()
+        self._folder.release()
 
     def _warm_up(self) -> None:
         """Does beside the start what the first question would otherwise wait for."""

@@ -19,7 +19,7 @@ from deechat import integrity
 from deechat.connections import note_end
 from deechat.errors import SettingError
 from deechat.folder import DataFolder
-from deechat.schema import pending_of
+from deechat.schema import has_checksums, pending_of
 
 STEP = 2_000  # pages between two words about the progress
 Progress = Callable[[int, int], None]  # pages that are copied, and how many there are
@@ -119,7 +119,8 @@ def _copy(source: Path, draft: Path, progress: Progress) -> None:
                 note_end(copy)  # the server that it was taken from is not the one that opens it
     except (sqlite3.Error, UnicodeDecodeError) as exc:
         raise SettingError(
-            f"{source} cannot be read as a database ({exc}), with --force neither: take another backup."
+            f"{source} cannot be read as a database ({integrity.words_of(exc)}), with --force neither: "
+            "take another backup."
         ) from exc
     with draft.open("rb") as file:
         os.fsync(file.fileno())
@@ -127,8 +128,7 @@ def _copy(source: Path, draft: Path, progress: Progress) -> None:
 
 def _check(draft: Path) -> integrity.Check:
     with closing(sqlite3.connect(f"{draft.absolute().as_uri()}?mode=ro", uri=True)) as connection:
-        older = pending_of(connection, draft)
-    check = integrity.Check(draft, has_checksums="m008_checksums" not in older)
+        check = integrity.Check(draft, has_checksums=has_checksums(connection))
     check.run()
     return check
 

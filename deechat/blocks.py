@@ -30,6 +30,9 @@ ENTRIES = 2_000  # of one block: 1 to 2 ms to read
 CHARACTERS = 250_000  # of one block, but for an entry that is larger alone
 SLICE = 1_000  # rows that one sweep looks at
 SLICE_AT_START = 20_000  # rows that become blocks in one transaction: the more, the fewer blocks
+GIVEN_UP = "interrupted"  # the reason of a run that was closed without an ending in its log, and of others
+VERSION = b"\x02"  # a block begins with it, and the SEQ of its first entry; one of before with zlib's own 0x78
+HEAD = len(VERSION) + 4  # bytes
 LEVEL = 9  # of zlib: the slowest, and still 0.4 ms for 1,000 tokens
 
 log = logging.getLogger(__name__)
@@ -79,7 +82,7 @@ def pack(entries: Sequence[Entry], content: str = "", before: int = 0) -> bytes:
     block = _Block(at, short, said, "".join(reasoning))
     if said and content.startswith(said, before):
         block.text, block.before, block.of = None, before, len(content)
-    return zlib.compress(_encoder.encode(block), LEVEL)
+    return VERSION + entries[0].seq.to_bytes(4) + zlib.compress(_encoder.encode(block), LEVEL)
 
 
 def unpack(body: bytes, content: str = "", last_seq: int | None = None) -> list[Entry]:
@@ -87,10 +90,7 @@ def unpack(body: bytes, content: str = "", last_seq: int | None = None) -> list[
 
     Raises `ValueError` when it is something else.
     """
-    try:
-        block = _decoder.decode(zlib.decompress(body))
-    except zlib.error as exc:
-        raise ValueError(f"a block is damaged: {exc}") from exc
+    block = _decode(body)
     text = _text(block, content)
     first = 1 if last_seq is None else last_seq - len(block.entries) + 1
     entries: list[Entry] = []
@@ -110,6 +110,20 @@ def unpack(body: bytes, content: str = "", last_seq: int | None = None) -> list[
     if (said, thought) != (len(text), len(block.reasoning)):
         raise ValueError(f"a block is of {said} characters of text, and there are {len(text)}")
     return entries
+
+
+def _decode(body: bytes) -> _Block:
+    try:
+        return _decoder.decode(zlib.decompress(body[HEAD:] if body.startswith(VERSION) else body))
+    except zlib.error as exc:
+        raise ValueError(f"a block is damaged: {exc}") from exc
+
+
+def _first(body: bytes, last_seq: int) -> int:
+    """Return the SEQ of a block's first entry. Raises `ValueError`."""
+    if body.startswith(VERSION):
+        return int.from_bytes(body[len(VERSION) : HEAD])
+    return last_seq - len(_decode(body).entries) + 1
 
 
 def _text(block: _Block, content: str) -> str:
@@ -142,6 +156,8 @@ def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 def add(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
     """Adds to a run's blocks what they lack of these entries. Raises `ValueError` when there would be a gap."""
     stored, content = _stored(connection, run_id)
+    if not isinstance(stored, int):
+        raise ValueError("a block is damaged")  # noqa: TRY004 - as `_check` says it
     fresh = entries[max(0, stored + 1 - entries[0].seq) :] if entries else entries
     if not fresh:
         return
@@ -192,7 +208,7 @@ def add_rows(connection: sqlite3.Connection, numbers: range) -> None:
 
 
 def _entry(run_id: str, seq: int, at: float, body: bytes, checksum: int) -> Entry:
-    if checksums.of_event(run_id, seq, at, body) != checksum:
+    if not checksums.is_event_sound(run_id, seq, at, body, checksum):
         raise ValueError(f"its entry {seq} is damaged")
     return Entry(seq, at, decode(body))
 
@@ -240,54 +256,55 @@ def next_block(connection: sqlite3.Connection, run_id: str, after: int) -> tuple
 
 
 def _check(run_id: str, row: tuple[str, int, bytes, int]) -> None:
-    if row[0] != run_id or checksums.of_block(*row[:3]) != row[3]:
+    if row[0] != run_id or not checksums.is_block_sound(*row):
         raise ValueError("a block is damaged")
 
 
 def check(connection: sqlite3.Connection, run_id: str, after: int) -> list[Entry]:
     """Checks what a run's blocks hold after the SEQ `after`, without unpacking it, and gives the last block's entries.
 
-    Raises `ValueError` when something is damaged.
+    Raises `ValueError` when something is damaged or missing.
     """
     content, last = message_content(connection, run_id), None
     with closing(connection.execute(_BLOCKS, (run_id, after))) as rows:
         for row in rows:
             _check(run_id, row)
-            last = row
+            if _first(row[2], row[1]) > after + 1:
+                raise ValueError(f"entry {after + 1} is missing")
+            last, after = row, row[1]
     return [] if last is None else unpack(last[2], content, last[1])
 
 
-def log_of(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
-    """Gives a log from its first entry on: its blocks, and the rows that follow them. Raises `ValueError`."""
-    entries: list[Entry] = []
-    content = message_content(connection, run_id)
-    while block := next_block(connection, run_id, len(entries)):
-        entries = joined(entries, unpack(block[1], content, block[0]))
-    return joined(entries, rest(connection, run_id, len(entries), entries[-1] if entries else None))
-
-
-def rest(connection: sqlite3.Connection, run_id: str, after: int, last: Entry | None) -> list[Entry]:
-    """Gives the entries in rows after the SEQ `after`, where the blocks end. Raises `ValueError`.
-
-    `last`: the last entry of the blocks; None where they were not read.
-    """
-    row = connection.execute("SELECT ended_at, rests FROM run WHERE id = ?", (run_id,)).fetchone()
-    if row is None or row[1] or (last is not None and last.event.ends):
+def rest(connection: sqlite3.Connection, run_id: str, after: int) -> list[Entry]:
+    """Gives the entries in rows after the SEQ `after`, where the blocks end. Raises `ValueError`."""
+    if _is_packed(connection, run_id):
         return []
-    if row[0] is not None and last is None and last_packed(connection, run_id):
-        return []  # with its ending all became blocks; one whose log was given up may have rows alone
     # No index: there are few rows, and logs that somebody works on or looks at are in memory.
     rows = connection.execute(
         "SELECT run_id, seq, at, body, checksum FROM event WHERE run_id = ? AND seq > ? ORDER BY seq", (run_id, after)
     ).fetchall()  # one that is left in the middle, by an error too, would hold the reader at this commit
+    if rows and (rows[0][1], rows[-1][1]) != (after + 1, after + len(rows)):
+        raise ValueError(f"it has entries {rows[0][1]} to {rows[-1][1]} behind entry {after}")
     return [_entry(*row) for row in rows]
 
 
-def joined(entries: list[Entry], more: list[Entry]) -> list[Entry]:
-    """Gives a log's beginning and what follows it as one. Raises `ValueError` where they do not fit together."""
-    if more and (more[0].seq, more[-1].seq) != (len(entries) + 1, len(entries) + len(more)):
-        raise ValueError(f"it has {len(entries) + len(more)} entries up to {more[-1].seq}")
-    return entries + more
+def _is_packed(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Say whether a run's whole log is in blocks: it rests, it has its ending, or the run is gone.
+
+    A run that was given up has ended without an ending in its log, and may have rows. Raises `ValueError` when its last
+    block, which tells, is damaged.
+    """
+    row = connection.execute("SELECT ended_at, reason, rests FROM run WHERE id = ?", (run_id,)).fetchone()
+    if row is None or row[2]:
+        return True
+    if row[0] is None or row[1] != GIVEN_UP:
+        return row[0] is not None
+    last = connection.execute(f"{_BLOCKS} DESC LIMIT 1", (run_id, 0)).fetchone()
+    if last is None:
+        return False
+    _check(run_id, last)
+    event = _decode(last[2]).entries[-1]
+    return not isinstance(event, int) and event.ends
 
 
 def last_packed(connection: sqlite3.Connection, run_id: str) -> int:
@@ -297,10 +314,9 @@ def last_packed(connection: sqlite3.Connection, run_id: str) -> int:
 
 
 def last_seq(connection: sqlite3.Connection, run_id: str) -> int:
-    """Gives the SEQ of a log's last entry; 0 where there is none."""
+    """Gives the SEQ of a log's last entry; 0 where there is none. Raises `ValueError`."""
     packed = last_packed(connection, run_id)
-    row = connection.execute("SELECT ended_at, rests FROM run WHERE id = ?", (run_id,)).fetchone()
-    if row is None or row[0] is not None or row[1]:  # all its rows are in blocks too
+    if _is_packed(connection, run_id):
         return packed
     return max(packed, connection.execute("SELECT max(seq) FROM event WHERE run_id = ?", (run_id,)).fetchone()[0] or 0)
 

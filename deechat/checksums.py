@@ -8,11 +8,13 @@ A text that goes wrong by chance passes once in four billion times.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple
 from zlib import crc32
 
 MASK = 0xFFFFFFFF
+UNSOUND = -1  # fits no row
 TICKS = 2**22  # a second: what a double can tell apart of a Unix time, so that no bit of one is left out
 
 
@@ -54,7 +56,7 @@ def of_row(table: str, values: Iterable[Any]) -> int:
     values = tuple(values)
     fixed = len(COVERED[table].fixed)
     try:
-        moved = sum(int(value * TICKS) if isinstance(value, float) else int(value) for value in values[fixed:])
+        moved = sum(int(value * TICKS) if isinstance(value, float) else value for value in values[fixed:])
     except (OverflowError, TypeError) as exc:
         raise ValueError(f"a number of the {table} is {values[fixed:]}") from exc
     return of_values(values[:fixed]) + moved
@@ -75,8 +77,11 @@ def of_values(values: Iterable[Any]) -> int:
 
 
 def _as_text(value: object) -> str:
-    # SQLite makes a whole number in a REAL column a float. A float's repr is exact, and the same in every Python.
-    return repr(float(value) if isinstance(value, int) else value)
+    # As SQLite gives it back: a whole number in a REAL column as a float, -0.0 as 0.0 (its sum with 0.0), NaN as NULL.
+    # A float's repr is exact, and the same in every Python.
+    if isinstance(value, int | float):
+        return repr(float(value) + 0.0 if value == value else None)  # noqa: PLR0124 - true of all but NaN
+    return repr(value)
 
 
 def of_event(run_id: str, seq: int, at: float, body: bytes) -> int:
@@ -92,6 +97,23 @@ def seed_of(run_id: str) -> int:
 def of_block(run_id: str, last_seq: int, body: bytes) -> int:
     """Return the checksum of a row of `block`."""
     return crc32(body, (seed_of(run_id) + last_seq) & MASK)
+
+
+def is_event_sound(*row: Any) -> bool:
+    """Say whether a row of `event`, as `of_event` takes it and its checksum, is as it was written."""
+    return _fits(of_event, row)
+
+
+def is_block_sound(*row: Any) -> bool:
+    """Say whether a row of `block`, as `of_block` takes it and its checksum, is as it was written."""
+    return _fits(of_block, row)
+
+
+def _fits(checksum: Callable[..., int], row: tuple[Any, ...]) -> bool:
+    try:
+        return bool(checksum(*row[:-1]) == row[-1])
+    except (TypeError, AttributeError, ValueError, OverflowError):  # a flipped bit makes a number a text, or none
+        return False
 
 
 def change(connection: sqlite3.Connection, table: str, row_id: str, **changes: Any) -> None:
@@ -113,7 +135,10 @@ def change(connection: sqlite3.Connection, table: str, row_id: str, **changes: A
 
 
 def fill(connection: sqlite3.Connection) -> None:
-    """Number the messages of each thread and give every row the checksum of what it holds, which counts as true."""
+    """Number the messages of each thread and give every row the checksum of what it holds, which counts as true.
+
+    A row with a text that is no UTF-8 is given one that does not fit, so that it is told of.
+    """
     connection.execute(
         "UPDATE message SET position = numbered.position FROM"
         " (SELECT number, row_number() OVER (PARTITION BY thread_id ORDER BY number) AS position FROM message)"
@@ -121,10 +146,32 @@ def fill(connection: sqlite3.Connection) -> None:
     )
     connection.execute("UPDATE thread SET messages = (SELECT count(*) FROM message WHERE thread_id = thread.id)")
     for table, covered in COVERED.items():
-        connection.create_function(f"{table}_checksum", -1, lambda *values, table=table: of_row(table, values))
-        names = ", ".join(covered.fixed + covered.moving)
+        connection.create_function(f"{table}_checksum", -1, partial(_of_stored, table))
+        names = ", ".join(_undecoded(name) for name in covered.fixed + covered.moving)
         connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({names})")
-    connection.create_function("event_checksum", 4, of_event)
-    connection.execute("UPDATE event SET checksum = event_checksum(run_id, seq, at, body)")
-    connection.create_function("block_checksum", 3, of_block)
-    connection.execute("UPDATE block SET checksum = block_checksum(run_id, last_seq, body)")
+    for table, checksum, others in (("event", of_event, "seq, at, body"), ("block", of_block, "last_seq, body")):
+        connection.create_function(f"{table}_checksum", -1, partial(_of_stored_log, checksum))
+        connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({_undecoded('run_id')}, {others})")
+
+
+def _undecoded(name: str) -> str:
+    """Return SQL for a column whose texts are given as bytes.
+
+    A function's argument that is no UTF-8 would be an error of the whole statement.
+    """
+    return f"CASE typeof({name}) WHEN 'text' THEN CAST({name} AS BLOB) ELSE {name} END"
+
+
+def _of_stored(table: str, *values: Any) -> int:
+    """Return the checksum of a row whose texts are bytes; `UNSOUND` where one of them is no UTF-8."""
+    try:
+        return of_row(table, [value.decode() if isinstance(value, bytes) else value for value in values])
+    except ValueError:
+        return UNSOUND
+
+
+def _of_stored_log(checksum: Callable[..., int], run_id: bytes, *values: Any) -> int:
+    try:
+        return checksum(run_id.decode(), *values)
+    except ValueError:
+        return UNSOUND

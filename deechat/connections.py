@@ -48,6 +48,7 @@ class Before:
 def open_writer(path: Path, used: bool) -> sqlite3.Connection:
     """Open the file for writing and bring its tables up to date. Raises `SettingError` in words."""
     connection = sqlite3.connect(path, isolation_level=None, timeout=1.0, check_same_thread=False)
+    connection.text_factory = integrity.decode_leniently  # one damaged text is no error of a whole job
     try:
         integrity.check_ours(connection, path, used=used)
         connection.execute("PRAGMA journal_mode = WAL")
@@ -78,7 +79,11 @@ def read_before(connection: sqlite3.Connection) -> Before:
     killed = started_at is not None and closed_at is None
     if killed:
         log.warning("the last end was not a clean one: the process or the machine was cut off")
-    return Before(started_at, killed, steady_at if is_same_boot else None)
+    return Before(_time(started_at), killed, _time(steady_at) if is_same_boot else None)
+
+
+def _time(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None  # anything else is damaged, and says nothing
 
 
 def take_over(connection: sqlite3.Connection) -> None:

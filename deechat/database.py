@@ -21,6 +21,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -31,7 +32,7 @@ from gevent.threadpool import ThreadPool
 from deechat import integrity
 from deechat.connections import Before, checkpoint, let_go, open_reader, open_writer, read_before, take_over
 from deechat.errors import DamagedError, SealedError, SettingError, StorageUnavailableError
-from deechat.integrity import RESTORE, Damage, is_damage, is_structure, is_text
+from deechat.integrity import RESTORE, Damage, is_damage, is_structure, is_text, words_of
 from deechat.pace import Pace
 
 T = TypeVar("T")
@@ -54,6 +55,7 @@ _DISK_AT_FAULT = frozenset(
     }
 )
 _RETRY_SECONDS = 0.25
+_OPENING_SECONDS = 3.0  # after which the log says that opening takes long
 _WATCH_SECONDS = 1.0  # between two looks whether the file is in its place
 _IDLE_SECONDS = 5.0  # without a commit, after which the write-ahead log is brought into the file
 # That a start waits for the check of the file, which goes on beside the server; longer after an end that was unclean.
@@ -132,9 +134,8 @@ class Database:
         cannot be opened.
         """
         self._threads = ThreadPool(1)
-        found = integrity.before_opening(self.path, used=used)
         try:
-            self._writer = self._in_thread(open_writer, self.path, used)
+            found, self._writer = self._open(used)
             self._writer.set_progress_handler(self._note_sign, STEPS)
             self._reader = open_reader(self.path)
             if found is not None:
@@ -143,15 +144,32 @@ class Database:
             self._begin_check(_CHECK_SECONDS if self.before.killed else _CLEAN_CHECK_SECONDS)
             if self._may_write:
                 self._in_thread(take_over, self._writer)
-        except (sqlite3.Error, UnicodeDecodeError) as exc:  # the words of SQLite may quote damaged ones
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             self._release()
             hint = f" {RESTORE}" if is_damage(exc) else ""
-            raise SettingError(f"The database {self.path} cannot be opened: {exc}.{hint}") from exc
+            raise SettingError(f"The database {self.path} cannot be opened: {words_of(exc)}.{hint}") from exc
         except BaseException:
             self._release()
             raise
         self._loop = gevent.spawn(self._write_for_ever)
         self._helpers.append(gevent.spawn(self._watch))
+
+    def _open(self, used: bool) -> tuple[str | None, sqlite3.Connection]:
+        """Opens the file for writing; gives what is damaged of its write-ahead log too. Its greenlet alone waits."""
+        words = gevent.spawn_later(_OPENING_SECONDS, self._say_opening)
+        try:
+            found = self._in_thread(partial(integrity.before_opening, self.path, used=used))
+            return found, self._in_thread(open_writer, self.path, used)
+        finally:
+            words.kill()
+
+    def _say_opening(self) -> None:
+        log.info(
+            "the database %s (%.0f MB) is not open yet: after an update of DeeChat it is copied and brought up to date "
+            "first, about half a minute for 1 GB",
+            self.path,
+            self.path.stat().st_size / 1e6 if self.path.exists() else 0,
+        )
 
     def close(self) -> None:
         """Commits what is queued, as far as the disk takes it, and closes. Then the one file is whole."""
@@ -207,18 +225,18 @@ class Database:
 
     def _learn(self, check: integrity.Check, done: AsyncResult[Any]) -> None:
         outcome = done.get()
-        if isinstance(outcome, _Failure):
-            log.error("the database %s could not be checked", self.path, exc_info=outcome.error)
-            return
         for what in [*check.structure, *check.rows]:
             self.damage.note(what)
         if check.structure:
             self._seal_off()
+        if isinstance(outcome, _Failure):  # what it had found by then counts
+            log.error("the database %s could not be checked to its end", self.path, exc_info=outcome.error)
+            return
         log.log(logging.INFO if check.is_sound else logging.ERROR, "%s", check.words())
 
     def _met(self, error: Exception) -> DamagedError:
         """Notes that a statement met damage, and gives the error that says so."""
-        noted = self.damage.note(str(error))
+        noted = self.damage.note(words_of(error))
         if is_structure(error):
             self._seal_off()
         return noted
@@ -403,19 +421,22 @@ class Database:
 
     def _watch(self) -> None:
         """Looks now and then whether the file is in its place, and brings its log into it in quiet times."""
-        seen, quiet = self._commits, 0.0
+        seen, quiet, is_whole, told = self._commits, 0.0, False, ""
         while True:
             gevent.sleep(_WATCH_SECONDS)
+            quiet, is_whole = (quiet + _WATCH_SECONDS, is_whole) if seen == self._commits else (0.0, False)
+            seen = self._commits
             try:
                 self._in_thread(self._in_place)
+                if self._may_write and not is_whole and quiet >= _IDLE_SECONDS:
+                    is_whole = True  # once in a quiet time
+                    self._in_thread(checkpoint, self._writer, "PASSIVE")
             except StorageUnavailableError as exc:
                 self._note_gone(exc)
-                continue
-            quiet = quiet + _WATCH_SECONDS if seen == self._commits else 0.0
-            if seen != self._commits:
-                seen = self._commits
-            elif self._may_write and quiet == _IDLE_SECONDS:  # once in a quiet time
-                self._in_thread(checkpoint, self._writer, "PASSIVE")
+            except Exception as exc:
+                if str(exc) != told:
+                    told = str(exc)
+                    log.exception("the watch over %s met an error, and goes on", self.path)
 
     def _report(self, batch: Sequence[Job[Any]], outcomes: Sequence[Any]) -> None:
         was_available, self.available = self.available, True

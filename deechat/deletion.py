@@ -17,7 +17,7 @@ import gevent
 from deechat import checksums
 from deechat.checksums import COVERED
 from deechat.database import Database
-from deechat.errors import StorageUnavailableError
+from deechat.errors import DamagedError, StorageUnavailableError
 
 ROWS = 200  # of one slice
 BYTES = 1_000_000  # of one slice, but for a row that is larger alone
@@ -55,7 +55,7 @@ class Deletion:
     def _delete_some(self) -> bool:
         try:
             return self._database.write(delete_slice)
-        except StorageUnavailableError:
+        except (StorageUnavailableError, DamagedError):  # damage was told of; its rows are passed over, so others go on
             gevent.sleep(LATER)
             return True
 
@@ -142,6 +142,6 @@ def _delete_rows(connection: sqlite3.Connection, sql: str, rows: sqlite3.Cursor,
                 is_all = False
                 break
             numbers.append((number,))
-            budget.spend(size)
+            budget.spend(size or 0)  # NULL in a damaged row
     connection.executemany(sql, numbers)
     return is_all

@@ -89,11 +89,15 @@ class DataFolder:
             self._renew_lock()
 
     def _renew_lock(self) -> None:
+        fresh: int | None = None
         try:
             fresh = self._open_lock()
+            is_ours = _try_lock(fresh)
         except OSError as exc:
+            if fresh is not None:
+                os.close(fresh)
             raise _gone(f"{self.path / 'lock'} was removed and cannot be made again ({exc.strerror})") from exc
-        if not _try_lock(fresh):
+        if not is_ours:
             os.close(fresh)
             raise _gone(f"{self.path / 'lock'} was removed, and another DeeChat has taken {self.path}")
         if self._lock is not None:

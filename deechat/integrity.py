@@ -18,6 +18,7 @@ from deechat import checksums, wal
 from deechat.errors import DamagedError, SettingError
 
 RESTORE = 'Restore a backup: see "Backup" in docs/deploy.md.'
+ID = 38  # characters of an id in quotation marks
 MOST = 20  # findings of a check that are told of
 MAGIC = b"SQLite format 3\0"
 _STRUCTURE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -45,6 +46,16 @@ def decode_leniently(text: bytes) -> str:
     return text.decode(errors="replace")
 
 
+def words_of(error: Exception) -> str:
+    """Return the words of an error for a person and the log; SQLite's own quote a text that is no UTF-8."""
+    return "a text in it is no UTF-8" if is_text(error) else str(error)
+
+
+def _named(kind: str, row: tuple[Any, ...]) -> str:
+    """Name a row by its id, up to the length of one: a damaged id may run on into a text beside it."""
+    return f"the {kind} {row[0]!r:.{ID}}"
+
+
 class Damage:
     """What is known to be damaged of a database. `words` are for a person; None while nothing is."""
 
@@ -69,7 +80,7 @@ class Damage:
         """
         fixed = checksums.COVERED[table].fixed
         if not checksums.is_sound(table, row) or any(row[fixed.index(name)] != expected[name] for name in expected):
-            raise self.note(f"the {table} {row[0]!r}")
+            raise self.note(_named(table, row))
         return row
 
     def sound(self, table: str, rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -79,7 +90,7 @@ class Damage:
             if checksums.is_sound(table, row):
                 sound.append(row)
             else:
-                self.note(f"the {table} {row[0]!r}")
+                self.note(_named(table, row))
         return sound
 
 
@@ -178,7 +189,7 @@ class Check:
                     return
                 if not is_damage(exc):
                     raise
-                self.structure.append(str(exc))
+                self.structure.append(words_of(exc))
             finally:
                 self._connection = None
                 self.seconds = time.monotonic() - began
@@ -204,15 +215,13 @@ class Check:
 
     def _check_rows(self, connection: sqlite3.Connection, table: str) -> None:
         for row in connection.execute(f"SELECT {checksums.COVERED[table].columns} FROM {table}"):
-            self._note(checksums.is_sound(table, row), f"the {table} {row[0]!r}")
+            self._note(checksums.is_sound(table, row), _named(table, row))
 
     def _check_logs(self, connection: sqlite3.Connection) -> None:
-        for run_id, last_seq, body, checksum in connection.execute(
-            "SELECT run_id, last_seq, body, checksum FROM block"
-        ):
-            self._note(checksums.of_block(run_id, last_seq, body) == checksum, f"the log of the run {run_id!r}")
-        for run_id, seq, at, body, checksum in connection.execute("SELECT run_id, seq, at, body, checksum FROM event"):
-            self._note(checksums.of_event(run_id, seq, at, body) == checksum, f"the log of the run {run_id!r}")
+        for row in connection.execute("SELECT run_id, last_seq, body, checksum FROM block"):
+            self._note(checksums.is_block_sound(*row), _named("log of the run", row))
+        for row in connection.execute("SELECT run_id, seq, at, body, checksum FROM event"):
+            self._note(checksums.is_event_sound(*row), _named("log of the run", row))
 
     def _check_counts(self, connection: sqlite3.Connection) -> None:
         for (slug,) in connection.execute(

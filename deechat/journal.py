@@ -30,7 +30,7 @@ from deechat.deletion import Deletion
 from deechat.errors import BrokenLogError, NotFoundError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, encode
 from deechat.integrity import RESTORE
-from deechat.records import Records, RunRecord, begin, ending, noting
+from deechat.records import Records, RunRecord, begin, ending, giving_up, giving_up_in, noting
 from deechat.rows import EventRow, Rows, Share, insert
 from deechat.sweeper import Sweeper
 from deechat.waits import Waiter, wake_all
@@ -323,9 +323,23 @@ class Journal:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def abandon(self, run_id: str) -> Job[None]:
-        """Queues closing the row of a run whose log cannot be read, so that its thread goes on without it."""
-        self._logs.pop(run_id, None)
-        return self.records.close(run_id, "interrupted")
+        """Queues closing the row of a run whose log is no longer read or written, so that its thread goes on."""
+        return self._database.submit(_Closing(run_id, self._let_go))
+
+    def abandon_damaged(self, thread_id: str) -> None:
+        """Closes the row of the thread's open run, which is damaged, so that the thread goes on without it.
+
+        Raises `StorageUnavailableError`.
+        """
+        for run_id in self._database.write(giving_up_in(thread_id, blocks.GIVEN_UP)):
+            self._let_go(run_id)
+
+    def _let_go(self, run_id: str) -> None:
+        """Ends the followers of a log to which nothing is added any more; those that come again read it from disk."""
+        log = self._logs.pop(run_id, None)
+        if log is not None:
+            log.lost = True
+            self.suspend(log)
 
     def entries(self, run_id: str, after: int = 0) -> list[Entry]:
         """Gives committed entries after the SEQ `after`, from disk. Raises `BrokenLogError`."""
@@ -358,19 +372,24 @@ class Journal:
         record = self.records.find(run_id)  # before the log: one that has ended by then has its ending
         look, at, last, content = self._database.look, after, None, None
         while block := look(partial(blocks.next_block, run_id=run_id, after=at)):
+            last_seq, body = block
             if content is None:  # once: each block has a part of it
                 content = look(partial(blocks.message_content, run_id=run_id))
-            last_seq, body = block
-            page = blocks.unpack(body, content, last_seq)
+            try:
+                page = blocks.unpack(body, content, last_seq)
+            except ValueError:
+                if self.records.find(run_id) is None:
+                    return  # deleted, and its message is removed already
+                # Between two pages the run may have ended, with a message that this block leaves its text to.
+                content = look(partial(blocks.message_content, run_id=run_id))
+                page = blocks.unpack(body, content, last_seq)
             if not page or page[0].seq > at + 1:
                 if self.records.find(run_id) is None:
                     return  # deleted, and its blocks are being removed
                 raise ValueError(f"entry {at + 1} is missing")
             yield page[at + 1 - page[0].seq :]
             at, last = last_seq, page[-1]
-        rows = look(partial(blocks.rest, run_id=run_id, after=at, last=last))
-        if rows and (rows[0].seq, rows[-1].seq) != (at + 1, at + len(rows)):
-            raise ValueError(f"it has entries {rows[0].seq} to {rows[-1].seq} behind entry {at}")
+        rows = look(partial(blocks.rest, run_id=run_id, after=at))
         if rows:
             yield rows
         self._check_end(record, after, rows[-1] if rows else last)
@@ -382,7 +401,7 @@ class Journal:
         """
         is_bare = last is None and after == 0
         # One that was given up is closed without an ending in its log.
-        has_ending = record is not None and record.ended_at is not None and record.reason != "interrupted"
+        has_ending = record is not None and record.ended_at is not None and record.reason != blocks.GIVEN_UP
         if not is_bare and not (has_ending and last is not None and not last.event.ends):
             return
         if record is not None and self.records.find(record.id) is not None:  # or else it is being deleted
@@ -405,9 +424,11 @@ class Journal:
         """Gives the SEQ of the last committed entry; 0 when the run is gone. Raises `BrokenLogError`."""
         log = self._logs.get(run_id)
         if log is None:
-            stored = self._database.look(partial(blocks.last_seq, run_id=run_id))
-            record = None if stored else self.records.find(run_id)
-            if record is not None and record.reason != "interrupted":
+            try:
+                stored = self._database.look(partial(blocks.last_seq, run_id=run_id))
+            except ValueError as exc:
+                raise self._broken(run_id, exc) from exc
+            if stored == 0 and self.records.find(run_id) is not None:
                 raise self._broken(run_id, "there is nothing of it")
             return stored
         # A block may be on disk a moment before it is noted here.
@@ -428,11 +449,15 @@ class Journal:
 
     def _check(self, run_id: str, after: int) -> None:
         """Checks what there is of a log after the SEQ `after`, without unpacking it. Raises `BrokenLogError`."""
-        record = self.records.find(run_id)
         try:
-            last = self._database.look(partial(blocks.check, run_id=run_id, after=after))
-            last = last or self._database.look(partial(blocks.rest, run_id=run_id, after=after, last=None))
-            self._check_end(record, after, last[-1] if last else None)
+            with self._database.snapshot():  # the run may end between two reads
+                record = self.records.find(run_id)
+                if record is None:
+                    return  # deleted, and its log is being removed
+                packed = self._database.look(partial(blocks.check, run_id=run_id, after=after))
+                at = packed[-1].seq if packed else after
+                last = self._database.look(partial(blocks.rest, run_id=run_id, after=at)) or packed
+                self._check_end(record, after, last[-1] if last else None)
         except ValueError as exc:
             raise self._broken(run_id, exc) from exc
 
@@ -518,6 +543,19 @@ class _Packing(LastingJob[None]):
     def done(self, value: None) -> None:
         super().done(value)
         self._count_dead(self._count)
+
+
+class _Closing(LastingJob[None]):
+    """Ends a run without an ending in its log. Until that is on disk, somebody may read the log and follow it."""
+
+    def __init__(self, run_id: str, let_go: Callable[[str], object]) -> None:
+        super().__init__(giving_up(run_id, blocks.GIVEN_UP))
+        self._run_id = run_id
+        self._let_go = let_go
+
+    def done(self, value: None) -> None:
+        self._let_go(self._run_id)
+        super().done(value)
 
 
 class _Resting(LastingJob[bool]):

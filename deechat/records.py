@@ -93,10 +93,6 @@ class Records:
         """Queues what `noting` writes; it is not lost while the disk is at fault."""
         return self._database.submit(LastingJob(noting(run_id, **columns)))
 
-    def close(self, run_id: str, reason: str) -> Job[None]:
-        """Queues the end of a run that has no ending in its log."""
-        return self._database.submit(LastingJob(ending(run_id, time.time(), reason)))
-
 
 def _record(row: Row) -> RunRecord:
     *fixed, asks, retries, rests, _ = row
@@ -146,5 +142,33 @@ def ending(run_id: str, at: float, reason: str) -> Work[None]:
 
     def work(connection: sqlite3.Connection) -> None:
         checksums.change(connection, "run", run_id, ended_at=at, reason=reason)
+
+    return work
+
+
+def giving_up(run_id: str, reason: str) -> Work[None]:
+    """Gives the work that ends a run without an ending in its log; one that has ended meanwhile stays as it is."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        if connection.execute("SELECT 1 FROM run WHERE id = ? AND ended_at IS NULL", (run_id,)).fetchone():
+            ending(run_id, time.time(), reason)(connection)
+
+    return work
+
+
+def giving_up_in(thread_id: str, reason: str) -> Work[list[str]]:
+    """Gives the work that ends a thread's open run whose row is damaged; it gives the run's id.
+
+    The row stays damaged: its checksum is left as it is.
+    """
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        # By its number: the id may be what is damaged.
+        rows = connection.execute(
+            "SELECT rowid, id FROM run WHERE thread_id = ? AND ended_at IS NULL", (thread_id,)
+        ).fetchall()
+        for number, _ in rows:
+            connection.execute("UPDATE run SET ended_at = ?, reason = ? WHERE rowid = ?", (time.time(), reason, number))
+        return [run_id for _, run_id in rows]
 
     return work

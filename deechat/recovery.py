@@ -159,6 +159,9 @@ class Recovery:
             record = self._records.run(runner.record.id)
         except NotFoundError:
             return  # deleted with its thread
+        except DamagedError:  # the database tells of it
+            self._give_up(runner.record.id)
+            return
         again = None if runner.last_try else self._take(record)
         if again is None:
             self._give_up(record.id)

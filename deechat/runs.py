@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from weakref import WeakValueDictionary
 
 import gevent
@@ -127,7 +127,7 @@ class Runs:
         return known
 
     def _check_free(self, thread: Thread) -> None:
-        active = self._records.open_in(thread.id)
+        active = self._open_in(thread)
         if active is not None:
             raise ConflictError(
                 "An answer is still being made in this thread; wait for it or stop it.", code="run_active", runId=active
@@ -136,6 +136,17 @@ class Runs:
             raise BusyError("The server is being restarted; try again in a moment.", retry_after=2)
         if len(self._active) + self._starting >= self._max_runs:
             raise BusyError(f"{self._max_runs} answers are being made already; try again soon.", retry_after=5)
+
+    def _open_in(self, thread: Thread) -> str | None:
+        """Gives the id of the thread's open run; closes one whose row is damaged, unless somebody works on it."""
+        try:
+            return self._records.open_in(thread.id)
+        except DamagedError:  # the database tells of it
+            for runner in self._active:
+                if runner.record.thread_id == thread.id:
+                    return runner.record.id
+            self._journal.abandon_damaged(thread.id)
+            return None
 
     def _begin(self, open_run: Callable[[], Opened]) -> RunRecord:
         self._starting += 1
@@ -165,13 +176,20 @@ class Runs:
 
     def view(self, run_id: str) -> RunView:
         """Gives a run as it stands on disk. Raises `NotFoundError`."""
+        view = self._look(run_id)
+        status, pending = self._stands(view.record)
+        if status == "ended" and view.record.ended_at is None:  # while its log was read
+            view = self._look(run_id)
+        return replace(view, status=status, pending=pending)
+
+    def _look(self, run_id: str) -> RunView:
+        """Gives a run as its row has it, of one moment; its log tells the rest."""
         with self._store.snapshot():
             record = self._records.run(run_id)
             thread = self._store.thread_by_id(record.thread_id)
             workspace = self._store.workspace_by_id(thread.workspace_id)
             last_seq = self._journal.last_seq(run_id)
-        status, pending = self._stands(record)
-        return RunView(record, workspace, thread, status, pending, last_seq)
+        return RunView(record, workspace, thread, "ended", [], last_seq)
 
     def _stands(self, record: RunRecord) -> tuple[str, list[Entry]]:
         """Gives where a run stands on disk, and its open requests; looks at little of a long log."""

@@ -239,18 +239,28 @@ def m008_checksums(tables: Tables) -> None:
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 
-    A database that has tables already is copied to `NAME.before-LAST-MIGRATION` beside it first. Raises `SettingError`
-    when a newer version of the program has written it; nothing is changed then.
+    A database that has tables already is copied to `NAME.before-MIGRATION` beside it first, by the first one that it
+    lacks: where a start is cut off between two, the next one leaves the copy of the old version as it is.
+    Raises `SettingError` when a newer version of the program has written it; nothing is changed then.
     """
     pending, applied = pending_of(connection, path), migrations.applied(Tables(connection))
     if pending and applied:
         _check_structure(connection, path)
-        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[-1]}"))
+        _keep_copy(connection, path.with_name(f"{path.name}.before-{pending[0]}"))
     if pending:
+        if has_checksums(connection):
+            connection.execute("UPDATE pulse SET tables = NULL")  # until they are as this version makes them
         migrations.apply(Tables(connection))
-        connection.execute("UPDATE pulse SET tables = ?", (_definitions(connection),))
-    elif connection.execute("SELECT tables FROM pulse").fetchone()[0] != _definitions(connection):
+    noted = connection.execute("SELECT tables FROM pulse").fetchone()
+    if noted == (None,):  # they have just been made, here or by a start that was cut off
+        _note_definitions(connection)
+    elif noted != (_definitions(connection),):
         raise SettingError(f"The database {path} is damaged: its tables are not as they were made. {RESTORE}")
+
+
+def has_checksums(connection: sqlite3.Connection) -> bool:
+    """Say whether the database is of a version that gave its rows checksums."""
+    return any(migration.name == "m008_checksums" for migration in migrations.applied(Tables(connection)))
 
 
 def pending_of(connection: sqlite3.Connection, path: Path) -> list[str]:
@@ -267,6 +277,10 @@ def pending_of(connection: sqlite3.Connection, path: Path) -> list[str]:
             "use that version, or set DEECHAT_DATA to another folder."
         )
     return [migration.name for migration in migrations.pending(tables)]
+
+
+def _note_definitions(connection: sqlite3.Connection) -> None:
+    connection.execute("UPDATE pulse SET tables = ?", (_definitions(connection),))
 
 
 def _definitions(connection: sqlite3.Connection) -> int:

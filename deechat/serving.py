@@ -102,7 +102,8 @@ def post_worker_init(worker: Any) -> None:
     """Starts the application in its worker, before the first request."""
     try:
         names = [name for sock in worker.sockets if isinstance(name := sock.getsockname(), tuple)]
-        worker.wsgi.extensions["deechat"].start(name[1] for name in names)
+        with worker.showing_life():
+            worker.wsgi.extensions["deechat"].start(name[1] for name in names)
     except SettingError as exc:
         print(f"DeeChat cannot start: {exc}", file=sys.stderr, flush=True)
         sys.exit(BOOT_ERROR)

@@ -231,8 +231,8 @@ class Store:
                 raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
             open_runs = connection.execute(
                 "SELECT run.id FROM thread CROSS JOIN run ON run.thread_id = thread.id AND run.ended_at IS NULL"
-                " WHERE thread.workspace_id = ? AND thread.deleted_at IS NULL LIMIT 100",
-                (workspace.id,),
+                " WHERE thread.workspace_id = ? AND thread.deleted_at IS NULL LIMIT ?",
+                (workspace.id, 100 + len(damaged)),
             ).fetchall()
             open_runs = [row for row in open_runs if row[0] not in damaged]
             if not open_runs:  # no name has a blank in its slug, so this one takes the place of none

@@ -11,8 +11,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from http import HTTPStatus
 from types import FrameType
 from typing import Any, NamedTuple
@@ -182,6 +182,24 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     def run(self) -> None:
         gevent.spawn(self._watch)
         super().run()
+
+    @contextmanager
+    def showing_life(self) -> Iterator[None]:
+        """Tell the master each second that the worker lives, as `run` does later.
+
+        The master ends a worker that is silent for `timeout` seconds, and a start may take longer: over a large
+        database of an earlier version.
+        """
+        signs = gevent.spawn(self._show_life)
+        try:
+            yield
+        finally:
+            signs.kill()
+
+    def _show_life(self) -> None:
+        while True:
+            self.notify()
+            gevent.sleep(1)
 
     def timeout_ctx(self) -> AbstractContextManager[None]:
         """Return nothing that ends: `_watch` does, for all connections with one timer."""

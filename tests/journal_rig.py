@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 
-from deechat.blocks import log_of
+from log_reader import log_of
+
 from deechat.database import Database
 from deechat.events import RunStarted
 from deechat.journal import Journal, Log

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import requests
+from log_reader import log_of
 from model_server import free_port
 
-from deechat.blocks import log_of
 from deechat.events import Entry
 
 ROOT = Path(__file__).parent.parent

@@ -31,6 +31,7 @@ from deechat.events import (
     encode,
 )
 from deechat.journal import Journal
+from deechat.records import ending
 from deechat.store import Message, Store, Thread, inserting
 
 
@@ -278,13 +279,36 @@ def test_blocks_take_what_they_lack_and_nothing_behind_a_gap(
     assert blocks_of(database) == [10, 20, 25]
 
 
-def test_a_block_that_is_missing_is_no_shorter_log(database: Database, thread: Thread, journal: Journal) -> None:
-    entries = [*start(journal, thread).entries, *words(30)]
+@pytest.mark.parametrize("of_before", [False, True])
+@pytest.mark.parametrize("gone", [10, 20, 30])
+def test_a_block_that_is_missing_is_an_error_before_anything_is_shown(
+    database: Database, thread: Thread, journal: Journal, gone: int, of_before: bool
+) -> None:
+    entries = [*start(journal, thread).entries, *words(28), Entry(30, 2000.0, RunStopped())]
     for until in (10, 20, 30):
         database.write(lambda connection, until=until: blocks.add(connection, "r", entries[:until]))  # type: ignore[misc]
-    database.write(lambda connection: connection.execute("DELETE FROM block WHERE last_seq = 20"))
-    with pytest.raises(BrokenLogError, match="missing"):
-        journal.entries("r")
+    database.write(ending("r", 5.0, "stopped"))
+    if of_before:
+        database.write(without_their_first)
+    assert [entry for page in journal.follow("r", 0, 5.0) for entry in page] == entries
+    database.write(lambda connection: connection.execute("DELETE FROM block WHERE last_seq = ?", (gone,)))
+    for after in range(gone if gone < 30 else 20):
+        with pytest.raises(BrokenLogError, match="missing"):
+            journal.follow("r", after, 5.0)
+        with pytest.raises(BrokenLogError, match="missing"):
+            journal.entries("r", after)
+    if gone < 30:
+        assert [entry for page in journal.follow("r", gone, 5.0) for entry in page] == entries[gone:]
+
+
+def without_their_first(connection: sqlite3.Connection) -> None:
+    """Writes all blocks as versions before did, which did not say where a block begins."""
+    for run_id, last_seq, written in connection.execute("SELECT run_id, last_seq, body FROM block").fetchall():
+        body = written.removeprefix(blocks.VERSION)[4:]
+        connection.execute(
+            "UPDATE block SET body = ?, checksum = ? WHERE run_id = ? AND last_seq = ?",
+            (body, checksums.of_block(run_id, last_seq, body), run_id, last_seq),
+        )
 
 
 def test_a_start_packs_what_many_runs_left_in_slices(

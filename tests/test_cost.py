@@ -216,7 +216,7 @@ def tour_work(tour: Tour) -> None:
         tour.database.look(blocks.numbers)
     with tour.counting("a sweep"):
         tour.database.write(lambda connection: blocks.sweep(connection, range(1, 200)))
-    records, waiting = tour.application._journal.records, tour.waiting()
+    waiting = tour.waiting()
     [(workspace_id,)] = tour.database.read("SELECT id FROM workspace WHERE slug = 'default'")
     for name, work in (
         ("noting a try", noting(waiting, retries=1)),
@@ -226,7 +226,7 @@ def tour_work(tour: Tour) -> None:
         with tour.counting(name):
             tour.database.write(work)
     with tour.counting("giving a run up"):
-        records.close(waiting, "interrupted").outcome.get()
+        tour.application._journal.abandon(waiting).outcome.get()
     with tour.counting("what a start takes up"):
         assert len(tour.application._journal.records.unfinished()) <= OPEN_RUNS
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +19,9 @@ from sqlite_utils import Database as Tables
 
 from deechat import schema
 from deechat.database import Database, Job, LastingJob
-from deechat.errors import SettingError, StorageUnavailableError
+from deechat.errors import DamagedError, SettingError, StorageUnavailableError
+from deechat.integrity import Check
+from deechat.store import Store
 
 
 @pytest.fixture
@@ -271,6 +276,112 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path, m
     database.start()
     assert database.read("SELECT name FROM sqlite_master WHERE name = 'half'") == []
     database.close()
+
+
+KILLED_AT_THE_NOTE = """
+import os, signal, sys
+from pathlib import Path
+from deechat import schema
+from deechat.database import Database
+schema._note_definitions = lambda _connection: os.kill(os.getpid(), signal.SIGKILL)
+later = schema.Migrations("deechat")
+for known in schema.migrations._migrations:
+    later(name=known.name)(known.fn)
+if len(sys.argv) > 2:
+    later(name=sys.argv[2])(lambda tables: tables.execute("ALTER TABLE pulse ADD COLUMN later TEXT"))
+schema.migrations = later
+Database(Path(sys.argv[1])).start()
+"""
+
+
+@pytest.mark.parametrize("later", [None, "m999_later"])
+def test_a_start_that_is_killed_before_it_noted_the_tables_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, later: str | None
+) -> None:
+    path = tmp_path / "test.sqlite3"
+    if later is not None:
+        database = Database(path)
+        database.start()
+        database.close()
+    command = [sys.executable, "-c", KILLED_AT_THE_NOTE, path, *([later] if later else [])]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    if later is not None:
+        known = schema.Migrations("deechat")
+        for each in all_migrations():
+            known(name=each.name)(each.fn)
+        known(name=later)(lambda _tables: None)
+        monkeypatch.setattr(schema, "migrations", known)
+    for _ in range(2):
+        database = Database(path)
+        database.start()
+        assert isinstance(database.read("SELECT tables FROM pulse")[0][0], int)
+        database.close()
+
+
+def older(path: Path, stop_before: str = "m004_cost_by_size", *statements: str) -> None:
+    """Makes a database of a version of before, with what these statements write."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        schema.migrations.apply(Tables(connection), stop_before=stop_before)
+        for statement in statements:
+            connection.execute(statement)
+
+
+def test_a_second_try_keeps_the_copy_that_the_first_one_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "test.sqlite3"
+    older(path)
+    with monkeypatch.context() as patched:
+        patched.setattr(schema.checksums, "fill", lambda _connection: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Database(path).start()
+    database = Database(path)
+    database.start()
+    database.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "test.sqlite3.before-m004_cost_by_size")) as kept:
+        assert kept.execute("SELECT max(name) FROM _sqlite_migrations").fetchone() == ("m003_logs_in_blocks",)
+
+
+def test_a_text_that_is_no_utf8_does_not_keep_a_database_of_before_from_being_brought_along(tmp_path: Path) -> None:
+    path = tmp_path / "test.sqlite3"
+    message = (
+        "INSERT INTO message (id, thread_id, role, content, sent_at)"
+        " SELECT {}, id, 'user', CAST({} AS TEXT), 5.5 FROM thread"
+    )
+    run = (
+        "INSERT INTO run (id, thread_id, message_id, parent_id, language, started_at)"
+        " SELECT CAST(x'72ff' AS TEXT), id, 'm', 'p', 'en', 1.5 FROM thread"
+    )
+    event = "INSERT INTO event (run_id, seq, at, body) VALUES (CAST(x'72ff' AS TEXT), 1, 1.5, x'7b7d')"
+    older(
+        path,
+        "m004_cost_by_size",
+        message.format("'sound'", "'One'"),
+        message.format("'bad'", "x'ff41'"),
+        run,
+        event,
+    )
+    database = Database(path)
+    database.start(used=True)
+    store = Store(database)
+    thread = store.thread(store.workspace("default"), "default")
+    assert store.message(thread, "sound").content == "One"
+    with pytest.raises(DamagedError):
+        store.message(thread, "bad")
+    database.close()
+    check = Check(path)
+    check.run()
+    assert "the message 'bad'" in check.rows
+
+
+def test_the_words_of_an_error_quote_no_text(database: Database) -> None:
+    error = sqlite3.OperationalError("Could not decode to UTF-8 column 'content' with text 'private'")
+    assert "private" not in database._met(error).message
+    assert "UTF-8" in database._met(error).message
+
+
+def test_a_job_reads_beside_a_text_that_is_no_utf8(database: Database) -> None:
+    database.write(lambda connection: connection.execute("INSERT INTO note VALUES (CAST(x'ff41' AS TEXT))"))
+    found = database.write(lambda connection: connection.execute("SELECT text FROM note").fetchall())
+    assert found == [("\ufffdA",)]
 
 
 def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:

@@ -17,11 +17,12 @@ from model_answers import reply, text
 from model_server import ModelServer
 from server import Server, wait_until
 
-from deechat import blocks, checksums, deletion
+from deechat import blocks, deletion, records
 from deechat.database import Database
 from deechat.errors import ConflictError, NotFoundError
 from deechat.events import Entry, RunStarted, TextChunk
 from deechat.journal import Journal
+from deechat.records import RunRecord
 from deechat.store import Message, Store, Thread, inserting
 
 TABLES = ("workspace", "thread", "message", "run", "block")
@@ -31,16 +32,12 @@ def fill(connection: sqlite3.Connection, thread_id: str, runs: int, size: int = 
     """Writes runs that have ended, each with a prompt, an answer of so many characters and a log."""
     for number in range(runs):
         run_id, answer_id = str(uuid.uuid4()), str(uuid.uuid4())
-        connection.execute(
-            "INSERT INTO run (id, thread_id, message_id, parent_id, language, started_at, ended_at, reason)"
-            " VALUES (?, ?, ?, 'p', 'en', 1, 2, 'stopped')",
-            (run_id, thread_id, answer_id),
-        )
+        records.begin(connection, RunRecord(run_id, thread_id, answer_id, "p", None, None, None, "en", 1.0))
+        records.ending(run_id, 2.0, "stopped")(connection)
         inserting(Message(str(uuid.uuid4()), thread_id, None, "user", f"Say {number}", 1.0))(connection)
         inserting(Message(answer_id, thread_id, None, "assistant", "x" * size, 2.0, run_id))(connection)
         entries = [RunStarted(run_id, answer_id, "w", "t", None, "m"), TextChunk("x" * size)]
         blocks.add(connection, run_id, [Entry(seq, 1.0, event) for seq, event in enumerate(entries, 1)])
-    checksums.fill(connection)
 
 
 def counts(database: Database) -> dict[str, int]:
@@ -194,6 +191,22 @@ def test_rows_of_runs_that_are_gone_are_swept(
     with gevent.Timeout(10):
         while database.read("SELECT 1 FROM event LIMIT 1"):
             gevent.sleep(0.02)
+
+
+def test_damaged_rows_keep_nothing_else_from_being_removed(
+    database: Database, store: Store, thread: Thread, journal: Journal
+) -> None:
+    database.write(
+        lambda connection: connection.execute(
+            "INSERT INTO thread (id, workspace_id, slug, name, created_at, updated_at, deleted_at)"
+            " SELECT '0', id, '0', CAST(x'ff41' AS TEXT), 1, 1, 5 FROM workspace"
+        )
+    )
+    database.write(lambda connection: fill(connection, thread.id, 3))
+    store.delete_thread(thread)
+    wait_removed(journal)
+    assert database.read("SELECT id FROM thread WHERE slug != 'default'") == [("0",)]
+    assert counts(database)["message"] == 0
 
 
 def test_the_room_of_what_was_deleted_is_used_again(database: Database, store: Store, journal: Journal) -> None:

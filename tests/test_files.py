@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -20,7 +22,10 @@ from model_server import ModelServer, reply, text
 from server import Server, wait_until
 
 from deechat import database as database_module
+from deechat.application import Application
+from deechat.config import Settings
 from deechat.database import Database
+from deechat.folder import DataFolder
 from deechat.store import Store
 
 
@@ -329,3 +334,82 @@ def test_a_backup_of_an_earlier_version_is_brought_along(serve: Callable[..., Se
     assert restored.returncode == 0, restored.stderr
     server.start()
     assert [each["content"] for each in Client(server).history()] == ["From before"]
+
+
+# -- the start ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_start_may_take_longer_than_the_master_waits_for_a_sign_of_life(tmp_path: Path) -> None:
+    server = Server(tmp_path, app="slow_start:app", SECONDS="8", GUNICORN_CMD_ARGS="--timeout 2")
+    try:
+        server.start()
+        assert "WORKER TIMEOUT" not in server.log
+        assert len(re.findall(r"is not open yet", server.log)) == 1
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize("at", ["_recovery.at_start", "_folder.secret", "_journal.take_over"])
+def test_a_start_that_fails_leaves_nothing_open_and_another_one_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    def fails(*_: object) -> None:
+        raise OSError("a fault")
+
+    application = Application(Settings(data=tmp_path, provider="offline"))
+    part, name = at.split(".")
+    with monkeypatch.context() as patched:
+        patched.setattr(getattr(application, part), name, fails)
+        with pytest.raises(OSError, match="a fault"):
+            application.start()
+    with closing(sqlite3.connect(tmp_path / "deechat.sqlite3")) as connection:
+        assert connection.execute("SELECT closed_at FROM pulse").fetchone() != (None,), "it ended cleanly"
+    folder = DataFolder(tmp_path)
+    folder.hold(patience=0)
+    folder.release()
+    application.start()
+    assert not application._database.before.killed
+    application.close()
+
+
+def test_the_watch_goes_on_whatever_it_meets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database_module, "_WATCH_SECONDS", 0.01)
+    errors: list[Exception] = [OSError(errno.ENOLCK, "No locks available"), OSError(errno.ENOLCK, "No locks available")]
+    looks: list[bool] = []
+
+    def in_place() -> None:
+        looks.append(True)
+        if errors:
+            raise errors.pop()
+
+    database = Database(tmp_path / "test.sqlite3", in_place=in_place)
+    database.start()
+    with gevent.Timeout(10):
+        while len(looks) < 5:
+            gevent.sleep(0.01)
+    assert [each.levelname for each in caplog.records if "goes on" in each.message] == ["ERROR"], "it is said once"
+    database.close()
+
+
+def test_the_log_comes_into_the_file_once_in_a_quiet_time_whatever_the_steps_of_the_watch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database_module, "_WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(database_module, "_IDLE_SECONDS", 0.3)  # no sum of three tenths
+    brought: list[str] = []
+    checkpoint = database_module.checkpoint
+    monkeypatch.setattr(
+        database_module, "checkpoint", lambda connection, kind: (brought.append(kind), checkpoint(connection, kind))
+    )
+    database = Database(tmp_path / "test.sqlite3")
+    database.start()
+    for times in (1, 2):
+        database.write(lambda connection: connection.execute("UPDATE pulse SET at = at + 1"))
+        with gevent.Timeout(10):
+            while len(brought) < times:
+                gevent.sleep(0.02)
+        gevent.sleep(0.5)
+        assert brought == ["PASSIVE"] * times
+    database.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import stat
 import subprocess
@@ -158,3 +159,21 @@ def test_files_that_are_not_in_their_place_are_missed_until_they_are_back(held: 
         place.unlink()
     aside.rename(place)
     held.check_in_place()
+
+
+def test_a_lock_that_cannot_be_had_again_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = DataFolder(tmp_path)
+    folder.hold()
+    folder.database.write_bytes(b"")
+    folder.check_in_place()
+    (tmp_path / "lock").unlink()
+
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fcntl, "flock", no_locks)
+        with pytest.raises(StorageUnavailableError, match="No locks available"):
+            folder.check_in_place()
+    folder.check_in_place()
+    folder.release()

@@ -18,7 +18,7 @@ from deechat.database import Database
 from deechat.errors import BrokenLogError, DamagedError, SealedError, SettingError
 from deechat.events import RunStopped, TextChunk
 from deechat.journal import Journal
-from deechat.records import RunRecord
+from deechat.records import RunRecord, ending
 from deechat.store import Message, Store, Thread, inserting
 
 
@@ -170,7 +170,7 @@ def test_a_damaged_run_is_an_error_and_its_ending_does_not_make_it_true(
 ) -> None:
     assert journal.records.run(log_of_a_run).reason == "stopped"
     break_row(database, "UPDATE run SET reason = 'completed'")
-    journal.records.close(log_of_a_run, "interrupted").outcome.get()
+    database.write(ending(log_of_a_run, 5.0, "interrupted"))
     with pytest.raises(DamagedError):
         journal.records.run(log_of_a_run)
 

@@ -10,9 +10,10 @@ import gevent
 import pytest
 from journal_rig import on_disk, start
 
+from deechat import blocks
 from deechat.database import Database, Work
 from deechat.errors import NotFoundError, StorageUnavailableError
-from deechat.events import Entry, RunStopped, TextChunk, encode
+from deechat.events import Entry, RunStopped, Steered, TextChunk, encode
 from deechat.journal import PAGE, Journal, Log
 from deechat.rows import Rows
 from deechat.store import Message, Store, Thread, inserting
@@ -144,6 +145,22 @@ def test_a_thread_is_not_deleted_under_a_run_that_goes_on(journal: Journal, data
         journal.records.run("r")
 
 
+def test_a_workspace_is_not_deleted_under_a_run_that_stands_behind_many_damaged_ones(
+    journal: Journal, database: Database
+) -> None:
+    store = Store(database)
+    workspace = store.new_workspace("Other")
+    for number in range(130):
+        start(journal, store.new_thread(workspace, None), f"r{number}")
+    damaged: set[str] = set()
+    while run_ids := set(store.delete_workspace(workspace, damaged)):
+        assert not run_ids & damaged
+        damaged |= run_ids
+    assert len(damaged) == 130
+    with pytest.raises(NotFoundError):
+        store.workspace_by_id(workspace.id)
+
+
 def test_no_run_begins_in_a_thread_that_is_deleted(journal: Journal, database: Database, thread: Thread) -> None:
     store = Store(database)
     store.delete_thread(thread)
@@ -267,7 +284,7 @@ def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
             expected.append(journal.append(journal.log(run_id), TextChunk("more")))
             journal.wait_committed(journal.log(run_id), len(expected))
         elif how == "it is given up":
-            journal.records.close(run_id, "interrupted").outcome.get()
+            journal.abandon(run_id).outcome.get()
         else:
             database.write(lambda connection: connection.execute("DELETE FROM run"))
 
@@ -276,6 +293,38 @@ def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
         loaded = reader.load("r")
     assert loaded.entries == expected
     assert (reader.in_memory("r") is loaded) == (how == "it goes on")
+
+
+def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_left(
+    journal: Journal, database: Database, thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its last block leaves out the text of a message that was not there when the reader began."""
+    log = start(journal, thread)
+    for _ in range(3 * blocks.ENTRIES):
+        journal.append(log, Steered("more"))
+    journal.wait_committed(log, len(log.entries))
+    journal.rest(log, [])
+    with gevent.Timeout(10):
+        while not journal.records.run("r").rests:
+            gevent.sleep(0.01)
+    elsewhere = Journal(database)  # which does not have it in memory
+    pages = elsewhere.pages
+
+    def ending_after_a_page(run_id: str, after: int = 0) -> Iterator[list[Entry]]:
+        reader = pages(run_id, after)
+        yield next(reader)
+        journal.append(log, TextChunk("Hello world"))
+        message = Message("r-message", thread.id, None, "assistant", "Hello world", 2.0, "r")
+        journal.append(log, RunStopped(), inserting(message))
+        journal.wait_ended(log)
+        yield from reader
+
+    monkeypatch.setattr(elsewhere, "pages", ending_after_a_page)
+    assert elsewhere.load("r").entries == log.entries
+    monkeypatch.undo()
+    assert everything(elsewhere) == log.entries
+    elsewhere.abandon("r").outcome.get()
+    assert elsewhere.records.run("r").reason == "stopped"
 
 
 def test_a_runaway_waits_for_the_writer(journal: Journal, database: Database, thread: Thread) -> None:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import gevent
 import pytest
+from journal_rig import start
 
+from deechat import blocks, checksums
 from deechat.active import Active
 from deechat.agents.providers.base import Provider, Scripted, Text, Turn
 from deechat.agents.tools.base import Tool, make_tool
 from deechat.database import Database
 from deechat.errors import BusyError, ConflictError
-from deechat.events import AnyEvent, RunCompleted, RunFailed, RunStopped, ToolCall, ToolCallInvocation, ToolCallResult
+from deechat.events import (
+    AnyEvent,
+    Entry,
+    RunCompleted,
+    RunFailed,
+    RunStopped,
+    Steered,
+    TextChunk,
+    ToolCall,
+    ToolCallInvocation,
+    ToolCallResult,
+)
 from deechat.handlers import Handlers
 from deechat.journal import Journal
 from deechat.opening import Opening, Prompt, name_from
@@ -314,3 +329,49 @@ def test_a_name_is_the_prompts_first_words() -> None:
     assert name_from("word " * 40) == "word word word word word word word word word …"
     assert name_from("汉" * 100) == "汉" * 48 + " …"
     assert len(name_from("x" * 500)) <= 50
+
+
+def test_a_run_whose_rows_and_row_are_both_lost_frees_its_thread(house: Callable[..., House]) -> None:
+    def refuse(_connection: sqlite3.Connection) -> None:
+        raise ValueError("it does not fit")
+
+    home = house(Scripted([SLOW], [Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(home.journal.entries(run)) >= 7)
+    with closing(sqlite3.connect(home.database.path, isolation_level=None, timeout=5)) as other:
+        other.execute("UPDATE run SET language = 'eo'")
+    runner = home.active.get(run)
+    assert runner is not None
+    home.journal.append(runner.log, TextChunk("never stored"), refuse)
+    wait_until(lambda: home.database.read("SELECT ended_at FROM run") != [(None,)])
+    assert home.active.get(run) is None
+    assert isinstance(home.events(home.start(thread, "And now?"))[-1], RunCompleted)
+
+
+def test_a_view_of_a_run_that_ends_while_its_log_is_read_is_of_one_moment(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view that says that the run has ended names the ending's place: who has all up to there is told of no more."""
+    home = house(Scripted())
+    thread, elsewhere = home.thread(), Journal(home.database)
+    log = start(elsewhere, thread)
+    for _ in range(3 * blocks.ENTRIES):
+        elsewhere.append(log, Steered("more"))
+    elsewhere.wait_committed(log, len(log.entries))
+    elsewhere.rest(log, [])
+    wait_until(lambda: home.journal.records.run("r").rests == 1)
+    home.database.write(lambda connection: checksums.change(connection, "run", "r", asks=None))  # as versions before
+    pages = home.journal.pages
+
+    def ending_after_a_page(run_id: str, after: int = 0) -> Iterator[list[Entry]]:
+        reader = pages(run_id, after)
+        yield next(reader)
+        elsewhere.append(log, RunStopped())
+        elsewhere.wait_ended(log)
+        yield from reader
+
+    monkeypatch.setattr(home.journal, "pages", ending_after_a_page)
+    view = home.runs.view("r")
+    assert (view.status, view.record.reason, view.last_seq) == ("ended", "stopped", len(log.entries))
+    elsewhere.tidy()
