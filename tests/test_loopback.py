@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import requests
 from flask import Flask
 from server import Server
 
+from deechat.errors import ForbiddenError
 from deechat.web import loopback, outside
 from deechat.web.loopback import Neighbours
 
@@ -235,6 +236,20 @@ def test_a_program_that_is_handed_accepted_connections_is_a_stranger(
     assert f"also answers at port {port}," in stranger.words
 
 
+def test_the_kernel_lists_the_connections_at_each_of_many_ports_and_no_others() -> None:
+    with ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(41)]
+        for each in listeners:
+            stack.enter_context(socket.create_connection(each.getsockname()))
+        accepted = [stack.enter_context(each.accept()[0]) for each in listeners]
+        expected = {os.fstat(each.fileno()).st_ino: each.getsockname()[1] for each in accepted[1:]}
+        assert loopback._accepted(set(expected.values())) == expected
+        assert loopback._accepted({accepted[0].getsockname()[1]}).keys() == {os.fstat(accepted[0].fileno()).st_ino}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loopback, "_listed", lambda: pytest.fail("the kernel does not take the filter"))
+            assert loopback._accepted(set(expected.values())) == expected
+
+
 def test_a_known_program_is_looked_into_again_after_a_while(
     start: Callable[..., Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -367,6 +382,44 @@ def test_the_thousandth_connection_of_a_program_costs_no_more_than_the_second(
     for _ in range(200):
         assert neighbours.stranger(*connect()) is None
     assert len(looked) <= 200 * 3
+
+
+def test_an_old_connection_is_looked_at_again_as_cheaply_whichever_it_is(
+    start: Callable[..., Callable[..., Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clients = [start() for _ in range(2 * loopback.GUESSED)]
+    neighbours, connections = Neighbours(), [connect() for _ in range(20) for connect in clients]
+    for each in connections:
+        assert neighbours.stranger(*each) is None
+    looked: list[object] = []
+    for name in ("readlink", "listdir"):
+        plain = getattr(os, name)
+
+        def counted(*arguments: Any, plain: Callable[..., Any] = plain, **options: Any) -> Any:
+            looked.append(arguments)
+            return plain(*arguments, **options)
+
+        monkeypatch.setattr(os, name, counted)
+    for each in connections:
+        assert neighbours.stranger(*each) is None
+    assert len(looked) == len(connections)
+
+
+def test_a_connection_that_was_refused_is_not_looked_up_again(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(outside.time, "monotonic", lambda: now[0])
+    asked: list[object] = []
+    plain = Neighbours.stranger
+    monkeypatch.setattr(Neighbours, "stranger", lambda *args: asked.append(args) or plain(*args))
+    gate, app = outside.Outside(), Flask("deechat")
+    with socket.create_connection(("127.0.0.1", door.port)), closing(socket.create_server(("0.0.0.0", 0))):
+        door.next()
+        overrides = {"REMOTE_ADDR": "127.0.0.1", "gunicorn.socket": door.accepted[0]}
+        for _ in range(3):
+            with app.test_request_context("/", environ_overrides=overrides), pytest.raises(ForbiddenError):
+                gate.refuse()
+            now[0] += outside.JUDGED_FOR
+    assert len(asked) == 1
 
 
 def test_a_proxy_that_is_refused_again_and_again_is_not_looked_for_everywhere(

@@ -31,8 +31,7 @@ from typing import NamedTuple
 REMEMBERED = 32  # processes that were met: browsers, scripts, proxies
 GUESSED = 4  # of them, and of those that began last, are tried first
 NEAR = 12  # numbers before and after the last one, where the next connection is looked for
-KNOWN_FOR = 10.0  # seconds after which a process is read as a whole again
-_FEW = 3  # ports; of more, all connections are listed at once, as each list is a walk through the kernel's whole table
+KNOWN_FOR = 60.0  # seconds after which a process is read as a whole again
 _LISTEN = 10  # TCP_LISTEN of the kernel
 _ANY = 0xFFFFFFFF  # states, as bits
 _CONNECTED = sum(1 << state for state in (1, 4, 5, 8, 9, 11))  # established, and those in which one side has ended
@@ -40,6 +39,7 @@ _CONNECTED = sum(1 << state for state in (1, 4, 5, 8, 9, 11))  # established, an
 # include/uapi/linux/netlink.h, sock_diag.h and inet_diag.h
 _SOCK_DIAG, _BY_FAMILY, _REQUEST, _DUMP = 4, 20, 1, 0x300
 _ERROR, _DONE = 2, 3
+_CODE, _JUMP, _PORT_FROM, _PORT_TO = 1, 1, 2, 3  # the attribute that holds a filter, and a filter's instructions
 _HEADER = struct.Struct("=IHHII")
 _QUERY = struct.Struct("=BBBxI")  # family, protocol, extensions, states; then the socket's id
 _ID = struct.Struct(">HH16s16s")  # ports and addresses; then interface and cookie
@@ -88,23 +88,25 @@ class Stranger:
 class _Process:
     """A process that held the other end of a connection before."""
 
-    def __init__(self, folder: int, without: frozenset[int], last: int) -> None:
+    def __init__(self, folder: int, without: frozenset[int], numbers: dict[int, int], last: int) -> None:
         self.folder = folder  # its `fd`, held open: that is of no other process, though one be given its number later
         self.without = without  # the sockets that listen for other machines and are not its own
-        self.last = last  # the number of the socket that was looked for last
+        self.numbers = numbers  # of its sockets, by inode: those of the last reading, and those found since
+        self.last = last  # the number of the new socket that was found last
         self.read_at = time.monotonic()
 
     def __del__(self) -> None:
         close(self.folder)
 
     def holds(self, inode: int) -> bool:
-        """Check whether it holds the socket, near where the last one was."""
-        wanted = f"socket:[{inode}]"
-        numbers = (self.last, *range(self.last + 1, self.last + NEAR), *range(self.last - 1, 2, -1)[:NEAR])
-        for number in numbers:
+        """Check whether it holds the socket, where it was or else near where the last new one was."""
+        wanted, before = f"socket:[{inode}]", self.numbers.get(inode)
+        near = (self.last, *range(self.last + 1, self.last + NEAR), *range(self.last - 1, 2, -1)[:NEAR])
+        for number in near if before is None else (before,):
             with suppress(OSError):
                 if os.readlink(str(number), dir_fd=self.folder) == wanted:
-                    self.last = number
+                    if before is None:
+                        self.numbers[inode] = self.last = number
                     return True
         return False
 
@@ -113,8 +115,8 @@ class Neighbours:
     """Looks up the processes behind loopback connections.
 
     A process is read as a whole when it is met, whenever anything new listens for other machines, and after
-    `KNOWN_FOR`. Between, only the one connection is looked for, near where the last one was: a client with a thousand
-    costs no more.
+    `KNOWN_FOR`. Between, only the one connection is looked for, where it was or near where the last new one was: a
+    client with a thousand costs no more.
     """
 
     def __init__(self) -> None:
@@ -139,8 +141,9 @@ class Neighbours:
     def _is_known(self, inode: int, public: dict[int, Address]) -> bool:
         """Check whether a process that was met lately holds the connection, and still speaks for itself alone."""
         since = time.monotonic() - KNOWN_FOR
-        lately = [each for each in reversed(self._met.values()) if each and each.read_at > since][:GUESSED]
-        return any(each.without >= public.keys() and each.holds(inode) for each in lately)
+        known = [each for each in reversed(self._met.values()) if each and each.read_at > since]
+        likely = [each for each in known if inode in each.numbers] or known[:GUESSED]
+        return any(each.without >= public.keys() and each.holds(inode) for each in likely)
 
     def _look(self, inode: int, public: dict[int, Address]) -> Stranger | None:
         for pid in self._candidates():
@@ -148,7 +151,7 @@ class Neighbours:
                 held = _sockets(folder)
                 if inode in held:
                     found = _judge(pid, inode, held.keys(), public)
-                    self._meet(pid, None if found else _Process(os.dup(folder), frozenset(public), held[inode]))
+                    self._meet(pid, None if found else _Process(os.dup(folder), frozenset(public), held, held[inode]))
                     return found
         return Stranger(True, "its process cannot be looked into: it is protected, or in another container")
 
@@ -281,23 +284,43 @@ def _accepted(ports: Set[int]) -> dict[int, int]:
     found: list[Socket] = []
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _SOCK_DIAG) as link:
-            for port in ports if len(ports) <= _FEW else (0,):  # 0 stands for all
-                for family in families:
-                    found += _ask(link, family, _REQUEST | _DUMP, _CONNECTED, local=Address(b"", port))
+            for family in families:
+                found += _ask(link, family, _REQUEST | _DUMP, _CONNECTED, attributes=_at(sorted(ports)))
     except OSError:
         found = [each for each, _ in _listed() if not each.listens]
     return {each.inode: each.local.port for each in found if each.local.port in ports}
 
 
+def _at(ports: list[int]) -> bytes:
+    """Return the filter by which the kernel lists only sockets at these ports, in one walk through its table.
+
+    For each port: "at least", "at most", then a jump to the end, which takes the socket. A jump beyond it does not.
+    """
+    code = b""
+    for left in range(len(ports), 0, -1):
+        beyond = 0 if left > 1 else 4
+        code += struct.pack("=BBHHH", _PORT_FROM, 8, 20 + beyond, 0, ports[-left])
+        code += struct.pack("=BBHHH", _PORT_TO, 8, 12 + beyond, 0, ports[-left])
+        code += struct.pack("=BBH", _JUMP, 4, 20 * left - 16)
+    return struct.pack("=HH", 4 + len(code), _CODE) + code
+
+
 def _ask(
-    link: socket.socket, family: int, flags: int, states: int, *, local: Address = _NONE, remote: Address = _NONE
+    link: socket.socket,
+    family: int,
+    flags: int,
+    states: int,
+    *,
+    local: Address = _NONE,
+    remote: Address = _NONE,
+    attributes: bytes = b"",
 ) -> list[Socket]:
-    """Ask the kernel for TCP sockets: the one with these ends, or all in these states (at `local.port`, if any).
+    """Ask the kernel for TCP sockets: for the one with these ends, or for all in these states.
 
     Raises `OSError` where it does not answer such questions.
     """
     identity = _ID.pack(local.port, remote.port, local.host, remote.host) + _REST
-    body = _QUERY.pack(family, socket.IPPROTO_TCP, 0, states) + identity
+    body = _QUERY.pack(family, socket.IPPROTO_TCP, 0, states) + identity + attributes
     found: list[Socket] = []
     link.sendto(_HEADER.pack(_HEADER.size + len(body), _BY_FAMILY, flags, 1, 0) + body, (0, 0))
     while True:

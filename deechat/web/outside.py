@@ -20,7 +20,7 @@ from deechat.errors import ForbiddenError
 from deechat.web.front import front, is_loopback
 from deechat.web.loopback import Neighbours
 
-JUDGED_FOR = 1.0  # seconds for which it is kept what was found of a connection: its process may change
+JUDGED_FOR = 1.0  # seconds for which a connection that was let in is not looked at again: its process may change
 TOLD_AGAIN = 600.0  # seconds after which the log says again that a peer is refused
 PEERS_KEPT = 1000  # peers of which it is known when the log said so
 
@@ -108,7 +108,7 @@ class Outside:
             return None
         now = time.monotonic()
         known = self._judged.get(connection)
-        if known and now - known[0] < JUDGED_FOR:
+        if known and (known[1] or now - known[0] < JUDGED_FOR):  # a refusal stays
             return known[1]
         try:
             there, here = connection.getpeername()[:2], connection.getsockname()[:2]
