@@ -237,6 +237,8 @@ class Client:
 
     def check(self, run_id: str) -> list[Block]:
         """Checks a run, which must have ended: the log, its replays and everything seen live are the same bytes."""
+        run = self.get(f"/api/runs/{run_id}")["run"]
+        assert run["status"] == "ended", f"a test left it open, and its stream would never end: {run}"
         whole = self._replay(run_id, 0)
         seqs = [block.seq for block in whole]
         assert seqs == list(range(1, len(whole) + 1)), f"gaps in {seqs}"

@@ -105,7 +105,7 @@ def test_edited_arguments_are_those_that_are_used(asking: Client, model: ModelSe
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("http://127.0.0.1:8201/", "The URL asks for port 8201. Only the ports 80 and 443 are fetched from."),
+        ("http://127.0.0.1:8201/", "127.0.0.1 is not an address of the public Internet, so it is refused."),
         ("http://127.0.0.1/", "127.0.0.1 is not an address of the public Internet, so it is refused."),
         ("http://localhost/", "Only public hosts are fetched from."),
         ("file:///etc/passwd", "The scheme 'file' is not fetched."),
