@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from client import Client
 from damage_rig import change_kind
+from journal_rig import entries_of
 from server import Server
 
 from deechat import blocks, checksums, integrity
@@ -169,7 +170,7 @@ def test_a_row_of_a_log_whose_values_changed_their_kind_is_found_and_the_start_g
         assert application._database.damage.words is not None
         if (column, value) != ("seq", "NULL"):  # without a number the row is found by no reader, but by the check
             with pytest.raises((BrokenLogError, DamagedError)):
-                application._journal.entries("run")
+                entries_of(application._journal, "run")
         assert Store(application._database).thread_by_id(thread.id).name == "A", "what is sound is read"
     finally:
         application.close()
