@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         for server in _servers:
             report.sections.append((f"log of the server on port {server.port}", server.log))
     return report
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left_open() -> Iterator[None]:
+    """Finds what a module's tests left open while that module is still to blame: `ResourceWarning` is an error."""
+    yield
+    gc.collect()
 
 
 def _run(folder: Path, **settings: str) -> Iterator[Server]:

@@ -255,7 +255,6 @@ def test_an_answer_goes_on_at_another_server_and_the_first_is_found_when_it_come
     client.check_all()
 
 
-@pytest.mark.xfail(strict=False, reason="on a loaded machine the run fails now and then; why is not found yet")
 def test_a_server_that_ends_before_the_first_word_of_a_step_is_followed_by_another_in_the_same_run(
     serve: Callable[..., Server], pair: tuple[ModelServer, ModelServer]
 ) -> None:
@@ -263,13 +262,12 @@ def test_a_server_that_ends_before_the_first_word_of_a_step_is_followed_by_anoth
     client = finding(serve, first, second)
 
     def leave(connection: Any) -> None:
-        first.refuse()
+        first.end()  # not this connection alone: a program that ends takes the idle ones of the pool with it
         drop()(connection)
 
     first.script(reply(text("Let me see."), tool_calls(("calculator", {"expression": "6*7"}))), reply(leave))
     second.script("It is 42.")
     answer = client.ask("6*7?")
-    assert ending(answer)["reason"] == "completed", ending(answer)
     assert answer.text == "Let me see.\n\nIt is 42."
     assert ending(answer)["reason"] == "completed"
     assert "model_server_changed" in codes(answer)
