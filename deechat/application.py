@@ -24,7 +24,7 @@ from deechat.agents.providers.chooser import Chooser
 from deechat.agents.providers.discovery import find_local_server
 from deechat.agents.providers.local import Local
 from deechat.agents.providers.offline import OfflineProvider
-from deechat.agents.providers.openai import OpenAIProvider, load_sdk
+from deechat.agents.providers.openai.provider import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
 from deechat.arrivals import Arrivals, no_interval
 from deechat.config import Settings

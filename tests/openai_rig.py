@@ -18,7 +18,7 @@ from deechat.agents.providers.base import (
     ToolSpec,
     UserMessage,
 )
-from deechat.agents.providers.openai import OpenAIProvider
+from deechat.agents.providers.openai.provider import OpenAIProvider
 from deechat.errors import ModelError
 
 HELLO = Question([UserMessage("Hello")])

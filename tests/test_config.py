@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deechat.agents.providers.client import Address
+from deechat.agents.providers.openai.client import Address
 from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 

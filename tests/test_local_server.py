@@ -16,9 +16,9 @@ from test_continue import go_on
 
 from deechat.agents.providers.base import Notice, Provider, Question, Scripted, Text, Turn, UserMessage
 from deechat.agents.providers.chooser import Chooser
-from deechat.agents.providers.faults import ADVICE, TABLE, Faults
 from deechat.agents.providers.local import LOOK_AGAIN, LOOK_SOON, MOVES, Local
 from deechat.agents.providers.offline import OfflineProvider
+from deechat.agents.providers.openai.faults import ADVICE, TABLE, Faults
 from deechat.errors import ModelError
 
 HELLO = Question([UserMessage("Hello")], model="old")

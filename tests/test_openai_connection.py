@@ -146,7 +146,7 @@ GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import sys, gevent
 from deechat.agents.providers.base import Question, UserMessage
-from deechat.agents.providers.openai import OpenAIProvider
+from deechat.agents.providers.openai.provider import OpenAIProvider
 from deechat.errors import Cancelled
 
 provider = OpenAIProvider(base_url=sys.argv[1], model=sys.argv[2])

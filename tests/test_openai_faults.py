@@ -27,7 +27,7 @@ from model_server import (
 from openai_rig import HELLO, Rig, joined
 
 from deechat.agents.providers.base import Part, Reasoning, Text, Turn
-from deechat.agents.providers.faults import Faults, retry_after, words_in
+from deechat.agents.providers.openai.faults import Faults, retry_after, words_in
 from deechat.errors import MODEL_CODES, ModelError
 
 

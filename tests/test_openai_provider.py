@@ -116,7 +116,8 @@ def test_lone_surrogates_are_mended_on_their_way_out(rig):
 
 
 def test_importing_the_provider_does_not_import_the_sdk():
-    code = "import sys, deechat.agents.providers.openai; sys.exit('openai' in sys.modules or 'httpx2' in sys.modules)"
+    code = "import sys, deechat.agents.providers.openai.provider\n"
+    code += "sys.exit('openai' in sys.modules or 'httpx2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

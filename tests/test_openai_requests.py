@@ -13,8 +13,8 @@ from model_server import DONE, delta, frame, stream
 from openai_rig import CLOCK, HELLO, Rig, joined
 
 from deechat.agents.providers.base import Question, Text, Turn, UserMessage
-from deechat.agents.providers.openai import load_sdk
-from deechat.agents.providers.wire import Refused, body_of
+from deechat.agents.providers.openai.provider import load_sdk
+from deechat.agents.providers.openai.request import Refused, body_of
 
 
 @pytest.fixture

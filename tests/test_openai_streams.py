@@ -15,11 +15,12 @@ import msgspec
 import pytest
 from model_server import DONE, delta, frame
 
-from deechat.agents.providers import speech, turns
 from deechat.agents.providers.base import Part, Reasoning, Text
-from deechat.agents.providers.deltas import Chunk
-from deechat.agents.providers.plain import PlainChoice, PlainChunk, PlainDelta, said_plainly
-from deechat.agents.providers.turns import Assembler
+from deechat.agents.providers.openai import speech
+from deechat.agents.providers.openai import turn as turns
+from deechat.agents.providers.openai.chunks import Chunk
+from deechat.agents.providers.openai.plain import PlainChoice, PlainChunk, PlainDelta, said_plainly
+from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 
 WORDS = ["word ", "a", "", " ", "   \n  ", "é", "😀", "\u2028", "data: {", "\n\ndata: ", "<think>", "</think>"]

@@ -10,9 +10,9 @@ import pytest
 from model_server import DONE, delta, frame, reasoning, reply, text, tool_calls
 
 from deechat.agents.providers.base import Part, Reasoning, Text, Turn
-from deechat.agents.providers.speech import Mender, ThinkSplitter, mend
-from deechat.agents.providers.sse import Lines, field
-from deechat.agents.providers.turns import Assembler
+from deechat.agents.providers.openai.speech import Mender, ThinkSplitter, mend
+from deechat.agents.providers.openai.sse import Lines, field
+from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 from deechat.events import ToolCall, Usage
 

@@ -36,7 +36,7 @@ from transport_rig import (
 
 from deechat.agents.providers import transport as transport_module
 from deechat.agents.providers.base import Text, Turn
-from deechat.agents.providers.openai import OpenAIProvider
+from deechat.agents.providers.openai.provider import OpenAIProvider
 from deechat.agents.providers.transport_socket import SIZE, Connection, Origin
 from deechat.errors import ModelError
 
@@ -384,5 +384,6 @@ def test_the_first_byte_may_take_longer_than_the_next_ones() -> None:
 
 def test_the_transport_is_not_loaded_before_the_sdk_is() -> None:
     """The libraries below it take 37 MiB with it, and are there when a model is asked first."""
-    code = "import sys, deechat.agents.providers.openai; sys.exit(not {'httpx2', 'httptools'}.isdisjoint(sys.modules))"
+    code = "import sys, deechat.agents.providers.openai.provider\n"
+    code += "sys.exit(not {'httpx2', 'httptools'}.isdisjoint(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0

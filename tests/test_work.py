@@ -30,7 +30,7 @@ from test_runs import House
 from deechat import arrivals
 from deechat.agents.plugins.sse import SSE
 from deechat.agents.providers.base import Scripted, Text, Turn
-from deechat.agents.providers.turns import Assembler
+from deechat.agents.providers.openai.turn import Assembler
 from deechat.application import Application
 from deechat.config import Settings
 from deechat.database import Job
@@ -402,5 +402,5 @@ def test_a_token_that_comes_alone_takes_few_calls_from_the_model_server_to_the_v
         list(sends)
     # Of the 54 about half are for its round and its commit, which many share where there are many.
     assert called.total() <= 75 * ALONE, called.most_common()
-    for place in ("agents/providers/plain.py:said_plainly", "journal.py:append", "agents/plugins/sse.py:frame"):
+    for place in ("agents/providers/openai/plain.py:said_plainly", "journal.py:append", "agents/plugins/sse.py:frame"):
         assert called[place] == ALONE, called.most_common()

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from deechat.agents.providers.speech import mend
+from deechat.agents.providers.openai.speech import mend
 
 MAX_LISTING = 8_000_000
 LONGEST_NAME = 200  # as many characters as a workspace's model may have

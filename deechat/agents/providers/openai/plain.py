@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from deechat.agents.providers.base import Reasoning, Text
-from deechat.agents.providers.deltas import Choice, Chunk, Delta
+from deechat.agents.providers.openai.chunks import Choice, Chunk, Delta
 
 _FIELD = b"data: "
 _SIZE = len(_FIELD)

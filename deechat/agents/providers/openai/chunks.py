@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import Reasoning, Text
-from deechat.agents.providers.faults import broken
-from deechat.agents.providers.speech import Said
+from deechat.agents.providers.openai.faults import broken
+from deechat.agents.providers.openai.speech import Said
 from deechat.events import Usage
 
 # Lists that a server wants back with the turn, to go on from its own thoughts: OpenRouter's and LiteLLM's names.

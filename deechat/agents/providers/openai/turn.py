@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
-from deechat.agents.providers import sse
 from deechat.agents.providers.base import Part, Reasoning, Text, Turn
-from deechat.agents.providers.calls import Calls
-from deechat.agents.providers.deltas import CallPiece, Choice, Chunk, Delta, counted, decode, kept, spoken
-from deechat.agents.providers.faults import broken
-from deechat.agents.providers.plain import said_plainly
-from deechat.agents.providers.speech import Mender, ThinkSplitter, mend, mend_all
+from deechat.agents.providers.openai import sse
+from deechat.agents.providers.openai.calls import Calls
+from deechat.agents.providers.openai.chunks import CallPiece, Choice, Chunk, Delta, counted, decode, kept, spoken
+from deechat.agents.providers.openai.faults import broken
+from deechat.agents.providers.openai.plain import said_plainly
+from deechat.agents.providers.openai.speech import Mender, ThinkSplitter, mend, mend_all
 from deechat.errors import ModelError
 from deechat.events import Usage
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import msgspec
 
 from deechat.agents.providers.base import AssistantMessage, Message, Question, SystemMessage, ToolMessage, UserMessage
-from deechat.agents.providers.deltas import KEPT_FIELDS
-from deechat.agents.providers.faults import ModelFault
-from deechat.agents.providers.speech import mend
+from deechat.agents.providers.openai.chunks import KEPT_FIELDS
+from deechat.agents.providers.openai.faults import ModelFault
+from deechat.agents.providers.openai.speech import mend
 
 _DENIED = (
     r"(n't support|not support|unsupported|no support|no endpoints found|only the default|deprecated|requires? -"

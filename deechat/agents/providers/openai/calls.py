@@ -6,9 +6,9 @@ import json
 import re
 from typing import Any
 
-from deechat.agents.providers.deltas import CallPiece
-from deechat.agents.providers.faults import broken
-from deechat.agents.providers.speech import Mender, mend, mend_all
+from deechat.agents.providers.openai.chunks import CallPiece
+from deechat.agents.providers.openai.faults import broken
+from deechat.agents.providers.openai.speech import Mender, mend, mend_all
 from deechat.events import ToolCall
 
 MOST_CALLS = 1_000  # in one turn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deechat.agents.providers.faults import broken
+from deechat.agents.providers.openai.faults import broken
 
 MAX_LINE = 4_000_000
 _BOM = b"\xef\xbb\xbf"

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from urllib.request import getproxies
 
-from deechat.agents.providers.reads import Answer
+from deechat.agents.providers.openai.response import Answer
 from deechat.net.peers import is_loopback
 
 OPENAI_URL = "https://api.openai.com/v1"

@@ -16,12 +16,12 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from deechat.agents.providers.base import Notice, Part, Question
-from deechat.agents.providers.client import CONNECT_SECONDS, Address, Client
-from deechat.agents.providers.faults import Faults, ModelFault, Origin, broken
 from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
-from deechat.agents.providers.reads import Answer, Patience
-from deechat.agents.providers.turns import Assembler
-from deechat.agents.providers.wire import Body, Refused, body_of
+from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
+from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken
+from deechat.agents.providers.openai.request import Body, Refused, body_of
+from deechat.agents.providers.openai.response import Answer, Patience
+from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
 
 RETRIES = 2

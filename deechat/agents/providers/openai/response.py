@@ -14,7 +14,7 @@ from contextlib import closing
 from types import TracebackType
 from typing import Any
 
-from deechat.agents.providers.faults import broken
+from deechat.agents.providers.openai.faults import broken
 
 SLICE = 8_192  # bytes of a piece at most, so that its reader can let others have a turn in between
 MAX_BODY = 500_000_000  # an answer of 1 MB in chunks of a letter each
