@@ -34,6 +34,10 @@ class PlainChoice(Choice, kw_only=True, gc=False):
     index: Literal[0] | None = None
     delta: PlainDelta
     finish_reason: Literal[""] | None = None
+    message: None = None
+    text: None = None
+    usage: None = None
+    error: None = None
 
 
 class PlainChunk(Chunk, kw_only=True, gc=False):

@@ -183,7 +183,6 @@ class OpenAIProvider:
             client.ask(body.take()) as answer,
         ):
             try:
-                _check_type(answer.content_type, self._faults.clean)
                 yield from self._turn(client, answer, patience, model)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
@@ -192,7 +191,8 @@ class OpenAIProvider:
                 raise
 
     def _turn(self, client: Client, answer: Answer, patience: Patience, model: str) -> Generator[Part, None, None]:
-        turn = Assembler(lambda error: self._faults.said(error, model))
+        label = self._faults.clean(answer.content_type.partition(";")[0].strip().lower())[:80]
+        turn = Assembler(lambda error: self._faults.said(error, model), self._faults.clean, label)
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:
@@ -202,12 +202,14 @@ class OpenAIProvider:
                         yield part
                     if not said:
                         time.sleep(0)  # a flood that says nothing must not keep the hub from everybody
-                    if turn.finished:
+                    if turn.settled:
                         if turn.done or patience.over():
                             break
                         patience.end_within(min(self._stall, USAGE_SECONDS))
+                    elif patience.is_ending:
+                        patience.go_on()
             except client.foreign:
-                if not turn.finished:
+                if not turn.settled:
                     raise
             if turn.done:
                 _drain(client, pieces, patience)
@@ -250,13 +252,6 @@ def _closed_when_cancelled() -> Iterator[None]:
         if cancelled.upstream_closed_ms is None:
             cancelled.upstream_closed_ms = 0
         raise
-
-
-def _check_type(content_type: str, clean: Callable[[str], str]) -> None:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in {"text/event-stream", ""}:
-        shown = clean(kind)[:80]
-        raise broken(f"it is {shown!r}, not an event stream")
 
 
 def _drain(client: Client, pieces: Iterator[bytes], patience: Patience) -> None:
