@@ -233,7 +233,8 @@ class Assembler:
         choices = _first_of(chunk.choices or ())
         for choice in choices:
             self._choice(choice)
-        errors = [holder.error for holder in (chunk, *choices) if holder.error]
+        holders: list[Chunk | Choice] = [chunk, *choices]
+        errors = [holder.error for holder in holders if holder.error]
         if errors or chunk.object == "error":
             self._fail(errors, chunk)
         for choice in choices:
