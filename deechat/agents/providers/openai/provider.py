@@ -210,6 +210,7 @@ class OpenAIProvider:
                         patience.go_on()
             except client.foreign:
                 if not turn.settled:
+                    yield from turn.rest()
                     raise
             if turn.done:
                 _drain(client, pieces, patience)

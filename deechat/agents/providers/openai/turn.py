@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from deechat.agents.providers.base import Part, Reasoning, Text, Turn
@@ -63,7 +63,7 @@ class Assembler:
         self._kept: dict[str, list[Any]] = {}
         self._finish = ""
         self._size = self._kept_size = 0
-        self._answered = False
+        self._spoke = self._answered = False  # whether it said anything, whether any of that was text
         self._odd = b""  # words that are no chunk, from before the first that says something
         self._aside: Any = None  # an object with words for a person and no choices, if nothing was said after it
         self._pending: list[tuple[type[Text] | type[Reasoning], list[str]]] = []
@@ -99,8 +99,8 @@ class Assembler:
         if not text:
             return ()
         self._size += len(text) if text.isascii() else len(text.encode())
+        self._spoke, self._aside = True, None
         self._answered |= kind is Text
-        self._aside = None
         return (kind(text),)
 
     def end(self) -> Generator[Part, None, None]:
@@ -118,11 +118,26 @@ class Assembler:
             fault = exc
         except RecursionError:
             fault = broken("what it sent is nested too deeply")
+        if fault:
+            self._let_out()
+        yield from self._told()
+        if fault:
+            raise fault
+
+    def _told(self) -> Iterator[Part]:
         for kind, pieces in self._pending:
             yield kind("".join(pieces))
         self._pending = []
-        if fault:
-            raise fault
+
+    def rest(self) -> Iterator[Part]:
+        """Gives what was held back, as it may have been half of something: for when the stream has broken off."""
+        self._let_out()
+        yield from self._told()
+
+    def _let_out(self) -> None:
+        self._add(Reasoning, self._thought_mender.end())
+        for kind, text in [*self._splitter.feed(self._text_mender.end()), *self._splitter.end()]:
+            self._add(kind, text)
 
     # -- lines ---------------------------------------------------------------------------------------------------------
 
@@ -136,10 +151,7 @@ class Assembler:
         except ModelError as exc:
             if not self._finish or exc.code != "model_protocol":
                 raise
-        self._hear(Reasoning, self._thought_mender.end())
-        self._hear(Text, self._text_mender.end())
-        for kind, text in self._splitter.end():
-            self._add(kind, text)
+        self._let_out()
 
     def _take(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -162,7 +174,8 @@ class Assembler:
             return
         name, value = sse.field(line)
         if self._held:
-            if name not in sse.FIELDS if self._held_is_bare else name == b"data":
+            goes_on = name not in sse.FIELDS if self._held_is_bare else name == b"data" and not _is_chunk(value)
+            if goes_on:
                 self._hold(line if self._held_is_bare else value)
                 return
             self._close()
@@ -306,6 +319,7 @@ class Assembler:
         if not text:
             return
         self._go_on()
+        self._spoke = True
         self._answered |= kind is Text
         if not self._pending or self._pending[-1][0] is not kind:
             self._pending.append((kind, []))
@@ -337,7 +351,7 @@ class Assembler:
 
     @property
     def _has_spoken(self) -> bool:
-        return bool(self._size or self._kept_size or self._calls)
+        return self._spoke or bool(self._kept_size or self._calls)
 
     def _check_end(self) -> None:
         """Raises `ModelError` unless there is an answer, and an end to it.
@@ -377,6 +391,14 @@ class Assembler:
 def _first_of(choices: Sequence[Choice]) -> Sequence[Choice]:
     """Gives what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
     return [choice for choice in choices if not choice.index] or choices[:1]
+
+
+def _is_chunk(value: bytes) -> bool:
+    """Says whether a line is a chunk by itself, so that it cannot be the rest of a torn one."""
+    if not value.startswith(b"{"):
+        return False
+    chunks, rest = decode(value)
+    return not rest and bool(chunks[0].choices)
 
 
 def _loosely(value: bytes) -> Any:
