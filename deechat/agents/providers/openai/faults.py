@@ -294,7 +294,7 @@ def words_in(body: Any) -> str:
 
 def reason_in(body: Any, depth: int = _DEPTH) -> str:
     """Gives the words for a person in an error body; "" where none stand at a known place."""
-    if not depth or isinstance(body, bool) or body is None:
+    if not depth or not body or isinstance(body, bool):
         return ""
     if isinstance(body, dict):
         named = {str(name).lower(): value for name, value in body.items()}

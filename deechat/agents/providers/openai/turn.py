@@ -33,7 +33,7 @@ MAX_KEPT = 4 * MAX_ANSWER  # its pieces say what the answer counts already, with
 _LEGACY_CALL = -1  # the index of a `function_call`, of which there is at most one
 _STREAM = {"", "text/event-stream"}
 
-_TWICE = re.compile(rb"(?:data:\s*)+")  # a gateway's field name before the server's own
+_TWICE = re.compile(rb"(?:data:\s*)+")
 _DONE = re.compile(rb'"?\[done\]"?', re.IGNORECASE)
 _SENTENCE = re.compile(rb"[A-Za-z]{3,} ")
 
@@ -173,9 +173,11 @@ class Assembler:
             self._event = b""
             return
         name, value = sse.field(line)
+        if value.startswith(b"data:"):  # a gateway's field name before the server's own
+            value = _TWICE.sub(b"", value, count=1)
         if self._held:
-            goes_on = name not in sse.FIELDS if self._held_is_bare else name == b"data" and not _is_chunk(value)
-            if goes_on:
+            goes_on = name not in sse.FIELDS if self._held_is_bare else name == b"data"
+            if goes_on and not _is_chunk(value):
                 self._hold(line if self._held_is_bare else value)
                 return
             self._close()
@@ -185,7 +187,7 @@ class Assembler:
         if name == b"event":
             self._event = value.lower()
         elif name == b"data":
-            self._data(_TWICE.sub(b"", value, count=1) if value.startswith(b"data:") else value)
+            self._data(value)
         elif name == b"error" and value:
             raise self._said(_loosely(value))
         elif name == sse.BARE and not self._odd.startswith(b"<"):
@@ -288,8 +290,8 @@ class Assembler:
             raise self._said({"message": words})
         if meaning:
             self._finish = meaning
-        elif not (bare and choice.message):  # a whole answer ends with itself
-            return
+        elif not bare or choice.delta is not None or not isinstance(choice.message, dict):
+            return  # a whole answer, in contrast, ends with itself
         self.finished = True
         self._settled = (self._answered or bool(self._calls)) and not self._finished_early
 
