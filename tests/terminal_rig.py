@@ -77,7 +77,7 @@ class Person:
         os.write(self._terminal, keys.encode())
 
     def interrupt_at_the_prompt(self) -> None:
-        """Presses Ctrl-C once the chat waits for keys: Python's readline misses one in the instant in which it begins."""
+        """Presses Ctrl-C once the chat waits: Python's readline misses one in the instant in which it begins."""
         self.see("> ")
         deadline = time.monotonic() + 15
         before = None
