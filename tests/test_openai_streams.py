@@ -116,6 +116,7 @@ def odd(chance: random.Random) -> bytes:
             plain.replace(b'"finish_reason": null', chance.choice([b'"finish_reason": 7', b'"finish_reason": "null"'])),
             plain[:-2] + b" " + value + b"\n\n",
             plain[:-2] + plain,
+            b"data: [" + value + b"," + value + b"]\n\n",
             b"data: " + plain,
             b"event: ping\ndata: pong\n\n",
             b"data: null\n\ndata: [1]\n\ndata: 2024-04-27 01:35:43.68\n\n",
@@ -132,7 +133,6 @@ def faulty(chance: random.Random) -> bytes:
         [
             DONE,
             b"data: {not json}\n\n",
-            b"data: " + value + b"," + value + b"\n\n",
             b"data: " + value + b"{\n\n",
             b"data: " + value.replace(b'"choices":', b'"choices":\n') + b"\n\n",
             b"data: " + value.replace(b'"choices"', b'"choices":[],\n"choices"') + b"\n\n",

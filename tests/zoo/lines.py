@@ -112,6 +112,13 @@ ANIMALS = (
         DONE,
         text="It is \ufffd42.",
     ),
+    spelled(
+        "chunks-in-lists",
+        "ggml-org/llama.cpp#14268",
+        b"data: [" + FIRST[6:-2] + b", " + SECOND[6:-2] + b"]\n\n",
+        END,
+        DONE,
+    ),
     # -- types ---------------------------------------------------------------------------------------------------------
     spelled(
         "the-choice-counts-tokens",

@@ -48,6 +48,7 @@ class Delta(msgspec.Struct, gc=False):
     function_call: Function | None = None
     reasoning_details: Any = None
     thinking_blocks: Any = None
+    error: Any = None
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -77,7 +78,7 @@ class Chunk(msgspec.Struct, gc=False):
 
 _decoder = msgspec.json.Decoder(Chunk)
 _loose = json.JSONDecoder(strict=False)
-_BETWEEN = re.compile(r"(?:\s|data:)*")
+_BETWEEN = re.compile(r"(?:[\s,]|data:)*")
 
 
 def decode(line: bytes) -> tuple[Sequence[Chunk], bytes]:

@@ -316,7 +316,8 @@ def _unwrapped(text: str, depth: int) -> str:
     """Gives the words in a text that is a page, an event, or JSON once more."""
     if text.startswith("<"):
         title = re.search(r"(?is)<title[^<>]{0,200}>([^<]*)", text[:MAX_READ])
-        return title[1].strip() if title else "an HTML page"
+        words = title[1] if title else re.sub(r"<[^<>]*>", " ", text[:MAX_READ])
+        return words.strip() or "an HTML page"
     if event := _EVENT.match(text[:MAX_READ]):
         return reason_in(event[1], depth - 1) or text
     if text.startswith(("{", "[")):

@@ -26,6 +26,7 @@ class PlainDelta(Delta, gc=False):
     function_call: None = None
     reasoning_details: None = None
     thinking_blocks: None = None
+    error: None = None
 
 
 class PlainChoice(Choice, kw_only=True, gc=False):

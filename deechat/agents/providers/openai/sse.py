@@ -25,9 +25,9 @@ class Lines:
     def feed(self, data: bytes) -> list[bytes]:
         """Takes a read, gives the lines that are whole by now."""
         if self._after_cr:
-            data = data.removeprefix(b"\n")  # the other half of a CRLF
-        self._after_cr = data.endswith(b"\r")
+            data, self._after_cr = data.removeprefix(b"\n"), False  # the other half of a CRLF
         if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
             data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         lines = data.split(b"\n")
         rest = lines.pop()

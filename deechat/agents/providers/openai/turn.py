@@ -99,8 +99,10 @@ class Assembler:
         if not text:
             return ()
         self._size += len(text) if text.isascii() else len(text.encode())
-        self._spoke, self._aside = True, None
-        self._answered |= kind is Text
+        self._spoke = True
+        self._aside = None
+        if kind is Text:
+            self._answered = True
         return (kind(text),)
 
     def end(self) -> Generator[Part, None, None]:
@@ -200,6 +202,8 @@ class Assembler:
             self.finished = self.done = True
         elif value.startswith(b"{"):
             self._object(value)
+        elif value.startswith(b"[{") and value.endswith(b"}]"):
+            self._object(value[1:-1])
         elif self._event == b"error" and value:
             raise self._said(_loosely(value))
         elif not value.startswith(b":") and _SENTENCE.search(value):
@@ -248,7 +252,7 @@ class Assembler:
         choices = _first_of(chunk.choices or ())
         for choice in choices:
             self._choice(choice)
-        holders: list[Chunk | Choice] = [chunk, *choices]
+        holders: list[Chunk | Choice | Delta] = [chunk, *choices, *[each.delta for each in choices if each.delta]]
         errors = [holder.error for holder in holders if holder.error]
         if errors or chunk.object == "error":
             self._fail(errors, chunk)
