@@ -13,6 +13,7 @@ _WORD = re.compile("[a-z_]{1,40}")
 
 # Several servers' words for one thing. What stands here for "" is said while the answer still goes on.
 _MEANINGS = {
+    **{word: word for word in ("stop", "tool_calls", "function_call", CUT, FILTERED, FAULT)},
     **dict.fromkeys(("null", "none", "finish_reason_unspecified"), ""),
     **dict.fromkeys(
         (
@@ -57,7 +58,7 @@ _MEANINGS = {
 
 
 def word_of(finish_reason: Any) -> str:
-    """Gives the word of a finish reason; "" for none, "other" for what looks like no word.
+    """Gives the word of a finish reason; "" for none, "other" for one that is neither known nor small letters.
 
     A word for programs. What does not look like one may be anything, a secret among it.
     """
@@ -65,8 +66,10 @@ def word_of(finish_reason: Any) -> str:
         finish_reason = finish_reason.get("type") or finish_reason.get("reason")
     if not isinstance(finish_reason, str) or not finish_reason:
         return ""
-    word = finish_reason.lower().replace("-", "_")
-    return word if _WORD.fullmatch(word) else "other"
+    known = finish_reason.lower().replace("-", "_")
+    if known in _MEANINGS:
+        return known
+    return finish_reason if _WORD.fullmatch(finish_reason) else "other"
 
 
 def meaning(word: str) -> str:
