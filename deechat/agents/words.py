@@ -11,6 +11,10 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "The model server did not answer ({why}); trying again in {seconds} s ({attempt} of {attempts})",
         "zh": "模型服务器没有应答（{why}），{seconds} 秒后重试（第 {attempt} 次，共 {attempts} 次）",
     },
+    "call_garbled": {
+        "en": "{model} wrote a tool call that its server could not read; asking again ({attempt} of {attempts})",
+        "zh": "{model} 写出的工具调用无法被其服务器解析，正在重新询问（第 {attempt} 次，共 {attempts} 次）",
+    },
     "tools_refused": {
         "en": "{model} takes no tools; asking again without them",
         "zh": "{model} 不支持工具，正在不带工具重新询问",

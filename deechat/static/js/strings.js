@@ -170,6 +170,10 @@ export const WORDS = {
     "The model server did not answer ({why}); trying again in {seconds} s ({attempt} of {attempts})",
     "模型服务器没有应答（{why}），{seconds} 秒后重试（第 {attempt} 次，共 {attempts} 次）",
   ],
+  "status.call_garbled": [
+    "{model} wrote a tool call that its server could not read; asking again ({attempt} of {attempts})",
+    "{model} 写出的工具调用无法被其服务器解析，正在重新询问（第 {attempt} 次，共 {attempts} 次）",
+  ],
   "status.tools_refused": [
     "{model} takes no tools; asking again without them",
     "{model} 不支持工具，正在不带工具重新询问",
