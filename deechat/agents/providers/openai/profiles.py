@@ -54,6 +54,12 @@ class Habit(msgspec.Struct, frozen=True):
     params: dict[str, Any] = {}
     at: float | None = None
 
+    @property
+    def words(self) -> tuple[str, dict[str, Any]]:
+        """The code of its words, and what fills them: a field has its name behind the code."""
+        code, _, field = self.code.partition(":")
+        return code, {**self.params, "field": field} if field else self.params
+
 
 class Profiles:
     """The habits of all servers. They are in memory alone: after a restart each costs one refused request."""
@@ -83,10 +89,15 @@ class Profiles:
         ours = (each for each in learnt if each.server == server and each.model in {None, model})
         return {each.code: each.params for each in (*known_of(server, model), *ours)}
 
-    def learnt(self) -> list[Habit]:
-        """Lists what was learnt and still holds, oldest first."""
+    def shown(self, model: str | None) -> list[Habit]:
+        """Lists what counts for a model, what is known of it first, then what was learnt, oldest first; without a
+        model all that was learnt.
+        """
         now = self._clock()
-        return [each for each in list(self._learnt.values()) if self._holds(each, now)]
+        learnt = [each for each in list(self._learnt.values()) if self._holds(each, now)]
+        if model is None:
+            return learnt
+        return known_of("", model) + [each for each in learnt if each.model in {None, model}]
 
     def _holds(self, habit: Habit, now: float) -> bool:
         # A clock that was set back makes a moment that is still to come: then it is asked again, too.
