@@ -101,6 +101,17 @@ def thought_back(field: str = "reasoning_content") -> Rule:
     return rule
 
 
+def one_voice(body: Body) -> str | None:
+    """Refuses text and a thought beside the same calls."""
+    both = any(
+        message.get("tool_calls")
+        and message["content"]
+        and (message.get("reasoning") or message.get("reasoning_content"))
+        for message in body["messages"]
+    )
+    return "Cannot pass both content and thinking in an assistant message with tool calls!" if both else None
+
+
 def no_field(*fields: str) -> Rule:
     """Makes the rule that takes none of these fields in a message."""
 

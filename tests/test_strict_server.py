@@ -38,6 +38,7 @@ REFUSED = [
     (rules.no_empty_turn, [USER, {"role": "assistant", "content": ""}, USER]),
     (rules.single_calls, [USER, called("a", "b"), result("a"), result("b")]),
     (rules.thought_back("reasoning"), [USER, called("a", reasoning_content="So."), result("a")]),
+    (rules.one_voice, [USER, called("a", reasoning="Hm.") | {"content": "So."}, result("a")]),
     (rules.no_field("reasoning_content"), [USER, called("a", reasoning_content=""), result("a")]),
     (rules.context(10), [USER, called("a"), result("a")]),
 ]
@@ -51,7 +52,9 @@ def test_a_rule_refuses_what_it_is_there_for(rule: rules.Rule, messages: list[di
 STRICT_BUT_FOR_THE_SYSTEM = [rule for rule in rules.STRICTEST if rule is not rules.no_system]
 
 
-@pytest.mark.parametrize("rule", [*STRICT_BUT_FOR_THE_SYSTEM, rules.system_first, rules.context(1000), rules.no_tools])
+@pytest.mark.parametrize(
+    "rule", [*STRICT_BUT_FOR_THE_SYSTEM, rules.one_voice, rules.system_first, rules.context(1000), rules.no_tools]
+)
 def test_a_rule_takes_a_conversation_in_order(rule: rules.Rule) -> None:
     assert rule({"model": "m", "messages": WHOLE}) is None
 

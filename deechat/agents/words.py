@@ -73,6 +73,10 @@ HABITS: dict[str, dict[str, str]] = {
     "no_tool_choice": {"en": "takes no tool_choice", "zh": "不接受 tool_choice"},
     "no_null_content": {"en": "takes no null as content", "zh": "不接受 null 内容"},
     "one_call_a_turn": {"en": "takes one tool call a turn", "zh": "每轮只接受一次工具调用"},
+    "text_or_thought": {
+        "en": "takes text or a thought beside tool calls, not both",
+        "zh": "工具调用旁只接受文本或思考之一",
+    },
     "thinks_in": {
         "en": "thinks in {field}, and gets it back beside tool calls",
         "zh": "在 {field} 中思考，并随工具调用收回",

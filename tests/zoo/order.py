@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from model_server import Answer, delta, reasoning, reply, status, text, tool_calls
+from model_server import Answer, delta, frame, reasoning, reply, status, stream, text, tool_calls
 from strict_server import (
     STRICTEST,
     Body,
@@ -16,6 +16,7 @@ from strict_server import (
     no_null_content,
     no_system,
     no_user_after_tool,
+    one_voice,
     single_calls,
     strict,
     thought_back,
@@ -296,6 +297,36 @@ ANIMALS = (
             lambda body: (
                 "Conversation roles must alternate user/assistant/user/assistant/..." if no_system(body) else None
             ),
+        ),
+        says=TWICE,
+        text="It is 42.",
+        notices=[],
+        asked=check_folded,
+    ),
+    Animal(
+        "text-or-thought-beside-calls",
+        "lmstudio-ai/lmstudio-bug-tracker#842",
+        rule=strict(
+            lambda body: (
+                reply(reasoning("I multiply.", key="reasoning"), text("Let me see."), CALL)
+                if len(turn_of(body)) == 1
+                else "It is 42."
+            ),
+            one_voice,
+        ),
+        says=TWICE,
+        text="Let me see.\n\nIt is 42.",
+        notices=[],
+    ),
+    Animal(
+        "no-system-role-says-the-stream",
+        "voideditor/void#238",
+        rule=lambda body: (
+            stream(
+                b"event: error\n" + frame({"error": {"message": "Error rendering prompt: System role not supported"}})
+            )
+            if no_system(body)
+            else calls_first()(body)
         ),
         says=TWICE,
         text="It is 42.",

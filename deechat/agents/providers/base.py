@@ -65,8 +65,8 @@ def joined(messages: Iterable[Message]) -> list[Message]:
     whole: list[Message] = []
     for message in messages:
         last = whole[-1] if whole else None
-        if isinstance(message, UserMessage) and isinstance(last, UserMessage):
-            whole[-1] = UserMessage(f"{last.text}\n\n{message.text}")
+        if isinstance(message, UserMessage | SystemMessage) and type(message) is type(last):
+            whole[-1] = type(message)(f"{last.text}\n\n{message.text}")
         elif isinstance(message, AssistantMessage) and isinstance(last, AssistantMessage) and not last.calls:
             text = "\n\n".join(filter(None, (last.text, message.text)))
             whole[-1] = msgspec.structs.replace(message, text=text)

@@ -36,6 +36,7 @@ _GARBLED = re.compile(
 )
 # What a server repeats of what the model wrote, or of what it was sent, says nothing of the request.
 _REPEATED = frozenset({"failed_generation", "input"})
+_FAILURES = frozenset(map(str, range(400, 600)))
 _RAW = re.compile(r"\braw=.*", re.DOTALL)
 _LIMIT = re.compile(r"rate[_ ]limit|too many requests")
 _SECRETS = re.compile(
@@ -227,8 +228,8 @@ class Faults:
             status=status, words=self.clean(words_in(error)), evidence=_evidence(error), garbled=is_garbled(error)
         )
         fault = self._translated(foreign, model, 0)
-        if isinstance(code, int) and 400 <= code < 600:
-            fault.status_said = code
+        if str(code) in _FAILURES:
+            fault.status_said = int(str(code))
         fault.again, fault.late = False, late
         return fault
 

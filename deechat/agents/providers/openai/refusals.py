@@ -1,8 +1,9 @@
 """What a server's refusal says about the request: one table from words to a habit.
 
 Only a refusal of the request is evidence: a 4xx. What the model wrote is none, and is no part of the words that are
-looked at. Servers exist that say so with 5xx; of them only words that cannot mean anything else count, and only when
-they were said twice. A lesson is believed when the request that heeds it works.
+looked at. Servers exist that say so with 5xx, or in a stream without a status; of them only words that cannot mean
+anything else count, and with 5xx only when they were said twice. A lesson is believed when the request that heeds it
+works.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from deechat.agents.providers.openai.profiles import (
     NO_TOOL_CHOICE,
     NO_TOOLS,
     ONE_CALL,
+    ONE_VOICE,
     THINKS_IN,
 )
 from deechat.agents.providers.openai.request import CALLS, TOOL_ROLE, Body
@@ -67,6 +69,7 @@ def _field(name: str) -> Refusal:
 # The first row that fits is the one.
 REFUSALS = (
     _of("stream_options", "stream_options|include_usage", f"{NO_FIELD}:stream_options", per_model=False),
+    _of("text_and_thought", "both content and (thinking|reasoning)", ONE_VOICE, clearly="both content and thinking"),
     _field("temperature"),
     _field("max_tokens"),
     _field("max_completion_tokens"),
@@ -76,6 +79,7 @@ REFUSALS = (
         r"\bcontent\b.{0,80}(\bnull\b|\bnil\b|\bnone\b|must be a string|expected a string|a valid string)"
         r"|\bcontent\W{0,4} (field )?is (a )?required",
         NO_NULL,
+        clearly="content' field must be a string|message content type|expected a string, got null",
     ),
     _of(
         "system",
@@ -132,7 +136,9 @@ def lesson_of(fault: ModelFault, body: Body, *, again: bool) -> Lesson | None:
 def _fits(row: Refusal, fault: ModelFault, *, again: bool) -> bool:
     if fault.status_said in row.statuses:
         return bool(row.words.search(fault.evidence))
-    return again and fault.status_said >= 500 and row.clearly is not None and bool(row.clearly.search(fault.evidence))
+    # Without a status it came in a stream that says nothing else: some servers begin one before they look.
+    counts = again if fault.status_said >= 500 else not fault.status_said
+    return counts and row.clearly is not None and bool(row.clearly.search(fault.evidence))
 
 
 def _demanded(fault: ModelFault, body: Body) -> Lesson | None:

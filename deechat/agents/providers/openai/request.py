@@ -26,6 +26,7 @@ from deechat.agents.providers.openai.profiles import (
     NO_TOOL_CHOICE,
     NO_TOOLS,
     ONE_CALL,
+    ONE_VOICE,
     THINKS_IN,
 )
 from deechat.agents.providers.openai.speech import mend
@@ -69,6 +70,8 @@ def _shown(body: dict[str, Any]) -> Iterator[str]:
             yield TOOL_ROLE
         if message["content"] is None:
             yield "null_content"
+        if message["content"] and any(message.get(field) for field in THOUGHT_FIELDS):
+            yield "text_and_thought"
         if calls:
             yield CALLS
         if len(calls) > 1:
@@ -121,7 +124,7 @@ def _sent(messages: Sequence[Message], model: str, habits: Habits, server: str) 
                 fields = {name: extra[name] for name in kept if name in extra}
                 if calls:
                     fields["tool_calls"] = _calls(message, signed=_takes("extra_content", habits))
-                    if field is not None:
+                    if field is not None and not (text and ONE_VOICE in habits):
                         fields[field] = mend(message.thought) if _thought_at(message)[1:2] == (server,) else ""
                 sent.append({"role": "assistant", "content": mend(text) or (empty if calls else ""), **fields})
     return sent
