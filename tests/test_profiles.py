@@ -91,6 +91,11 @@ def test_what_the_model_wrote_is_no_evidence_however_it_reads(rig: Rig) -> None:
     assert rig.slept == [0.0, 0.0]
 
 
+def test_an_error_may_be_nested_as_deeply_as_it_likes(rig: Rig) -> None:
+    rig.server.script(status(400, b'{"error": ' + b'{"a": [' * 300 + b"1" + b"]}" * 300 + b"}"))
+    assert rig.fails(TOOLED).code == "model_error"
+
+
 def test_a_call_that_nobody_can_read_behind_the_first_words_is_an_error(rig: Rig) -> None:
     rig.server.script(reply(text("Half "), {"error": {"message": "x", "code": "tool_use_failed"}}))
     assert rig.fails(TOOLED).code == "model_error"

@@ -37,6 +37,7 @@ _GARBLED = re.compile(
 # What a server repeats of what the model wrote, or of what it was sent, says nothing of the request.
 _REPEATED = frozenset({"failed_generation", "input"})
 _FAILURES = frozenset(map(str, range(400, 600)))
+_DEEPEST = 20
 _RAW = re.compile(r"\braw=.*", re.DOTALL)
 _LIMIT = re.compile(r"rate[_ ]limit|too many requests")
 _SECRETS = re.compile(
@@ -332,8 +333,11 @@ def _lower(body: Any) -> str:
     return json.dumps(body, ensure_ascii=False)[:20_000].lower()
 
 
-def _own(body: Any) -> Any:
-    """Leaves out of an error what its server only repeats, and fields without a value."""
-    if isinstance(body, dict):
-        return {key: _own(value) for key, value in body.items() if key not in _REPEATED and value is not None}
-    return [_own(each) for each in body] if isinstance(body, list) else body
+def _own(body: Any, depth: int = _DEEPEST) -> Any:
+    """Leaves out of an error what its server only repeats, fields without a value, and what lies too deep."""
+    if not depth or not isinstance(body, dict | list):
+        return None if isinstance(body, dict | list) else body
+    if isinstance(body, list):
+        return [_own(each, depth - 1) for each in body]
+    own = {key: value for key, value in body.items() if key not in _REPEATED and value is not None}
+    return {key: _own(value, depth - 1) for key, value in own.items()}
