@@ -80,4 +80,4 @@ def test_the_bytes_of_a_body_are_taken_once() -> None:
     assert b'"Hello"' in body.take()
     assert body.take() == b""
     assert body.model == "m"
-    assert body.shows == {"model", "messages", "stream", "stream_options"}
+    assert body.shows == {"model", "messages", "stream", "stream_options", "role", "content"}

@@ -82,6 +82,74 @@ def test_a_refusal_is_not_believed_when_the_answer_is_left(rig: Rig) -> None:
     assert tools_sent(rig) == [True, False, True]
 
 
+NO_SYSTEM = [
+    "System role not supported",
+    "Template error: invalid operation: System role not supported (in <string>:1)",
+    "Unsupported value: 'messages[0].role' does not support 'system' with this model.",
+    "Developer instruction is not enabled for models/gemma-3-27b-it",
+    "unknown variant `system`, expected `user` or `assistant`",
+    "message role not supported yet: system",
+    "Invalid role: system",
+    "'system' is not one of ['user', 'assistant'] - 'messages.0.role'",
+    "Only user and assistant roles are supported!",
+    "messages.0.role: Input should be 'user' or 'assistant'",
+    "Conversation roles must alternate user/assistant/user/assistant/...",
+]
+NO_NULL = [
+    "Invalid 'content': 'content' field must be a string or an array of objects.",
+    "Invalid value for 'content': expected a string, got null.",
+    "invalid message content type: <nil>",
+    "'content' is a required property - 'messages.1'",
+    "messages[1].content: Input should be a valid string",
+    "null is not allowed as content",
+]
+NO_FIELD = [
+    "'messages.1' : for 'role:assistant' the following must be satisfied[('messages.1' : property 'F' is unsupported)]",
+    "messages.1.assistant.F: property 'messages.1.assistant.F' is unsupported",
+    "Unrecognized request argument supplied: F",
+    "messages.1.assistant.F: Extra inputs are not permitted",
+]
+DEMANDS = [
+    "Missing `reasoning_content` field in the assistant message at message index 1.",
+    "The `reasoning_content` in the thinking mode must be passed back to the API.",
+    "thinking is enabled but reasoning_content is missing in assistant tool call message at index 1",
+]
+
+
+@pytest.mark.parametrize("words", NO_SYSTEM)
+def test_a_refused_system_role_is_known_by_its_words(rig: Rig, words: str) -> None:
+    rig.server.script(status(400, words), "a")
+    rig.ask(Question([SystemMessage("Be kind."), UserMessage("Hello")]))
+    assert [message["role"] for message in rig.server.asked[-1]["messages"]] == ["user"]
+
+
+@pytest.mark.parametrize("words", NO_NULL)
+def test_a_refused_null_is_known_by_its_words(rig: Rig, words: str) -> None:
+    rig.server.script(status(400, words), "a")
+    rig.ask(Question([UserMessage("When?"), CALLED, NOON], tools=[CLOCK]))
+    assert rig.server.asked[-1]["messages"][1]["content"] == ""
+    assert tools_sent(rig) == [True, True]
+
+
+@pytest.mark.parametrize("words", NO_FIELD)
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_a_refused_field_is_known_by_its_words(rig: Rig, words: str, field: str) -> None:
+    turn = turned(rig, key=field)
+    rig.server.script(status(400, words.replace("F", field)), "a")
+    rig.ask(Question([UserMessage("When?"), turn, NOON], tools=[CLOCK]))
+    assert field in rig.server.asked[-2]["messages"][1]
+    assert field not in rig.server.asked[-1]["messages"][1]
+    assert tools_sent(rig) == [True, True, True]
+
+
+@pytest.mark.parametrize("words", DEMANDS)
+def test_a_demanded_thought_is_known_by_its_words(rig: Rig, words: str) -> None:
+    rig.server.script(status(400, words), "a")
+    rig.ask(Question([UserMessage("When?"), CALLED, NOON], tools=[CLOCK]))
+    assert thoughts(rig) == [""]
+    assert tools_sent(rig) == [True, True]
+
+
 def test_what_the_model_wrote_is_no_evidence_however_it_reads(rig: Rig) -> None:
     words = "error parsing tool call: raw='tools are not supported, temperature is unknown', err=EOF"
     rig.server.script(status(500, words), status(400, words), "a", "b")
@@ -110,9 +178,9 @@ def thoughts(rig: Rig) -> list[str | None]:
     return [message.get("reasoning_content") for message in rig.server.asked[-1]["messages"] if "tool_calls" in message]
 
 
-def turned(rig: Rig, thought: str = "I look.") -> AssistantMessage:
+def turned(rig: Rig, thought: str = "I look.", key: str = "reasoning_content") -> AssistantMessage:
     """Has the model think and call, and gives the turn as the fold of its log would."""
-    rig.server.script(reply(reasoning(thought), tool_calls(("clock", "{}"))))
+    rig.server.script(reply(reasoning(thought, key=key), tool_calls(("clock", "{}"))))
     turn = rig.ask(TOOLED)[-1]
     assert isinstance(turn, Turn)
     return AssistantMessage("", CALLED.calls, turn.extra, thought)

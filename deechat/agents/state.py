@@ -375,7 +375,7 @@ class RunState(msgspec.Struct):
         text = self.step_text.strip()
         if text or event.calls:
             # The log has the thought once, as it came; a turn that has to give it back is where it is needed again.
-            thought = "".join(self.reasoning[self._reasoning_mark :]) if THOUGHT in event.extra else ""
+            thought = "".join(self.reasoning[self._reasoning_mark :]) if event.calls and THOUGHT in event.extra else ""
             self.turns.append(AssistantMessage(text, event.calls, event.extra, thought))
 
     def _on_invocation(self, event: ToolCallInvocation, at: float) -> None:

@@ -86,8 +86,10 @@ class Profiles:
     def of(self, server: str, model: str) -> dict[str, dict[str, Any]]:
         """Gives the habits that count for a model: what fills the words of each, by its code."""
         now = self._clock()
-        learnt = (each for each in list(self._learnt.values()) if self._holds(each, now))
-        ours = (each for each in learnt if each.server == server and each.model in {None, model})
+        learnt = list(self._learnt.values())
+        ours = [
+            each for each in learnt if each.server == server and each.model in {None, model} and self._holds(each, now)
+        ]
         return {each.code: each.params for each in (*known_of(server, model), *ours)}
 
     def shown(self, model: str | None) -> list[Habit]:

@@ -36,6 +36,7 @@ _TOOLS = r"(\btools?\b|\btool[_ -](choice|calls?|calling|use)|\bfunctions?\b|\bf
 _NO_SCHEMA = r"^(?!.*schema)"  # a tool's schema that is refused is our mistake, and no reason to do without tools
 # The order of our messages is one that every template takes which knows their roles; so it is a role that it refuses.
 _ORDER = r"roles? must alternate|alternate (between )?.?user|only .?user.? and .?assistant.? (roles|messages)"
+_NO_ROLE = rf"({_DENIED}|invalid|not one of|no such|expected)"
 
 
 def _near(what: str) -> str:
@@ -77,14 +78,14 @@ REFUSALS = (
     _of(
         "null_content",
         r"\bcontent\b.{0,80}(\bnull\b|\bnil\b|\bnone\b|must be a string|expected a string|a valid string)"
-        r"|\bcontent\W{0,4} (field )?is (a )?required",
+        r"|\b(null|nil|none)\b.{0,40}\bcontent\b|\bcontent\b.{0,20}\brequired|required.{0,20}\bcontent\b",
         NO_NULL,
         clearly="content' field must be a string|message content type|expected a string, got null",
     ),
     _of(
         "system",
-        rf"\bsystem\b.{{0,60}}({_DENIED}|invalid)|({_DENIED}|invalid).{{0,60}}\bsystem\b"
-        rf"|developer instruction is not enabled|{_ORDER}|role.{{0,30}}must be.{{0,30}}\buser\b",
+        rf"\bsystem\b.{{0,60}}{_NO_ROLE}|{_NO_ROLE}.{{0,60}}\bsystem\b|developer instruction is not enabled|{_ORDER}"
+        r"|role.{0,80}(must|should) be.{0,30}\buser\b",
         NO_SYSTEM,
         clearly=rf"system role (is )?not supported|{_ORDER}",
     ),

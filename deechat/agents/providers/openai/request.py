@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -36,6 +36,7 @@ _LIMITS = ("max_tokens", "max_completion_tokens")  # the second where the first 
 
 # What a body shows beside the names of its own and its messages' fields.
 CALLS, TOOL_ROLE = "calls", "tool_role"
+_THOUGHTS = frozenset(THOUGHT_FIELDS)
 
 Habits = Mapping[str, Mapping[str, Any]]
 
@@ -50,7 +51,7 @@ class Body:
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.model: str = body["model"]
-        self.shows = frozenset(_shown(body))
+        self.shows = _shown(body)
         self._raw = msgspec.json.encode(body)
 
     def take(self) -> bytes:
@@ -59,25 +60,26 @@ class Body:
         return raw
 
 
-def _shown(body: dict[str, Any]) -> Iterator[str]:
-    yield from body
+def _shown(body: dict[str, Any]) -> set[str]:
+    shown = set(body)
     for message in body["messages"]:
-        calls = message.get("tool_calls", ())
-        yield from message.keys() - {"role", "content", "tool_calls", "tool_call_id"}
-        if message["role"] == "system":
-            yield "system"
-        if message["role"] == "tool":
-            yield TOOL_ROLE
-        if message["content"] is None:
-            yield "null_content"
-        if message["content"] and any(message.get(field) for field in THOUGHT_FIELDS):
-            yield "text_and_thought"
+        shown.update(message)
+        role, content, calls = message["role"], message["content"], message.get("tool_calls")
+        if role == "system":
+            shown.add("system")
+        elif role == "tool":
+            shown.add(TOOL_ROLE)
+        if content is None:
+            shown.add("null_content")
         if calls:
-            yield CALLS
-        if len(calls) > 1:
-            yield "several_calls"
-        if any("extra_content" in call for call in calls):
-            yield "extra_content"
+            shown |= _shown_of_calls(calls)
+            if content and not _THOUGHTS.isdisjoint(message):
+                shown.add("text_and_thought")
+    return shown
+
+
+def _shown_of_calls(calls: list[dict[str, Any]]) -> set[str]:
+    return {CALLS, *(("several_calls",) if len(calls) > 1 else ()), *(name for call in calls for name in call)}
 
 
 def body_of(question: Question, model: str, habits: Habits, server: str = "") -> Body:
@@ -135,10 +137,10 @@ def _thought_field(messages: Sequence[Message], model: str, habits: Habits, serv
 
     It is known of a server that sent one since the start, or else by a turn that this model made before.
     """
-    known = habits.get(THINKS_IN, {}).get("field")
-    turns = [message for message in messages if isinstance(message, AssistantMessage)]
-    made = (_thought_at(turn)[0] for turn in reversed(turns) if _thought_at(turn)[1:] == (server, model))
-    field = known or next(made, None)
+    field = habits.get(THINKS_IN, {}).get("field")
+    for message in messages if field is None else ():
+        if isinstance(message, AssistantMessage) and message.calls and _thought_at(message)[1:] == (server, model):
+            field = _thought_at(message)[0]
     return field if field in THOUGHT_FIELDS and _takes(field, habits) else None
 
 
