@@ -62,4 +62,4 @@ def field(line: bytes) -> tuple[bytes, bytes]:
     if line == b"[DONE]":
         return b"data", line
     name, _, value = line.partition(b":")
-    return name.rstrip().lower(), value.strip()
+    return name if name == b"data" else name.rstrip().lower(), value.strip()

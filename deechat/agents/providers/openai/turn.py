@@ -21,6 +21,7 @@ from deechat.agents.providers.openai.chunks import (
     delta_of,
     kept,
     spoken,
+    thought_field,
 )
 from deechat.agents.providers.openai.faults import MAX_READ, broken, reason_in, words_in
 from deechat.agents.providers.openai.plain import said_plainly
@@ -42,9 +43,10 @@ class Assembler:
     """A turn being put together.
 
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
-    the server gave a finish reason, or it is `done`: the server said that nothing follows. `said` makes the error of an
-    error object, `clean` the words of others fit for one. `label` is the content type, which is named where nothing
-    that came was an answer: what a body is, it shows itself.
+    the server gave a finish reason, or it is `done`: the server said that nothing follows. `spoke`: text or thinking
+    came. `said` makes the error of an error object, `clean` the words of others fit for one. `label` is the content
+    type, which is named where nothing that came was an answer: what a body is, it shows itself. `thought_in` names the
+    field in which thinking came, None while none did.
     """
 
     def __init__(
@@ -63,12 +65,13 @@ class Assembler:
         self._kept: dict[str, list[Any]] = {}
         self._finish = ""
         self._size = self._kept_size = 0
-        self._spoke = self._answered = False  # whether it said anything, whether any of that was text
+        self._answered = False
         self._odd = b""  # words that are no chunk, from before the first that says something
         self._aside: Any = None  # an object with words for a person and no choices, if nothing was said after it
         self._pending: list[tuple[type[Text] | type[Reasoning], list[str]]] = []
         self._settled = self._finished_early = False
-        self.finished = self.done = False
+        self.finished = self.done = self.spoke = False
+        self.thought_in: str | None = None
 
     @property
     def settled(self) -> bool:
@@ -90,16 +93,15 @@ class Assembler:
         many = said_plainly(lines) if says else None
         if many is None:
             return self._read(self._take, lines)
-        kind, pieces = many
+        kind, pieces, field = many
         text = "".join(pieces)
-        if self._size + 4 * len(text) > MAX_ANSWER:
+        if self._size + 4 * len(text) > MAX_ANSWER or not text:
             return self._read(self._take, lines)
         if kind is Text and not self._splitter.is_past:
             return self._read(self._hear_at_head, pieces)
-        if not text:
-            return ()
         self._size += len(text) if text.isascii() else len(text.encode())
-        self._spoke = True
+        self.spoke = True
+        self.thought_in = self.thought_in or field
         self._aside = None
         if kind is Text:
             self._answered = True
@@ -198,10 +200,10 @@ class Assembler:
             self._note(line)
 
     def _data(self, value: bytes) -> None:
-        if _DONE.fullmatch(value):
-            self.finished = self.done = True
-        elif value.startswith(b"{"):
+        if value.startswith(b"{"):
             self._object(value)
+        elif _DONE.fullmatch(value):
+            self.finished = self.done = True
         elif value.startswith(b"[{") and value.endswith(b"}]"):
             self._object(value[1:-1])
         elif self._event == b"error" and value:
@@ -240,6 +242,8 @@ class Assembler:
             raise self._said(_loosely(value))
         for chunk in chunks:
             self._chunk(chunk, value, bare=bare)
+        if not rest:
+            return
         if rest.startswith(b"{"):
             self._held_is_bare = bare
             self._hold(rest)
@@ -300,6 +304,9 @@ class Assembler:
         self._settled = (self._answered or bool(self._calls)) and not self._finished_early
 
     def _delta(self, delta: Delta) -> None:
+        thinks = not (delta.reasoning_content is delta.reasoning is delta.thinking is None)
+        if thinks and self.thought_in is None:
+            self.thought_in = thought_field(delta)
         for kind, piece in spoken(delta):
             self._hear(kind, (self._text_mender if kind is Text else self._thought_mender).feed(piece))
         for call in delta.tool_calls or ():
@@ -325,7 +332,7 @@ class Assembler:
         if not text:
             return
         self._go_on()
-        self._spoke = True
+        self.spoke = True
         self._answered |= kind is Text
         if not self._pending or self._pending[-1][0] is not kind:
             self._pending.append((kind, []))
@@ -357,7 +364,7 @@ class Assembler:
 
     @property
     def _has_spoken(self) -> bool:
-        return self._spoke or bool(self._kept_size or self._calls)
+        return self.spoke or bool(self._kept_size or self._calls)
 
     def _check_end(self) -> None:
         """Raises `ModelError` unless there is an answer, and an end to it.
@@ -373,7 +380,11 @@ class Assembler:
             raise broken(f"it ended without saying anything{self._words(' but: ')}")
 
     def _no_end(self) -> ModelError:
-        label = repr(self._label) if self._label not in _STREAM else "a web page" if self._odd.startswith(b"<") else ""
+        label = self._label.partition(";")[0].strip().lower()
+        if label not in _STREAM:
+            label = repr(self._clean(label)[:80])
+        else:
+            label = "a web page" if self._odd.startswith(b"<") else ""
         if self._has_spoken or not label:
             return broken(f"it ended with neither a finish_reason nor [DONE]{self._words(', but said: ')}")
         return broken(f"it is {label}, not an event stream{self._words(': ')}")
