@@ -7,6 +7,8 @@ the SDK is imported when it is first needed: it takes half a second and 37 MiB.
 from __future__ import annotations
 
 import importlib
+import json
+import logging
 import random
 import threading
 import time
@@ -16,9 +18,10 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from deechat.agents.providers.base import Notice, Part, Question
-from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
+from deechat.agents.providers.listing import MAX_LISTING, Row, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
-from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken
+from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
+from deechat.agents.providers.openai.proxies import NoProxyError
 from deechat.agents.providers.openai.request import Body, Refused, body_of
 from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.agents.providers.openai.turn import Assembler
@@ -27,7 +30,12 @@ from deechat.errors import Cancelled, ModelError
 RETRIES = 2
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
+_NOT_HEARD = frozenset({"model_unreachable", "model_timeout", "model_rate_limited"})  # of what is at an address
+
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
+
+
+log = logging.getLogger(__name__)
 
 
 def load_sdk() -> Any:
@@ -62,8 +70,9 @@ class OpenAIProvider:
         backoff: float = 0.5,
     ) -> None:
         self._address = Address.of(base_url, api_key)
-        origin: Origin = "found" if is_found else "setting" if base_url else "default"
-        self._faults = Faults(self._address.shown, self._address.secrets, origin)
+        self._origin: Origin = "found" if is_found else "setting" if base_url else "default"
+        self._faults = Faults(self._address.shown, self._address.secrets, self._origin)
+        self._is_open = self._address.below is not None  # whether it is not known yet if the path has to be added
         self._is_found = is_found
         self._model = model or None
         self._found: str | None = None
@@ -76,12 +85,60 @@ class OpenAIProvider:
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
+        rows = self._rows()
+        names = [row.name for row in rows]
+        self._gone.difference_update(names)
+        if self._found not in names:
+            self._found = default_of(rows, self._address.host)
+        return names
+
+    def _rows(self) -> list[Row]:
+        """Lists the models, below `/v1` too where the address has no path; from then on all is asked there."""
         client = self._client()
+        try:
+            rows = self._listed(client, self._address, self._faults)
+        except ModelError as fault:
+            if not self._is_open or fault.code in _NOT_HEARD:
+                raise
+            return self._rows_below(client, fault)
+        self._is_open = False
+        return rows
+
+    def _find_path(self) -> None:
+        if self._is_open:
+            with suppress(ModelError):  # what is wrong is said by the question
+                self.models()
+
+    def _rows_below(self, before: Client, fault: ModelError) -> list[Row]:
+        address = self._address.below
+        if address is None:
+            return self._listed(self._client(), self._address, self._faults)  # somebody else has found it meanwhile
+        faults = Faults(address.shown, address.secrets, self._origin)
+        client = self._made(self._load(), address)
+        rows: list[Row] = []
+        second: ModelError | None = None
+        try:
+            rows = self._listed(client, address, faults)
+        except ModelError as exc:
+            second = exc
+        if second and (second.code != "model_auth" or fault.code == "model_auth"):
+            client.close()
+            self._is_open = second.code in _NOT_HEARD
+            raise fault
+        log.info("the model server at %s is asked at %s", self._address.shown, address.shown)
+        with self._lock:
+            self._address, self._faults, self._loaded, self._is_open = address, faults, client, False
+        before.close()
+        if second:
+            raise second
+        return rows
+
+    def _listed(self, client: Client, address: Address, faults: Faults) -> list[Row]:
         patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
         body = b""
         with (
             _closed_when_cancelled(),
-            self._translating(client, "", patience),
+            self._translating(client, "", patience, faults),
             client.models(patience.limit) as response,
         ):
             for piece in response.iter_bytes():
@@ -89,13 +146,9 @@ class OpenAIProvider:
                 if len(body) > MAX_LISTING or patience.left() < 0.01:
                     raise broken("its list of models does not end")
         try:
-            names = names_in(body)
+            return rows_in(body)
         except (ValueError, RecursionError):
-            raise broken(f"what it has at {self._address.shown}/models is no list of models") from None
-        self._gone.difference_update(names)
-        if self._found not in names:
-            self._found = next(filter(can_chat, names), None)
-        return names
+            raise _no_list(body, address, faults) from None
 
     def default_model(self) -> str | None:
         """Names the configured model, else the server's first that can chat; None when it has none."""
@@ -118,6 +171,7 @@ class OpenAIProvider:
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         """Asks, again where that may help, and yields the parts of the turn. Raises `ModelError`."""
+        self._find_path()
         model = self.model_for(question.model)
         if question.model and model and model != question.model:
             yield Notice("model_changed", {"before": question.model, "model": model})
@@ -214,27 +268,32 @@ class OpenAIProvider:
         yield from turn.end()
 
     @contextmanager
-    def _translating(self, client: Client, model: str, patience: Patience) -> Iterator[None]:
+    def _translating(
+        self, client: Client, model: str, patience: Patience, faults: Faults | None = None
+    ) -> Iterator[None]:
         try:
             yield
         except client.foreign as exc:
             # `from None`: the foreign error holds the request with its key, and the server's words as they came.
-            raise self._faults.of(exc, model, patience.limit) from None
+            raise (faults or self._faults).of(exc, model, patience.limit, client.proxy) from None
 
     def _client(self) -> Client:
         with self._lock:
             if self._loaded is None:
                 if not self._address.is_sendable:
                     raise ModelError("OPENAI_API_KEY holds characters that cannot be sent.", code="model_auth")
-                self._loaded = self._made(self._load())
+                self._loaded = self._made(self._load(), self._address)
             return self._loaded
 
-    def _made(self, sdk: Any) -> Client:
+    def _made(self, sdk: Any, address: Address) -> Client:
         try:
-            return Client(sdk, self._address, self._first_byte)
+            return Client(sdk, address, self._first_byte)
+        except NoProxyError as exc:
+            words = f"The model server at {address.shown} cannot be asked: {exc}."
+            raise ModelError(words, code="model_unreachable") from None
         except Exception as exc:  # noqa: BLE001  # the environment's proxies and certificates fail in a library's ways
             why = self._faults.clean(f"{type(exc).__name__}: {exc}")
-            words = f"The model server at {self._address.shown} cannot be asked ({why}). "
+            words = f"The model server at {address.shown} cannot be asked ({why}). "
             words += f"{self._faults.advice['url']} Check the proxies and certificates that the environment names."
             raise ModelError(words, code="model_unreachable") from None
 
@@ -250,6 +309,18 @@ def _closed_when_cancelled() -> Iterator[None]:
         if cancelled.upstream_closed_ms is None:
             cancelled.upstream_closed_ms = 0
         raise
+
+
+def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
+    """Makes the error of a list of models that is none, in the server's own words where it has some."""
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(body)
+        if isinstance(answer, dict) and answer.get("error"):
+            words = (
+                f"The model server at {address.shown} says: {faults.clean(words_in(answer))}. {faults.advice['url']}"
+            )
+            return ModelError(words + address.hint, code="model_error")
+    return broken(f"what it has at {address.shown}/models is no list of models.{address.hint}".removesuffix("."))
 
 
 def _check_type(content_type: str, clean: Callable[[str], str]) -> None:
