@@ -58,7 +58,7 @@ class Settings:
             base_url=take("OPENAI_BASE_URL", _url, None, show=shown_address),
             model=take("DEECHAT_MODEL", _text, None),
             provider=take("DEECHAT_PROVIDER", _one_of(PROVIDERS), "auto"),
-            data=take("DEECHAT_DATA", lambda text: Path(text).expanduser(), Path("data")),
+            data=take("DEECHAT_DATA", _folder, Path("data")),
             host=take("DEECHAT_HOST", _text, "127.0.0.1"),
             port=take("PORT", _whole(1, 65_535), 8000),
             password=take("DEECHAT_PASSWORD", _text, None, show=_hidden),
@@ -132,6 +132,13 @@ class _Reader:
 
 def _text(text: str) -> str:
     return text
+
+
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # of a user without an entry, as in a container, where HOME is not set either
+        raise ValueError("a folder without ~, since no home folder is known,") from None
 
 
 def _key(text: str) -> str:
