@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -42,13 +43,18 @@ def as_lm_studio(request: Request) -> Answer:
 
 
 OTHERWISE: dict[str, Callable[[Request], Answer]] = {
-    "lmstudio-ai/lmstudio-bug-tracker#618": as_lm_studio,
-    "awaescher/OllamaSharp#356": lambda asked: status(404, "404 page not found"),
-    "ollama, which says something": lambda asked: status(200, b"Ollama is running"),
+    # lmstudio-ai/lmstudio-bug-tracker#618 and #1323, vijayk1989/TheStoryNexusTauriApp#17, pssah4/vault-operator#73
+    "lm studio": as_lm_studio,
+    # ollama/ollama server/routes.go, awaescher/OllamaSharp#356
+    "ollama": lambda asked: status(404, "404 page not found"),
+    # vllm-project/vllm, and whatever else is FastAPI
+    "fastapi": lambda asked: status(404, {"detail": "Not Found"}),
+    # ml-explore/mlx-examples#1060
+    "another method": lambda asked: status(501, b"<!DOCTYPE HTML><title>Error response</title>"),
     "a page": lambda asked: status(200, b"<!doctype html><title>Welcome</title>"),
-    "vllm-project/vllm, FastAPI": lambda asked: status(404, {"detail": "Not Found"}),
-    "another method": lambda asked: status(405, {"detail": "Method Not Allowed"}),
+    "words": lambda asked: status(200, b"Ollama is running"),
     "a gateway": lambda asked: status(302, location="/login"),
+    "a gateway that wants a key": lambda asked: status(401, {"error": "no key"}),
 }
 
 
@@ -162,6 +168,7 @@ def test_the_whole_program_finds_the_path(serve: Callable[..., Server], picky: P
 # -- a query -----------------------------------------------------------------------------------------------------------
 
 
+# openclaw/openclaw#48107, ax-llm/ax#19, ThinkInAIXYZ/deepchat#262, daodao97/chatmcp#82
 @pytest.mark.parametrize(
     ("path", "expected"),
     [
@@ -190,6 +197,7 @@ def test_a_query_follows_the_path_that_was_found_too(rig: Rig, picky: Picky) -> 
 
 # -- as people write it ------------------------------------------------------------------------------------------------
 
+# Pasted requests: harry0703/MoneyPrinterTurbo#57, yoloshii/ClawMem#19; a slash too much: n4ze3m/dialoqbase#146.
 MADE_RIGHT = {
     "http://localhost:1234/v1": "http://localhost:1234/v1",
     "http://localhost:1234/v1/": "http://localhost:1234/v1",
@@ -254,3 +262,14 @@ def test_the_settings_and_the_provider_take_the_same_addresses(rig: Rig) -> None
         settings: Any = Settings.read({"OPENAI_BASE_URL": written})
         rig.server.script("Hello")
         assert joined(rig.ask(provider=rig.make(base_url=settings.base_url, model="m")), Text) == "Hello"
+
+
+def test_twenty_who_ask_at_once_find_the_path_together(serve: Callable[..., Server], picky: Picky) -> None:
+    picky.otherwise = as_lm_studio
+    picky.answer = lambda question: reply(text("Hello"))
+    server = serve(DEECHAT_PROVIDER="openai", OPENAI_BASE_URL=root(picky), DEECHAT_MODEL="fake-1")
+    clients = [Client(server).new_thread() for _ in range(20)]
+    with ThreadPoolExecutor(20) as pool:
+        said = list(pool.map(lambda client: client.ask("Hi").text, clients))
+    assert said == ["Hello"] * 20
+    assert server.log.count("is asked at") == 1

@@ -1,4 +1,7 @@
-"""A machine that offers little: a root that cannot be written, no folder for temporary files, no home, no name."""
+"""A machine that offers little: a root that cannot be written, no folder for temporary files, no home.
+
+Seen by benoitc/gunicorn#2859 and #2976, meeb/tubesync#458, MinBZK/mijn-bureau-infra#371.
+"""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ def test_a_named_default_that_is_not_listed_is_no_default() -> None:
     assert default_of([Row("gpt-9"), Row(NAMED[host][-1])], host) == NAMED[host][-1]
 
 
-# Names without any word of the server about them.
+# Names without any word of the server about them. Such were asked: odysseus-dev/odysseus#4487, ollama/ollama#2778,
+# sugarforever/chat-ollama#67 (Ollama's embeddings), SanjeevKGupta/inference-gateway (Groq's guards and speech).
 NO_CHAT = """
 nomic-embed-text:latest mxbai-embed-large snowflake-arctic-embed2 all-minilm:33m bge-m3 granite-embedding
 qwen3-embedding:0.6b embeddinggemma paraphrase-multilingual multilingual-e5-large gte-large text-similarity-ada-001

@@ -41,6 +41,7 @@ def socks(rig: Rig) -> Iterator[SocksProxy]:
 # -- SOCKS -------------------------------------------------------------------------------------------------------------
 
 
+# OpenHands/OpenHands-CLI#632, Realiserad/fish-ai#475; `socks` is GNOME's: GuDaStudio/GrokSearch#6, huggingface/tau#221
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h", "SOCKS5", "socks"])
 @pytest.mark.parametrize("host", ["models.invalid", "192.0.2.7"])
 def test_a_server_is_asked_through_a_socks_proxy_which_looks_its_name_up(
@@ -100,6 +101,7 @@ def test_each_scheme_has_its_proxy_and_all_has_the_rest(rig: Rig, monkeypatch: p
     assert rig.server.requests[-1].path == "http://models.invalid/v1/chat/completions"
 
 
+# The library made the proxy also for those that NO_PROXY exempts: liuzhao1225/YouDub-webui#75.
 BROKEN = ("socks5://127.0.0.1:1", "socks9://127.0.0.1:1", "http://127.0.0.1:1", "http://[::1", "nonsense")
 EXEMPT = {
     "*": "models.invalid",

@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from deechat.agents.providers.base import Notice, Part, Question
-from deechat.agents.providers.listing import MAX_LISTING, Row, default_of, rows_in
+from deechat.agents.providers.listing import MAX_LISTING, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
 from deechat.agents.providers.openai.proxies import NoProxyError
@@ -85,55 +85,56 @@ class OpenAIProvider:
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
-        rows = self._rows()
+        rows = rows_in(self._listing())
         names = [row.name for row in rows]
         self._gone.difference_update(names)
         if self._found not in names:
             self._found = default_of(rows, self._address.host)
         return names
 
-    def _rows(self) -> list[Row]:
-        """Lists the models, below `/v1` too where the address has no path; from then on all is asked there."""
-        client = self._client()
+    def _listing(self) -> bytes:
+        """Asks for the list of models, below `/v1` too where the address has no path; then all is asked there."""
+        client, address = self._client(), self._address
         try:
-            rows = self._listed(client, self._address, self._faults)
+            body = self._listed(client, address, self._faults)
         except ModelError as fault:
-            if not self._is_open or fault.code in _NOT_HEARD:
+            if self._address is not address:  # another question has found the path meanwhile
+                return self._listing()
+            if not self._is_open or address.below is None or fault.code in _NOT_HEARD:
                 raise
-            return self._rows_below(client, fault)
+            return self._listing_below(client, address.below, fault)
         self._is_open = False
-        return rows
+        return body
 
     def _find_path(self) -> None:
         if self._is_open:
             with suppress(ModelError):  # what is wrong is said by the question
                 self.models()
 
-    def _rows_below(self, before: Client, fault: ModelError) -> list[Row]:
-        address = self._address.below
-        if address is None:
-            return self._listed(self._client(), self._address, self._faults)  # somebody else has found it meanwhile
+    def _listing_below(self, before: Client, address: Address, fault: ModelError) -> bytes:
         faults = Faults(address.shown, address.secrets, self._origin)
         client = self._made(self._load(), address)
-        rows: list[Row] = []
-        second: ModelError | None = None
+        body, second = b"", None
         try:
-            rows = self._listed(client, address, faults)
+            body = self._listed(client, address, faults)
         except ModelError as exc:
             second = exc
         if second and (second.code != "model_auth" or fault.code == "model_auth"):
             client.close()
             self._is_open = second.code in _NOT_HEARD
             raise fault
-        log.info("the model server at %s is asked at %s", self._address.shown, address.shown)
         with self._lock:
-            self._address, self._faults, self._loaded, self._is_open = address, faults, client, False
-        before.close()
+            if self._loaded is before:
+                log.info("the model server at %s is asked at %s", self._address.shown, address.shown)
+                self._address, self._faults, self._loaded, self._is_open = address, faults, client, False
+                client = before
+        client.close()  # the one that is not used from now on
         if second:
             raise second
-        return rows
+        return body
 
-    def _listed(self, client: Client, address: Address, faults: Faults) -> list[Row]:
+    def _listed(self, client: Client, address: Address, faults: Faults) -> bytes:
+        """Gives a list of models that is one."""
         patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
         body = b""
         with (
@@ -146,9 +147,10 @@ class OpenAIProvider:
                 if len(body) > MAX_LISTING or patience.left() < 0.01:
                     raise broken("its list of models does not end")
         try:
-            return rows_in(body)
+            rows_in(body)
         except (ValueError, RecursionError):
             raise _no_list(body, address, faults) from None
+        return body
 
     def default_model(self) -> str | None:
         """Names the configured model, else the server's first that can chat; None when it has none."""
