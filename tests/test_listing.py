@@ -119,6 +119,10 @@ def test_a_name_of_a_chat_model_is_none_of_them(name: str) -> None:
         ({"supported_endpoints": ["/v1/responses", "/v1/chat/completions"]}, True),
         ({"supported_endpoint_types": []}, None),
         ({"type": "chat", "active": False}, False),
+        ({"active": True}, None),
+        ({"supports_chat": True, "kind": "HF_BASE_MODEL"}, True),
+        ({"supports_chat": False}, False),
+        ({"supports_chat": True, "active": False}, False),
     ],
 )
 def test_what_a_row_says_of_its_model_is_read(row: dict[str, Any], chats: bool | None) -> None:

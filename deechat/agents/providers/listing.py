@@ -21,18 +21,17 @@ NAMED = {"api.openai.com": ("gpt-5.4-mini", "gpt-4.1-mini", "gpt-4o-mini")}
 _EMBEDDING = (
     r"\w*embed\w*|bge|gte|e5|uae|\w*minilm|mxbai|arctic|paraphrase|retrieval|similarity|colbert|splade|ada-00\d"
 )
-_RANKING = r"\w*rerank\w*|cross-encoder|reward|nli"
-_SPEECH = (
-    r"\w*tts|\w*whisper\w*|transcribe|audio|\w*voice\w*|realtime|live|\w*speech\w*|\w*asr|orpheus|sonic|kokoro|bark"
-)
+_RANKING = r"\w*rerank\w*|cross-encoder|\w*retriever\w*|reward|nli|gecko|aqa"
+_SPEECH = r"\w*tts|\w*whisper\w*|transcribe|audio|\w*voice\w*|realtime|live|\w*speech\w*|\w*asr|orpheus|sonic|kokoro"
 _IMAGES = r"dall-?e|\w*images?|imagen|flux\w*|sdxl\w*|sd-?\d\S*|stable-diffusion\S*|seedream|seededit|ideogram|recraft"
 _PICTURES = (
     r"hidream|midjourney|nano-banana|clip|siglip|ocr|sora|veo|kling|seedance|hailuo|vidu|pixverse|wan-?\d\S*|\w*video"
 )
+_MUSIC_AND_VIEWS = r"bark|parakeet|lyria|imagine|cogview|cogvideo\w*|kolors|\w*inpaint\w*|upscale\w*|robotics"
 _GUARDS = r"\w*moderation\w*|(?!van)\w*guard\w*|shield\w*|safety"
 _OTHER_WAYS = r"davinci|babbage|curie|gpt-3\.5-turbo-instruct|base|fim|codex|deep-research|computer-use|translate"
 _NO_CHAT = re.compile(
-    rf"(?<![a-z])({_EMBEDDING}|{_RANKING}|{_SPEECH}|{_IMAGES}|{_PICTURES}|{_GUARDS}|{_OTHER_WAYS})(?![a-z])",
+    rf"(?<![a-z])({_EMBEDDING}|{_RANKING}|{_SPEECH}|{_IMAGES}|{_PICTURES}|{_MUSIC_AND_VIEWS}|{_GUARDS}|{_OTHER_WAYS})(?![a-z])",
     re.IGNORECASE,
 )
 
@@ -44,7 +43,7 @@ _FIELDS = (
 _CHATS = re.compile(r"\bchat\b|conversation|^openai$")
 _OTHER = re.compile(
     r"^(?!.*text to text).*(embed|rerank|score|moderation|guard|image|video|audio|speech|transcri|tts|asr|ocr|translat"
-    r"|classif|fim|^not )"
+    r"|classif|inpaint|upscal|music|fim|^not )"
 )
 _NAMES = ("id", "name", "model", "key")
 
@@ -110,8 +109,8 @@ def _read(row: Any) -> tuple[str, bool | None]:
     if not isinstance(row, dict):
         return "", None
     name = next((row[key] for key in _NAMES if isinstance(row.get(key), str)), "")
-    if row.get("active") is False:
-        return name, False
+    if row.get("active") is False or isinstance(row.get("supports_chat"), bool):
+        return name, row.get("active") is not False and row["supports_chat"]
     said = {_verdict(list(_words(row[field]))) for field in _FIELDS if field in row}
     return name, True if True in said else False if False in said else None
 
