@@ -30,10 +30,9 @@ from deechat.errors import Cancelled, ModelError
 RETRIES = 2
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
-_NOT_HEARD = frozenset({"model_unreachable", "model_timeout", "model_rate_limited"})  # of what is at an address
-
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
 
+_NOT_HEARD = frozenset({"model_unreachable", "model_timeout", "model_rate_limited"})  # of what is at an address
 
 log = logging.getLogger(__name__)
 
@@ -305,6 +304,18 @@ class OpenAIProvider:
             raise ModelError(words, code="model_unreachable") from None
 
 
+def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
+    """Makes the error of a list of models that is none, in the server's own words where it has some."""
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(body)
+        if isinstance(answer, dict) and answer.get("error"):
+            words = (
+                f"The model server at {address.shown} says: {faults.clean(words_in(answer))}. {faults.advice['url']}"
+            )
+            return ModelError(words + address.hint, code="model_error")
+    return broken(f"what it has at {address.shown}/models is no list of models.{address.hint}".removesuffix("."))
+
+
 @contextmanager
 def _closed_when_cancelled() -> Iterator[None]:
     """Notes on a `Cancelled` that a connection was being opened: on its way here it has closed it."""
@@ -316,18 +327,6 @@ def _closed_when_cancelled() -> Iterator[None]:
         if cancelled.upstream_closed_ms is None:
             cancelled.upstream_closed_ms = 0
         raise
-
-
-def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
-    """Makes the error of a list of models that is none, in the server's own words where it has some."""
-    with suppress(ValueError, RecursionError):
-        answer = json.loads(body)
-        if isinstance(answer, dict) and answer.get("error"):
-            words = (
-                f"The model server at {address.shown} says: {faults.clean(words_in(answer))}. {faults.advice['url']}"
-            )
-            return ModelError(words + address.hint, code="model_error")
-    return broken(f"what it has at {address.shown}/models is no list of models.{address.hint}".removesuffix("."))
 
 
 def _check_type(content_type: str, clean: Callable[[str], str]) -> None:
