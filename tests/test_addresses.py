@@ -124,15 +124,11 @@ def test_a_server_without_a_list_is_asked_where_the_address_says_and_looked_at_o
     assert picky.paths == ["/models", "/v1/models", "/chat/completions", "/chat/completions"]
 
 
-@pytest.mark.parametrize(("path", "hinted"), [("/api", True), ("/openai", True), ("/v2", False), ("/v1", False)])
+@pytest.mark.parametrize("path", ["/api", "/openai", "/v2", "/v1"])
 @pytest.mark.parametrize("model", [None, "m"])
-def test_an_address_with_a_path_is_meant_as_it_is(
-    rig: Rig, picky: Picky, path: str, hinted: bool, model: str | None
-) -> None:
+def test_an_address_with_a_path_is_meant_as_it_is(rig: Rig, picky: Picky, path: str, model: str | None) -> None:
     picky.roots = ("/elsewhere",)
-    error = rig.fails(provider=rig.make(base_url=root(picky) + path, model=model))
-    assert error.code == "model_not_found"
-    assert ("end in /v1" in error.message) is hinted
+    assert rig.fails(provider=rig.make(base_url=root(picky) + path, model=model)).code == "model_not_found"
     assert picky.paths == [f"{path}/{'chat/completions' if model else 'models'}"]
 
 

@@ -70,7 +70,7 @@ class OpenAIProvider:
     ) -> None:
         self._address = Address.of(base_url, api_key)
         self._origin: Origin = "found" if is_found else "setting" if base_url else "default"
-        self._faults = self._faults_at(self._address)
+        self._faults = Faults(self._address.shown, self._address.secrets, self._origin)
         self._is_open = self._address.below is not None  # whether it is not known yet if the path has to be added
         self._is_found = is_found
         self._model = model or None
@@ -110,13 +110,8 @@ class OpenAIProvider:
             with suppress(ModelError):  # what is wrong is said by the question
                 self.models()
 
-    def _faults_at(self, address: Address) -> Faults:
-        faults = Faults(address.shown, address.secrets, self._origin)
-        faults.advice = {**faults.advice, "name": faults.advice["name"] + address.hint}
-        return faults
-
     def _listing_below(self, before: Client, address: Address, fault: ModelError) -> bytes:
-        faults = self._faults_at(address)
+        faults = Faults(address.shown, address.secrets, self._origin)
         client = self._made(self._load(), address)
         body, second = b"", None
         try:
