@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from client import Client
@@ -239,3 +242,12 @@ def test_a_refusal_of_a_proxy_is_tried_again_and_then_told(
     rig.server.script("at last")
     parts = rig.ask(provider=rig.make(base_url="http://models.invalid/v1", model="m", sleep=back))
     assert (joined(parts, Text), notices(parts)) == ("at last", ["model_retry"])
+
+
+def test_the_terminal_says_that_a_socks_proxy_is_not_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:1")
+    command = [Path(sys.executable).with_name("deechat"), "chat", "--server", "http://192.0.2.1:8000"]
+    done = subprocess.run(command, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "http://192.0.2.1:8000" in done.stderr
+    assert "SOCKS" in done.stderr
