@@ -11,7 +11,8 @@ import pytest
 from model_server import status
 from openai_rig import Rig
 
-from deechat.agents.providers.listing import NAMED, Row, can_chat, default_of, names_in, rows_in
+from deechat.agents.providers.listing import Row, can_chat, default_of, names_in, rows_in
+from deechat.agents.providers.openai.profiles import FIRST_CHOICES
 
 LISTS = {file.stem: json.loads(file.read_text()) for file in sorted((Path(__file__).parent / "lists").iterdir())}
 every_list = pytest.mark.parametrize("server", LISTS)
@@ -54,14 +55,14 @@ def test_all_before_the_default_is_passed_over_also_when_nothing_else_is_there(s
 
 def test_on_openais_own_address_the_default_has_a_name() -> None:
     rows = rows_in(body(LISTS["openai"]["answer"]))
-    assert default_of(rows, "api.openai.com") == "gpt-5.4-mini"
+    assert default_of(rows, "api.openai.com") == "gpt-6-luna"
     assert default_of(rows, "models.example") == "gpt-4-0613"
 
 
 def test_a_named_default_that_is_not_listed_is_no_default() -> None:
-    (host,) = NAMED
+    (host,) = FIRST_CHOICES
     assert default_of([Row("dall-e-3"), Row("gpt-9"), Row("gpt-8")], host) == "gpt-9"
-    assert default_of([Row("gpt-9"), Row(NAMED[host][-1])], host) == NAMED[host][-1]
+    assert default_of([Row("gpt-9"), Row(FIRST_CHOICES[host][-1])], host) == FIRST_CHOICES[host][-1]
 
 
 # Names without any word of the server about them. Such were asked: odysseus-dev/odysseus#4487, ollama/ollama#2778,

@@ -8,14 +8,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from deechat.agents.providers.openai.profiles import FIRST_CHOICES
 from deechat.agents.providers.openai.speech import mend
 
 MAX_LISTING = 8_000_000
 LONGEST_NAME = 200  # as many characters as a workspace's model may have
-
-# The model to begin with where a host has dozens and says nothing of them but their names: the first that it lists.
-# OpenAI's cheaper gpt-6-luna and gpt-5.6-luna refuse tools over chat completions unless told not to think.
-NAMED = {"api.openai.com": ("gpt-5.4-mini", "gpt-4.1-mini", "gpt-4o-mini")}
 
 # Names of models that answer no chat, by what they are for.
 _EMBEDDING = (
@@ -76,7 +73,7 @@ _LIKELY: tuple[Callable[[Row], bool | None], ...] = (
 def default_of(rows: Sequence[Row], host: str) -> str | None:
     """Names the model of a server at this host to ask when nobody chose one; None when none can chat."""
     listed = {row.name for row in rows}
-    named = [name for name in NAMED.get(host, ()) if name in listed]
+    named = [name for name in FIRST_CHOICES.get(host, ()) if name in listed]
     likely = (row.name for fits in _LIKELY for row in rows if fits(row))
     return named[0] if named else next(likely, None)
 
