@@ -26,6 +26,7 @@ PICTURE = """async () => {
     };
     const all = (selector) => [...answer.querySelectorAll(selector)];
     const texts = answer.item.message.parts.filter(({ kind }) => kind === 'text').map(({ text }) => text);
+    const tools = answer.item.message.parts.filter(({ kind }) => kind === 'tool'); // without arguments: it never ran
     const code = answer.item.message.ending?.code ?? null;
     return {
         said: texts.join(''),
@@ -33,7 +34,7 @@ PICTURE = """async () => {
         drawn: all('dee-text').map((node) => words(node).trim()),
         thought: all('dee-reasoning .thoughts').map((node) => node.textContent),
         folds: all('dee-reasoning details').map((node) => node.open),
-        cards: all('dee-tool').map((node) => [
+        cards: all('dee-tool').filter((_, at) => tools[at].arguments).map((node) => [
             node.querySelector('.tool-name').textContent, node.querySelector('pre').textContent,
         ]),
         error: all('.failure').map((node) => node.textContent).join(),
@@ -77,7 +78,7 @@ def look_at(visitor: Tab, house: House, animal: Animal) -> dict[str, Any]:
 
 
 def arguments(shown: str) -> Any:
-    return {} if shown == "None" else json.loads(shown)
+    return {} if shown == "none" else json.loads(shown)
 
 
 @pytest.mark.parametrize("animal", ANIMALS, ids=repr)
