@@ -29,8 +29,8 @@ function choice({ options = [], optionDescriptions = [], multiSelect, allowOther
   const box = (value, props = {}) => h("input", { type, name: id, value, ...props });
   const rows = options.map((option, index) => {
     const words = optionDescriptions?.[index];
-    const text = h("span", {}, h("span", { text: String(option), dir: "auto" }), words ? h("small", { text: words, dir: "auto" }) : null);
-    return h("label", { class: "option" }, box(String(index)), text);
+    const text = h("span", {}, h("span", { text: String(option) }), words ? h("small", { text: words }) : null);
+    return h("label", { class: "option", dir: "auto" }, box(String(index)), text);
   });
   const other = h("input", { class: "field-control", dir: "auto", "aria-label": t("otherAnswer"), placeholder: t("otherAnswer") });
   const otherBox = box("other", { "aria-label": t("other") });
@@ -74,9 +74,9 @@ class DeeQuestion extends DeeElement {
     this.#skip.hidden = !skippable;
     this.#skip.addEventListener("click", () => this.#toggle());
     this.addEventListener("input", () => this.#typed());
-    const words = h("p", { id: label, class: "question-text" });
-    if (of > 1) words.append(h("span", { class: "question-number", text: t("questionNumber", { number, of }) }), " ");
-    words.append(h("span", { text: question.question ?? "", dir: "auto" }));
+    const words = h("p", { id: label, class: "question-text", dir: "auto" });
+    if (of > 1) words.append(h("span", { class: "question-number", dir: "ltr", text: t("questionNumber", { number, of }) }), " ");
+    words.append(question.question ?? "");
     const many = question.multiSelect ? h("p", { class: "hint", text: t("pickSeveral") }) : null;
     const head = h("div", { class: "question-head" }, words, this.#skip);
     this.replaceChildren(...[head, many, this.#control.node, this.#none, this.#fault].filter(Boolean));
