@@ -137,6 +137,7 @@ def test_a_formula_stays_what_the_model_wrote(module_tab: Tab, markdown: str, so
         ("$HOME/*.txt, `$PATH` and *$x*", "$HOME/*.txt, <code>$PATH</code> and <em>$x</em>"),
         (r"\$5 *and* \$6", "$5 <em>and</em> $6"),
         (r"a \*b\* \\ \(\) \[no link](/x)", r"a *b* \ () [no link](/x)"),
+        (r"\( and `x\)` *so*", "( and <code>x\\)</code> <em>so</em>"),
         ("$$ is the *shell's* number", "$$ is the <em>shell's</em> number"),
     ],
 )
@@ -311,6 +312,23 @@ def test_each_text_goes_its_own_way(
         assert tab.field.evaluate("node => getComputedStyle(node).direction") == side
     assert tab.page.evaluate("document.documentElement.scrollWidth") <= width
     tab.page.screenshot(path=artifact(f"writing-{width}-{scheme}.png"))
+
+
+def test_questions_and_options_go_their_own_way(open_tab: OpenTab, agent_server: Server, model: ModelServer) -> None:
+    choice = {"kind": "choice", "question": "چای یا قهوه (coffee)؟", "options": ["چای", "Coffee"]}
+    questions = [{"kind": "input", "question": "Which city?"}, choice]
+    model.script(reply(tool_calls(("ask_user", {"questions": questions}))), "خوب")
+    tab = open_tab(agent_server).open()
+    tab.send("بپرس")
+    side = "nodes => nodes.map(node => getComputedStyle(node).direction)"
+    expect(tab.card).to_be_visible()
+    assert tab.card.locator(".question-text").evaluate_all(side) == ["ltr", "rtl"]  # "1 of 2" has no say
+    assert tab.card.locator(".option").evaluate_all(side) == ["rtl", "ltr"]
+    tab.card.get_by_role("textbox").fill("تهران")
+    tab.card.get_by_text("چای", exact=True).click()
+    tab.button("Send").last.click()
+    tab.wait_done()
+    assert tab.done_card.locator("dd").evaluate_all(side) == ["rtl", "rtl"]
 
 
 def test_titles_and_names_go_their_own_way(open_tab: OpenTab, agent_server: Server, model: ModelServer) -> None:

@@ -1,7 +1,9 @@
 // Formulas stay what the model wrote. Markdown would take the backslash from `\(x^2\)` and from `\\`, and make emphasis of
 // `$a*b*c$`; here a formula is one token with its source as text, for people to copy and for a renderer to come.
 
-const SOMETHING = /[\s\p{L}\p{N}]/u; // `\[\]` is two escaped brackets
+const LONGEST = 5000; // characters, and so that a text of nothing but openings does not take for ever
+const MOST_LINES = 100;
+const FORMULA = /^[^`]*[\s\p{L}\p{N}][^`]*$/u; // `\[\]` is two escaped brackets; a backtick begins or ends code
 const DOLLARS = /(?<![A-Za-z0-9$])\$(?![\s$])(?:[^$\n`\\]|\\.)*?(?<!\s)\$(?![A-Za-z0-9$])/y; // no prices, no shell variables
 const OPENING = /\\\(|\\\[|\$\$(?!\$)|\\begin\{([A-Za-z]+\*?)\}/y;
 const AT_LINE = /^(?:\\\[|\$\$(?!\$)|\\begin\{[A-Za-z]+\*?\})/;
@@ -13,18 +15,23 @@ function openingAt(text, at) {
   return found && { opening: found[0], closing: CLOSING[found[0]] ?? `\\end{${found[1]}}` };
 }
 
+// Where the closing stands next. Kept, else many openings in front of one closing would each read their way to it.
+function nextOf(closing, from, { src, cache }) {
+  const known = cache[closing];
+  if (known && known.from <= from && (known.at < 0 || known.at >= from)) return known.at;
+  cache[closing] = { from, at: src.indexOf(closing, from) };
+  return cache[closing].at;
+}
+
 // Where the formula that begins here ends; -1 when there is none, the end of the text when its end is still to come.
 function endOf(state) {
-  const { src, pos, posMax, env, cache } = state;
+  const { src, pos, posMax, env } = state;
   const form = openingAt(src, pos);
   if (!form) return dollarsEnd(src, pos);
   const { opening, closing } = form;
-  cache[closing] ??= src.lastIndexOf(closing); // else many openings without an end would each read the whole text
   const from = pos + opening.length;
-  if (cache[closing] >= from) {
-    const end = src.indexOf(closing, from);
-    return SOMETHING.test(src.slice(from, end)) ? end + closing.length : -1;
-  }
+  const end = nextOf(closing, from, state);
+  if (end >= 0) return end - from <= LONGEST && FORMULA.test(src.slice(from, end)) ? end + closing.length : -1;
   return env.growing === src && opening !== "$$" && posMax === src.length ? src.length : -1;
 }
 
@@ -51,7 +58,8 @@ function onLines(state, start, last, silent) {
   const first = lineAt(start);
   if (!AT_LINE.test(first)) return false;
   const { opening, closing } = openingAt(first, 0);
-  for (let line = start; line < last && !state.isEmpty(line); line += 1) {
+  const end = Math.min(last, start + MOST_LINES);
+  for (let line = start; line < end && !state.isEmpty(line); line += 1) {
     if (line > start && state.sCount[line] < state.blkIndent) return false;
     const words = lineAt(line);
     const at = words.indexOf(closing, line === start ? opening.length : 0);
@@ -63,7 +71,7 @@ function onLines(state, start, last, silent) {
 
 function take(state, start, end, silent) {
   const content = state.getLines(start, end, state.blkIndent, false).trim();
-  if (!SOMETHING.test(content)) return false;
+  if (!FORMULA.test(content)) return false;
   if (silent) return true;
   state.line = end;
   const token = state.push("formula_block", "p", 0);
