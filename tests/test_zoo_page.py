@@ -26,7 +26,8 @@ PICTURE = """async () => {
     };
     const all = (selector) => [...answer.querySelectorAll(selector)];
     const texts = answer.item.message.parts.filter(({ kind }) => kind === 'text').map(({ text }) => text);
-    const tools = answer.item.message.parts.filter(({ kind }) => kind === 'tool'); // without arguments: it never ran
+    const tools = answer.item.message.parts.filter(({ kind }) => kind === 'tool');
+    const ran = ({ arguments: given }) => given && !('' in given); // what cannot be read never ran
     const code = answer.item.message.ending?.code ?? null;
     return {
         said: texts.join(''),
@@ -34,7 +35,7 @@ PICTURE = """async () => {
         drawn: all('dee-text').map((node) => words(node).trim()),
         thought: all('dee-reasoning .thoughts').map((node) => node.textContent),
         folds: all('dee-reasoning details').map((node) => node.open),
-        cards: all('dee-tool').filter((_, at) => tools[at].arguments).map((node) => [
+        cards: all('dee-tool').filter((_, at) => ran(tools[at])).map((node) => [
             node.querySelector('.tool-name').textContent, node.querySelector('pre').textContent,
         ]),
         error: all('.failure').map((node) => node.textContent).join(),
@@ -77,13 +78,29 @@ def look_at(visitor: Tab, house: House, animal: Animal) -> dict[str, Any]:
     return seen
 
 
+def look_again(visitor: Tab, animal: Animal) -> dict[str, Any]:
+    """Goes away, comes back and gives a picture of the last answer as the history has it."""
+    there = visitor.page.evaluate("location.hash")
+    visitor.page.evaluate("location.hash = location.hash.split('/').slice(0, 2).join('/')")
+    visitor.page.wait_for_function("!document.querySelector('dee-answer')")
+    visitor.page.evaluate("hash => (location.hash = hash)", there)
+    visitor.page.wait_for_function(OVER, arg=len(animal.says))
+    seen: dict[str, Any] = visitor.page.evaluate(PICTURE)
+    return seen
+
+
 def arguments(shown: str) -> Any:
     return {} if shown == "none" else json.loads(shown)
 
 
 @pytest.mark.parametrize("animal", ANIMALS, ids=repr)
 def test_what_a_person_sees_of_it(visitor: Tab, house: House, animal: Animal) -> None:
-    seen = look_at(visitor, house, animal)
+    live = look_at(visitor, house, animal)
+    for seen in (live, look_again(visitor, animal)):
+        check(seen, animal)
+
+
+def check(seen: dict[str, Any], animal: Animal) -> None:
     assert seen["drawn"] == seen["meant"]
     assert all(thought.strip() for thought in seen["thought"])
     assert not any(seen["folds"])

@@ -1,15 +1,16 @@
-"""The zoo in the terminal: one person walks past all animals in one chat."""
+"""The zoo in the terminal: one person walks past all animals in one chat, a pipe past two of each kind."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import pytest
-from terminal_rig import Person
+from terminal_rig import Person, chat
 from zoo.animal import Animal
-from zoo_rig import ANIMALS, House
+from zoo_rig import ANIMALS, KINDS, House
 
 from deechat.agents.plugins.terminal_words import clean
 
@@ -65,3 +66,22 @@ def test_what_a_terminal_shows_of_it(walker: Person, house: House, animal: Anima
     assert ("\x1b[31m✗ " in shown) == (animal.reason in {"failed", "interrupted"})
     for words in animal.words:
         assert bare(words) in bare(shown)
+
+
+def one_of(kind: Sequence[Animal], reason: str) -> list[Animal]:
+    """Gives the kind's first animal that ends so, if there is one that answers a single message."""
+    fit = (each for each in kind if each in WALKED and each.reason == reason and each.text and len(each.says) == 1)
+    return list(islice(fit, 1))
+
+
+PIPED = [animal for kind in KINDS.values() for reason in ("completed", "failed") for animal in one_of(kind, reason)]
+
+
+@pytest.mark.parametrize("animal", PIPED, ids=repr)
+def test_what_a_pipe_gets_of_it(house: House, animal: Animal) -> None:
+    client = house.admit(animal)
+    done = chat(house.server, f"{animal.says[0]}\n", "--new", "--workspace", client.workspace)
+    assert bare(done.stdout) == bare(animal.text or "")
+    assert done.returncode == (0 if animal.reason == "completed" else 1)
+    for words in animal.words:
+        assert bare(words) in bare(done.stderr)

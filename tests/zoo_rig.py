@@ -16,8 +16,9 @@ from model_server import ModelServer
 from server import Server
 from zoo.animal import Animal
 
-KINDS = [module.name for module in pkgutil.iter_modules(zoo.__path__) if module.name != "animal"]
-ANIMALS: list[Animal] = [each for kind in KINDS for each in importlib.import_module(f"zoo.{kind}").ANIMALS]
+_FILES = [module.name for module in pkgutil.iter_modules(zoo.__path__) if module.name != "animal"]
+KINDS: dict[str, tuple[Animal, ...]] = {name: importlib.import_module(f"zoo.{name}").ANIMALS for name in _FILES}
+ANIMALS = [animal for kind in KINDS.values() for animal in kind]
 
 
 def called(frames: list[dict[str, Any]]) -> list[tuple[str, Any]]:
