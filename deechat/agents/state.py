@@ -16,6 +16,7 @@ import msgspec
 
 from deechat.agents.providers.base import INTERRUPTED, AssistantMessage, Message, ToolMessage, UserMessage
 from deechat.agents.repetition import without_repeats
+from deechat.agents.tools.arguments import is_object
 from deechat.events import (
     ClarificationRequest,
     Ending,
@@ -376,11 +377,15 @@ class RunState(msgspec.Struct):
         else:
             self.take_up(at)  # it was cut off by a restart, and runs again
         each.arguments = event.arguments
-        if each.reply is not None and each.reply.arguments is not None:
+        is_edited = each.reply is not None and each.reply.arguments is not None
+        if is_edited or not is_object(each.call.arguments):
             self._rewrite(ToolCall(each.call.id, each.call.name, json.dumps(event.arguments, ensure_ascii=False)))
 
     def _rewrite(self, call: ToolCall) -> None:
-        """Lets the model see the arguments that a person gave its call, which are those that the result is of."""
+        """Lets the model see the arguments that its call ran with, which are those that the result is of.
+
+        They are not its own where a person gave others, or where its own were an object only as it was meant.
+        """
         for at, turn in enumerate(self.turns):
             if isinstance(turn, AssistantMessage):
                 calls = tuple(call if call.id == each.id else each for each in turn.calls)

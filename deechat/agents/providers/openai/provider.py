@@ -184,15 +184,15 @@ class OpenAIProvider:
         ):
             try:
                 _check_type(answer.content_type, self._faults.clean)
-                yield from self._turn(client, answer, patience, model)
+                yield from self._turn(client, answer, patience, body)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
                 answer.close()
                 cancelled.upstream_closed_ms = round((time.monotonic() - noticed) * 1000)
                 raise
 
-    def _turn(self, client: Client, answer: Answer, patience: Patience, model: str) -> Generator[Part, None, None]:
-        turn = Assembler(lambda error: self._faults.said(error, model))
+    def _turn(self, client: Client, answer: Answer, patience: Patience, body: Body) -> Generator[Part, None, None]:
+        turn = Assembler(lambda error: self._faults.said(error, body.model), body.tools)
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:

@@ -50,16 +50,17 @@ _LIMITS = ("max_tokens", "max_completion_tokens")  # the second where the first 
 
 
 class Body:
-    """A request's body. `model` and `fields` say what it asks with; `take` gives its bytes.
+    """A request's body. `model`, `fields` and the names of `tools` say what it asks with; `take` gives its bytes.
 
     They are as long as the conversation, and an answer may take an hour: once taken they are not kept here.
     """
 
-    __slots__ = ("_raw", "fields", "model")
+    __slots__ = ("_raw", "fields", "model", "tools")
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.model: str = body["model"]
         self.fields = tuple(body)
+        self.tools = frozenset(tool["function"]["name"] for tool in body.get("tools", ()))
         self._raw = msgspec.json.encode(body)
 
     def take(self) -> bytes:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable
 from typing import Any
 
 from deechat.agents.providers.base import Part, Reasoning, Text, Turn
 from deechat.agents.providers.openai import sse
 from deechat.agents.providers.openai.calls import Calls
-from deechat.agents.providers.openai.chunks import CallPiece, Choice, Chunk, Delta, counted, decode, kept, spoken
+from deechat.agents.providers.openai.chunks import (
+    CallPiece,
+    Choice,
+    Chunk,
+    Delta,
+    called,
+    counted,
+    decode,
+    kept,
+    spoken,
+)
 from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.plain import said_plainly
 from deechat.agents.providers.openai.speech import Mender, ThinkSplitter, mend, mend_all
@@ -30,16 +40,17 @@ class Assembler:
 
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
     the server gave a finish reason, or it is `done`:
-    the server said that nothing follows. `said` makes the error of an error object.
+    the server said that nothing follows. `said` makes the error of an error object, `tools` are the names that may be
+    called.
     """
 
-    def __init__(self, said: Callable[[Any], ModelError]) -> None:
+    def __init__(self, said: Callable[[Any], ModelError], tools: Collection[str] = ()) -> None:
         self._said = said
         self._lines = sse.Lines()
         self._event = b""
         self._text_mender, self._thought_mender = Mender(), Mender()
         self._splitter = ThinkSplitter()
-        self._calls = Calls()
+        self._calls = Calls(tools)
         self._usage: Usage | None = None
         self._kept: dict[str, list[Any]] = {}
         self._finish = ""
@@ -72,8 +83,8 @@ class Assembler:
         yield from self._read(self._leftover)
         if not self.finished:
             raise broken("it ended with neither a finish_reason nor [DONE]")
-        calls = self._calls.whole()
-        yield Turn(self._reason(), calls, self._usage, self._extra())
+        calls, extras = self._calls.whole()
+        yield Turn(self._reason(), calls, self._usage, {**self._kept, **({"tool_calls": extras} if extras else {})})
 
     def _read(self, take: Callable[..., None], *taken: Any) -> Generator[Part, None, None]:
         fault = None
@@ -153,7 +164,7 @@ class Assembler:
     def _delta(self, delta: Delta) -> None:
         for kind, piece in spoken(delta):
             self._hear(kind, (self._text_mender if kind is Text else self._thought_mender).feed(piece))
-        for call in delta.tool_calls or ():
+        for call in called(delta):
             self._count(self._calls.feed(call))
         if delta.function_call is not None:
             self._count(self._calls.feed(CallPiece(index=_LEGACY_CALL, function=delta.function_call)))
@@ -194,10 +205,6 @@ class Assembler:
         if self._calls:
             return "tool_calls" if self._finish in {"", "stop", "function_call"} else mend(self._finish)
         return "stop" if self._finish in {"", "tool_calls", "function_call"} else mend(self._finish)
-
-    def _extra(self) -> dict[str, Any]:
-        extras = self._calls.extras()
-        return {**self._kept, "tool_calls": extras} if extras else dict(self._kept)
 
 
 def _loosely(value: bytes) -> Any:
