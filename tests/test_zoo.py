@@ -48,8 +48,14 @@ def admit(cage: Server, keeper: ModelServer, animal: Animal) -> Client:
 
 
 def thought_in(stream: Stream) -> str:
-    pieces = [frame["textResponse"] for frame in stream.frames if frame.get("type") == "reasoningChunk"]
-    return "".join(pieces)
+    """Gives the answer's thinking, as a page would show it."""
+    pieces: list[tuple[int, str]] = []
+    for seq, frame in enumerate(stream.frames, start=1):
+        if frame.get("type") == "reasoningChunk":
+            pieces.append((seq, frame["textResponse"]))
+        if frame.get("type") == "stepRestarted":
+            pieces = [piece for piece in pieces if piece[0] <= frame["afterId"]]
+    return "".join(text for _, text in pieces)
 
 
 def called(stream: Stream) -> list[tuple[str, Any]]:

@@ -32,6 +32,7 @@ from deechat.events import (
     Steered,
     StepFinished,
     StepRestarted,
+    StepRetold,
     StepStarted,
     TextChunk,
     ToolApprovalRequest,
@@ -233,6 +234,11 @@ class RunState(msgspec.Struct):
         """The text of the step in progress, or of the last one."""
         return "".join(self.text[self._text_mark :])
 
+    @property
+    def step_reasoning(self) -> str:
+        """The thinking of the step in progress, or of the last one."""
+        return "".join(self.reasoning[self._reasoning_mark :])
+
     def next_move(self, max_tool_rounds: int) -> Ask | UseTools | Resume | Finish | Wait:
         """Says what the loop has to do now.
 
@@ -330,11 +336,17 @@ class RunState(msgspec.Struct):
 
     def _on_step_restarted(self, _event: StepRestarted, at: float) -> None:
         self.take_up(at)
+        self._forget_step()
+        self._begin_output()
+
+    def _on_step_retold(self, _event: StepRetold, _at: float) -> None:
+        self._forget_step()
+
+    def _forget_step(self) -> None:
         void = self.text[self._text_mark :] + self.reasoning[self._reasoning_mark :]
         self.answer_bytes -= sum(len(text.encode()) for text in void)
         del self.text[self._text_mark :]
         del self.reasoning[self._reasoning_mark :]
-        self._begin_output()
 
     def _begin_output(self) -> None:
         # The model reads now what joined the run before.
@@ -430,6 +442,7 @@ _FOLD: dict[type, Callable[[RunState, Any, float], None]] = {
     Status: RunState._on_status,
     StepStarted: RunState._on_step_started,
     StepRestarted: RunState._on_step_restarted,
+    StepRetold: RunState._on_step_retold,
     TextChunk: RunState._on_text,
     ReasoningChunk: RunState._on_reasoning,
     StepFinished: RunState._on_step_finished,

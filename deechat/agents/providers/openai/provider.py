@@ -71,6 +71,7 @@ class OpenAIProvider:
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
         self._refused = Refused()
+        self._thinking: set[str] = set()  # models that begin with thinking which nothing opens
         self._lock = threading.Lock()
         self._loaded: Client | None = None
 
@@ -192,7 +193,8 @@ class OpenAIProvider:
                 raise
 
     def _turn(self, client: Client, answer: Answer, patience: Patience, body: Body) -> Generator[Part, None, None]:
-        turn = Assembler(lambda error: self._faults.said(error, body.model), body.tools)
+        thinks = body.model in self._thinking
+        turn = Assembler(lambda error: self._faults.said(error, body.model), body.tools, thinks=thinks)
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:
@@ -212,6 +214,8 @@ class OpenAIProvider:
             if turn.done:
                 _drain(client, pieces, patience)
         yield from turn.end()
+        if turn.learnt is not None:
+            (self._thinking.add if turn.learnt else self._thinking.discard)(body.model)
 
     @contextmanager
     def _translating(self, client: Client, model: str, patience: Patience) -> Iterator[None]:

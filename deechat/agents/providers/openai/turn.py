@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Generator, Iterable
 from typing import Any
 
-from deechat.agents.providers.base import Part, Reasoning, Text, Turn
+from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
 from deechat.agents.providers.openai import sse
 from deechat.agents.providers.openai.calls import Calls
 from deechat.agents.providers.openai.chunks import (
@@ -23,7 +23,8 @@ from deechat.agents.providers.openai.chunks import (
 )
 from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.plain import said_plainly
-from deechat.agents.providers.openai.speech import Mender, ThinkSplitter, mend, mend_all
+from deechat.agents.providers.openai.speech import Mender, mend, mend_all
+from deechat.agents.providers.openai.thinking import ThinkSplitter, Told
 from deechat.errors import ModelError
 from deechat.events import Usage
 
@@ -33,6 +34,7 @@ _LEGACY_CALL = -1  # the index of a `function_call`, of which there is at most o
 
 
 _REASON = re.compile("[a-z_]{1,40}")
+CUT_SHORT = {"length", "content_filter", "error"}  # reasons of turns in which more was to come
 
 
 class Assembler:
@@ -41,21 +43,23 @@ class Assembler:
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
     the server gave a finish reason, or it is `done`:
     the server said that nothing follows. `said` makes the error of an error object, `tools` are the names that may be
-    called.
+    called, `thinks`: the model is known to begin with thinking that nothing opens.
     """
 
-    def __init__(self, said: Callable[[Any], ModelError], tools: Collection[str] = ()) -> None:
+    def __init__(self, said: Callable[[Any], ModelError], tools: Collection[str] = (), *, thinks: bool = False) -> None:
         self._said = said
         self._lines = sse.Lines()
         self._event = b""
         self._text_mender, self._thought_mender = Mender(), Mender()
-        self._splitter = ThinkSplitter()
+        self._splitter = ThinkSplitter(thinks=thinks)
+        self._blank = ""  # thinking of nothing but white space, while nothing else of it came
+        self._thought = self._beside = False  # whether thinking came at all, and beside the text
         self._calls = Calls(tools)
         self._usage: Usage | None = None
         self._kept: dict[str, list[Any]] = {}
         self._finish = ""
         self._size = self._kept_size = 0
-        self._pending: list[tuple[type[Text] | type[Reasoning], list[str]]] = []
+        self._pending: list[tuple[type[Text] | type[Reasoning], list[str]] | Retold] = []
         self.finished = self.done = False
 
     def feed(self, data: bytes) -> Iterable[Part]:
@@ -73,10 +77,12 @@ class Assembler:
         text = "".join(pieces)
         if self._size + 4 * len(text) > MAX_ANSWER:
             return self._read(self._take, lines)
-        if kind is Text and not self._splitter.is_past:
-            return self._read(self._hear_at_head, pieces)
+        if not text:
+            return ()
+        if not (self._splitter.is_past or self._splitter.passes(text) if kind is Text else self._beside):
+            return self._read(self._hear_all, kind, pieces)
         self._size += len(text) if text.isascii() else len(text.encode())
-        return (kind(text),) if text else ()
+        return (kind(text),)
 
     def end(self) -> Generator[Part, None, None]:
         """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so."""
@@ -86,14 +92,20 @@ class Assembler:
         calls, extras = self._calls.whole()
         yield Turn(self._reason(), calls, self._usage, {**self._kept, **({"tool_calls": extras} if extras else {})})
 
+    @property
+    def learnt(self) -> bool | None:
+        """Whether the model began with thinking that nothing opened; None where nothing showed it."""
+        return self._splitter.learnt
+
     def _read(self, take: Callable[..., None], *taken: Any) -> Generator[Part, None, None]:
         fault = None
         try:
             take(*taken)
         except ModelError as exc:
             fault = exc
-        for kind, pieces in self._pending:
-            yield kind("".join(pieces))
+            self._let_out(is_answer=False)
+        for each in self._pending:
+            yield each if isinstance(each, Retold) else each[0]("".join(each[1]))
         self._pending = []
         if fault:
             raise fault
@@ -109,19 +121,22 @@ class Assembler:
                     raise
         self._hear(Reasoning, self._thought_mender.end())
         self._hear(Text, self._text_mender.end())
-        for kind, text in self._splitter.end():
-            self._add(kind, text)
+        self._let_out(is_answer=self.finished and not self._calls and self._reason() not in CUT_SHORT)
+
+    def _let_out(self, *, is_answer: bool) -> None:
+        for told in self._splitter.end(is_answer=is_answer):
+            self._tell(told)
 
     def _take(self, lines: list[bytes]) -> None:
         for line in lines:
             self._line(line)
 
-    def _hear_at_head(self, pieces: list[str]) -> None:
+    def _hear_all(self, kind: type[Text] | type[Reasoning], pieces: list[str]) -> None:
         """Hears one piece after the other until the text is past its head, and the others at once."""
         rest = iter(pieces)
-        while self._splitter.at_head and (piece := next(rest, "")):
-            self._hear(Text, piece)
-        self._hear(Text, "".join(rest))
+        while kind is Text and self._splitter.at_head and (piece := next(rest, "")):
+            self._hear(kind, piece)
+        self._hear(kind, "".join(rest))
 
     def _line(self, line: bytes) -> None:
         if not line:
@@ -173,15 +188,37 @@ class Assembler:
 
     def _hear(self, kind: type[Text] | type[Reasoning], text: str) -> None:
         self._count(len(text) if text.isascii() else len(text.encode()))
-        for told, piece in self._splitter.feed(text) if kind is Text else [(kind, text)]:
-            self._add(told, piece)
+        if kind is Reasoning and not self._beside and text.strip():
+            self._beside = True
+            self._splitter.think_beside()
+        for told in self._splitter.feed(text) if kind is Text else [(kind, text)]:
+            self._tell(told)
 
-    def _add(self, kind: type[Text] | type[Reasoning], text: str) -> None:
+    def _tell(self, told: Told) -> None:
+        """Adds to the parts that come next; neighbours of the same kind become one."""
+        if isinstance(told, Retold):
+            anew = self._told_thought(told.anew) if told.kind == "thinking" else told.anew
+            self._pending.append(Retold(told.kind, told.said, anew))
+            return
+        kind, text = told
+        if kind is Reasoning:
+            text = self._told_thought(text)
+        last = self._pending[-1] if self._pending else None
         if not text:
             return
-        if not self._pending or self._pending[-1][0] is not kind:
-            self._pending.append((kind, []))
-        self._pending[-1][1].append(text)
+        if isinstance(last, tuple) and last[0] is kind:
+            last[1].append(text)
+        else:
+            self._pending.append((kind, [text]))
+
+    def _told_thought(self, text: str) -> str:
+        """Gives what is to be told of thinking: nothing while all of it is white space."""
+        if not self._thought:
+            text, self._blank = self._blank + text, ""
+            self._thought = bool(text.strip())
+            if not self._thought:
+                self._blank, text = text, ""
+        return text
 
     def _count(self, size: int) -> None:
         self._size += size
