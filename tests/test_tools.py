@@ -124,6 +124,7 @@ def test_slips_with_one_meaning_only_are_taken_for_what_they_mean() -> None:
         WHOLE + "{}",
         WHOLE + WHOLE.replace(" ", ""),
         WHOLE + "\n}",
+        WHOLE[1:],
         "{" + WHOLE + "}",
         "{ {" + WHOLE + "}}",
         f"```json\n{WHOLE}\n```",
@@ -153,6 +154,7 @@ def test_what_stands_in_a_text_is_not_touched() -> None:
         f"Here: ```json\n{WHOLE}\n```",
         f"```json\n{WHOLE}",
         WHOLE[:-1],  # cut off
+        WHOLE[1:-1],
         WHOLE[:-1] + ",",
         "{" + WHOLE,
         WHOLE + "[]",

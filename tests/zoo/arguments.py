@@ -55,6 +55,7 @@ ANIMALS = (
     taken("an-object-not-its-text", "ollama/ollama#6155", {"expression": "6*7"}),
     taken("two-quotes-behind", "UKGovernmentBEIS/inspect_ai#4822", PLAIN + '""'),
     taken("line-breaks-as-letters", "OpenHands/software-agent-sdk#2488", '{"expression": \\n"6*7"\\n\\n}'),
+    taken("without-its-first-brace", "vllm-project/vllm#35266", PLAIN[1:]),
     taken("trailing-comma", "NousResearch/hermes-agent#79333", '{"expression": "6*7",}'),
     refused("cut-off", "brightwave-inc/tidebreak#1129", '{"expression": "6*'),
     refused("object-and-prose", "huggingface/smolagents#2427", PLAIN + ' or perhaps {"expression": "7*6"}'),

@@ -187,6 +187,13 @@ ANIMALS = (
         piece('{"expression": "1+1"}', index=0, id="a"),
         calls=ONE,
     ),
+    named(
+        "markup-in-a-name",
+        "vllm-project/vllm#32587",
+        piece('{"expression":"1+1"}', name="calculator<|channel|>commentary", index=0, id="a"),
+        piece('{"expression":"2*3"}', name="functions.calculator", index=1, id="b"),
+        calls=TWO,
+    ),
     Animal(
         "calls-are-one-object-not-a-list",
         "DROOdotFOO/raxol#652",

@@ -45,7 +45,6 @@ ANIMALS = (
         "open-webui/open-webui#9808",
         UNOPENED,
         thought=f"{THOUGHT}\n",
-        text=f"\n\n{ANSWER}",
     ),
     tagged("only-the-end-within-a-line", "nbramia/LifeOS#568", "", "</think>"),
     tagged("only-the-end-of-thinking-kin", "anomalyco/opencode#36522", "", "</thinking>"),
@@ -85,7 +84,8 @@ ANIMALS = (
     tagged("magistral", "LostRuins/koboldcpp#1745", "[THINK]", "[/THINK]"),
     tagged("seed", "open-webui/open-webui, default reasoning tags", "<seed:think>", "</seed:think>"),
     tagged("kimi", "open-webui/open-webui, default reasoning tags", "◁think▷", "◁/think▷"),
-    tagged("gemma-4", "NousResearch/hermes-agent#67632", "<|channel>thought", "<channel|>"),
+    tagged("gemma-4", "NousResearch/hermes-agent#67632", "<|channel>thought\n", "<channel|>"),
+    tagged("medgemma", "ollama/ollama#15754", "<unused94>thought\n", "<unused95>"),
     tagged("capitals", "danny-avila/LibreChat#13405", "<Think>", "</Think>"),
     # the harmony format
     tagged("harmony", "scouzi1966/maclocal-api#121", ANALYSIS, f"<|end|><|start|>assistant{FINAL}"),
@@ -98,9 +98,7 @@ ANIMALS = (
     ),
     thinking("harmony-without-thoughts", "ggml-org/llama.cpp#15181", f"{FINAL}{ANSWER}", thought=""),
     # thoughts of nothing
-    thinking(
-        "an-empty-block", "Mintplex-Labs/anything-llm#3757", f"<think>\n\n</think>\n\n{ANSWER}", thought="", text=None
-    ),
+    thinking("an-empty-block", "Mintplex-Labs/anything-llm#3757", f"<think>\n\n</think>\n\n{ANSWER}", thought=""),
     Animal(
         "blanks-in-a-field",
         "editor-code-assistant/eca#78",

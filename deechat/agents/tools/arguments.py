@@ -18,6 +18,7 @@ MOST_LAYERS = 10  # of braces around an object
 MOST_TIMES = 100  # that one object is said
 _FENCE = "```"
 _LANGUAGE = re.compile(r"\w*")
+_UNBRACED = re.compile(r'"(?:[^"\\]|\\.)*+"\s*:', re.DOTALL)
 _WRAPPED = re.compile(r"\s*\{(?=\s*\{)")
 # A text of JSON, which stays as it is, or one that has no end; and what means nothing outside of texts: a comma before
 # a bracket, and white space that was written as letters.
@@ -29,9 +30,9 @@ _BEHIND = re.compile(r"[\s}]*")  # braces too many
 def read(text: str) -> Any:
     """Reads JSON, strictly where it matters: no key twice, no NaN, nothing that could not be written again.
 
-    Taken for what they mean are: a code fence around it; an object in braces, or with braces too many behind it; an
-    empty object, or an empty text, beside the real one; the same object again; an object in a text; a comma too many;
-    line breaks as letters between values. Raises `ValueError` or `RecursionError` for anything else.
+    Taken for what they mean are: a code fence around it; an object in braces, without its first or with too many behind
+    it; an empty object, or an empty text, beside the real one; the same object again; an object in a text; a comma too
+    many; line breaks as letters between values. Raises `ValueError` or `RecursionError` for anything else.
     """
     try:
         value = _checked(_decoder.decode(text))
@@ -65,6 +66,7 @@ def _said(value: str) -> Any:
 def _objects(text: str) -> Iterator[dict[str, Any]]:
     """Gives the objects of which a text consists; none where it consists of anything else, or may be cut off."""
     text, layers = _unwrapped(_OUTSIDE.sub(lambda found: found[1] or " ", _unfenced(text.strip())))
+    text = "{" + text if _UNBRACED.match(text) else text
     values, at = [], 0
     while not _BEHIND.fullmatch(text, at):
         try:

@@ -21,6 +21,7 @@ from deechat.events import ToolCall
 MOST_CALLS = 1_000  # in one turn
 SURELY_GROWING = 3  # pieces in a row that each begin with all of the one before
 _STRUCTURE = re.compile(r'["{}\[\]\\]')
+_MARKUP = re.compile(r"<\||\s")  # of the harmony format, left in a name
 _BLANKS = re.compile(r"\s*")
 _read = json.JSONDecoder(strict=False).raw_decode
 
@@ -159,15 +160,18 @@ class _Call:
         """Whether only hints came of it that name nothing."""
         return not self.name and self._length == 0
 
-    def whole(self, before: str) -> Iterator[ToolCall]:
+    def whole(self, before: str, tools: Collection[str]) -> Iterator[ToolCall]:
         """Gives the call, or the calls; no arguments at all are an empty object. `before`: the name of the one before,
-        which is that of a call without one.
+        which is that of a call without one. A name in the harmony format's markup is that of the tool that it names.
         """
         name = self.name or before
         if not name:
             raise broken("it sent a tool call without a name")
+        name = mend(name)
+        meant = _MARKUP.split(name.strip().removeprefix("functions."), maxsplit=1)[0]
+        name = meant if name not in tools and meant in tools else name
         for arguments in _told_apart(self._pieces, grew=self._growing > 0):
-            yield ToolCall("", mend(name), mend(arguments) if arguments.strip() else "{}")
+            yield ToolCall("", name, mend(arguments) if arguments.strip() else "{}")
 
 
 def _told_apart(pieces: list[str], *, grew: bool) -> list[str]:
@@ -280,7 +284,7 @@ class Calls:
             if call.is_nothing and len(self._calls) > 1:
                 continue
             extra = mend_all(call.extra)
-            for one in call.whole(name):
+            for one in call.whole(name, self._tools):
                 label = call.id or (len(found) if call.number is None else call.number)
                 found.setdefault((label, one.name, canonical(one.arguments)), (one, extra))
                 name, extra = one.name, None

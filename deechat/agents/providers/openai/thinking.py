@@ -16,17 +16,19 @@ from collections.abc import Callable, Iterable
 
 from deechat.agents.providers.base import Reasoning, Retold, Text
 
-# Opening and closing tags, in letters of any case. Who speaks so: most; Claude's and MiniMax's; Gemma's and Kimi's;
-# Seed; Magistral; Kimi-VL; Gemma 4; Cohere; OpenThinker.
+# Opening and closing tags, in letters of any case.
 PAIRS = (
     ("<think>", "</think>"),
     ("<thinking>", "</thinking>"),
     ("<thought>", "</thought>"),
+    ("<reason>", "</reason>"),
     ("<reasoning>", "</reasoning>"),
     ("<seed:think>", "</seed:think>"),
     ("[think]", "[/think]"),
     ("◁think▷", "◁/think▷"),
     ("<|channel>thought", "<channel|>"),
+    ("<unused94>thought", "<unused95>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
     ("<|start_thinking|>", "<|end_thinking|>"),
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
 )
@@ -64,8 +66,8 @@ Told = tuple[type[Text] | type[Reasoning], str] | Retold
 class ThinkSplitter:
     """Tells thinking from the answer in one turn's text.
 
-    White space may stand before the first tag and is dropped with it, and so is a closing tag at the head. Tags of
-    other pairs and behind the thinking are text like any other, and so is what only looked like the beginning of one.
+    White space before and behind a tag is dropped with it, and so is a closing tag at the head. Tags of other pairs and
+    behind the thinking are text like any other, and so is what only looked like the beginning of one.
 
     `thinks`: the model is known to begin with thinking that nothing opens. `learnt` says at the end whether it did,
     None where nothing showed it. Once `is_past` is true all that comes is text.
@@ -79,7 +81,7 @@ class ThinkSplitter:
         self._watching: Callable[[str], list[Told]] = self._watch
         self._state: Callable[[str], list[Told]] = self._head
         self._held = ""
-        self._tag, self._closing = "", _CLOSED
+        self._opened, self._tag, self._closing = False, "", _CLOSED
         self._said: list[str] = []  # as text that may yet be thinking, or as thinking that may yet be text
         self._watched = self._words = 0
         self._header: str | None = None  # of the harmony format, as it came; None behind it
@@ -120,7 +122,7 @@ class ThinkSplitter:
             return _told(Text, held)
         if not is_answer:
             return _told(Reasoning, held)
-        if self._thinks and not self._tag:
+        if self._thinks and not self._opened:
             self.learnt = False
         said = "".join(self._said)
         return [Retold("text", said, self._tag + said), *_told(Text, held)] if said else _told(Text, self._tag + held)
@@ -133,7 +135,7 @@ class ThinkSplitter:
             return self._open(text, begun, found[0])
         if (found := _CLOSED.match(begun)) and not self._thinks:
             self.at_head = False
-            return self._go_past(begun[found.end() :])
+            return self._begin_answer(begun[found.end() :])
         if begun.startswith(_HEADS):
             self.at_head, self._state = False, self._harmony
             return self._harmony(begun)
@@ -154,23 +156,27 @@ class ThinkSplitter:
         if blanks <= LONGEST_HEAD and _WORD.match(rest):
             self._tag, self._state = text[: -len(rest)], self._watching
             return self._watch(text)
-        self._tag, self._closing = opening, _any_of([_CLOSING_OF[opening.lower()]])
+        self._opened, self._tag, self._closing = True, opening, _any_of([_CLOSING_OF[opening.lower()]])
         self._state = self._inside
         return self._inside(rest)
 
     def _inside(self, text: str) -> list[Told]:
+        if not self._said:
+            blanks = len(text) - len(text.lstrip())
+            self._tag, text = self._tag + text[:blanks], text[blanks:]
         found = self._closing.search(text)
         if found:
-            if not self._tag:
+            if not self._opened:
                 self.learnt = True
-            return _told(Reasoning, text[: found.start()]) + self._go_past(text[found.end() :])
+            return _told(Reasoning, text[: found.start()]) + self._begin_answer(text[found.end() :])
         sure = self._keep(text, _OF_CLOSING)
-        self._said.append(sure)
+        self._said += [sure] if sure else []
         return _told(Reasoning, sure)
 
     def _watch(self, text: str) -> list[Told]:
         if self._watched > WATCHED:
-            return self._go_past(text)
+            self._state, self._said = self._after, []
+            return self._after(text)
         for found in _CLOSED.finditer(text):
             if self._words > MOST_WORDS:
                 break
@@ -192,6 +198,13 @@ class ThinkSplitter:
             self._turn(found[0].lower())
             at = found.end()
         return told + self._in_channel(self._keep(text[at:], _OF_TOKENS))
+
+    def _answer(self, text: str) -> list[Told]:
+        text = text.lstrip()
+        if not text:
+            return []
+        self._state = self._after
+        return self._after(text)
 
     def _after(self, text: str) -> list[Told]:
         self.is_past = True
@@ -224,12 +237,12 @@ class ThinkSplitter:
         said, tag = "".join(self._said), self._tag
         if said:
             anew: list[Told] = [Retold("thinking", said, said.removeprefix(tag))]
-            return anew + _told(Reasoning, thought) + self._go_past(answer)
-        return _told(Reasoning, thought.removeprefix(tag)) + self._go_past(answer)
+            return anew + _told(Reasoning, thought) + self._begin_answer(answer)
+        return _told(Reasoning, thought.removeprefix(tag)) + self._begin_answer(answer)
 
-    def _go_past(self, text: str) -> list[Told]:
-        self._state, self._said = self._after, []
-        return self._after(text)
+    def _begin_answer(self, text: str) -> list[Told]:
+        self._state, self._said = self._answer, []
+        return self._answer(text)
 
     def _turn(self, mark: str) -> None:
         """Follows a token of the harmony format."""
@@ -247,7 +260,8 @@ class ThinkSplitter:
     def _in_channel(self, text: str) -> list[Told]:
         if self._header is None:
             if self._kind is Reasoning:
-                self._said.append(text)
+                text = text if self._said else text.lstrip()
+                self._said += [text] if text else []
             return _told(self._kind, text)
         self._header += text
         if len(self._header) <= LONGEST_HEADER:

@@ -52,7 +52,6 @@ class Assembler:
         self._event = b""
         self._text_mender, self._thought_mender = Mender(), Mender()
         self._splitter = ThinkSplitter(thinks=thinks)
-        self._blank = ""  # thinking of nothing but white space, while nothing else of it came
         self._thought = self._beside = False  # whether thinking came at all, and beside the text
         self._calls = Calls(tools)
         self._usage: Usage | None = None
@@ -212,12 +211,9 @@ class Assembler:
             self._pending.append((kind, [text]))
 
     def _told_thought(self, text: str) -> str:
-        """Gives what is to be told of thinking: nothing while all of it is white space."""
-        if not self._thought:
-            text, self._blank = self._blank + text, ""
-            self._thought = bool(text.strip())
-            if not self._thought:
-                self._blank, text = text, ""
+        """Gives what is to be told of thinking: no white space before all of it."""
+        text = text if self._thought else text.lstrip()
+        self._thought = self._thought or text != ""
         return text
 
     def _count(self, size: int) -> None:
