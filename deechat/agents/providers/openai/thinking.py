@@ -154,7 +154,7 @@ class ThinkSplitter:
             return []
         self.at_head = False
         if blanks <= LONGEST_HEAD and _WORD.match(rest):
-            self._tag, self._state = text[: -len(rest)], self._watching
+            self._tag, self._state = text[: len(text) - len(rest) + blanks], self._watching
             return self._watch(text)
         self._opened, self._tag, self._closing = True, opening, _any_of([_CLOSING_OF[opening.lower()]])
         self._state = self._inside

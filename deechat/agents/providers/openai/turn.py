@@ -20,6 +20,7 @@ from deechat.agents.providers.openai.chunks import (
     decode,
     kept,
     spoken,
+    thought_field,
 )
 from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.plain import said_plainly
@@ -42,8 +43,9 @@ class Assembler:
 
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
     the server gave a finish reason, or it is `done`:
-    the server said that nothing follows. `said` makes the error of an error object, `tools` are the names that may be
-    called, `thinks`: the model is known to begin with thinking that nothing opens.
+    the server said that nothing follows. `spoke`: text or thinking came. `said` makes the error of an error object,
+    `tools` are the names that may be called, `thinks`: the model is known to begin with thinking that nothing opens.
+    `thought_in` names the field in which thinking came, None while none did.
     """
 
     def __init__(self, said: Callable[[Any], ModelError], tools: Collection[str] = (), *, thinks: bool = False) -> None:
@@ -52,6 +54,7 @@ class Assembler:
         self._event = b""
         self._text_mender, self._thought_mender = Mender(), Mender()
         self._splitter = ThinkSplitter(thinks=thinks)
+        self._blank = ""  # thinking of nothing but white space, while nothing else of it came
         self._thought = self._beside = False  # whether thinking came at all, and beside the text
         self._calls = Calls(tools)
         self._usage: Usage | None = None
@@ -59,7 +62,10 @@ class Assembler:
         self._finish = ""
         self._size = self._kept_size = 0
         self._pending: list[tuple[type[Text] | type[Reasoning], list[str]] | Retold] = []
-        self.finished = self.done = False
+        self._kind: type[Text] | type[Reasoning] | None = None  # of the last of them
+        self._pieces: list[str] = []  # its text
+        self.finished = self.done = self.spoke = False
+        self.thought_in: str | None = None
 
     def feed(self, data: bytes) -> Iterable[Part]:
         """Gives the parts of a read; what was said before a fault comes before the fault.
@@ -72,15 +78,15 @@ class Assembler:
         many = said_plainly(lines) if says else None
         if many is None:
             return self._read(self._take, lines)
-        kind, pieces = many
+        kind, pieces, field = many
         text = "".join(pieces)
-        if self._size + 4 * len(text) > MAX_ANSWER:
+        if self._size + 4 * len(text) > MAX_ANSWER or not text:
             return self._read(self._take, lines)
-        if not text:
-            return ()
+        self.thought_in = self.thought_in or field
         if not (self._splitter.is_past or self._splitter.passes(text) if kind is Text else self._beside):
             return self._read(self._hear_all, kind, pieces)
         self._size += len(text) if text.isascii() else len(text.encode())
+        self.spoke = True
         return (kind(text),)
 
     def end(self) -> Generator[Part, None, None]:
@@ -105,7 +111,7 @@ class Assembler:
             self._let_out(is_answer=False)
         for each in self._pending:
             yield each if isinstance(each, Retold) else each[0]("".join(each[1]))
-        self._pending = []
+        self._pending, self._kind = [], None
         if fault:
             raise fault
 
@@ -176,6 +182,8 @@ class Assembler:
             self._finish = choice.finish_reason if _REASON.fullmatch(choice.finish_reason) else "other"
 
     def _delta(self, delta: Delta) -> None:
+        if self.thought_in is None:
+            self.thought_in = thought_field(delta)
         for kind, piece in spoken(delta):
             self._hear(kind, (self._text_mender if kind is Text else self._thought_mender).feed(piece))
         for call in called(delta):
@@ -190,30 +198,40 @@ class Assembler:
         if kind is Reasoning and not self._beside and text.strip():
             self._beside = True
             self._splitter.think_beside()
-        for told in self._splitter.feed(text) if kind is Text else [(kind, text)]:
+        if kind is Reasoning or self._splitter.is_past or self._splitter.passes(text):
+            self._add(kind, text)
+            return
+        for told in self._splitter.feed(text):
             self._tell(told)
 
     def _tell(self, told: Told) -> None:
-        """Adds to the parts that come next; neighbours of the same kind become one."""
-        if isinstance(told, Retold):
-            anew = self._told_thought(told.anew) if told.kind == "thinking" else told.anew
-            self._pending.append(Retold(told.kind, told.said, anew))
+        """Adds to the parts that come next."""
+        if not isinstance(told, Retold):
+            self._add(*told)
             return
-        kind, text = told
+        anew = self._told_thought(told.anew) if told.kind == "thinking" else told.anew
+        self._pending.append(Retold(told.kind, told.said, anew))
+        self._kind, self.spoke = None, True
+
+    def _add(self, kind: type[Text] | type[Reasoning], text: str) -> None:
+        """Adds to the parts that come next; neighbours of the same kind become one."""
         if kind is Reasoning:
             text = self._told_thought(text)
-        last = self._pending[-1] if self._pending else None
         if not text:
             return
-        if isinstance(last, tuple) and last[0] is kind:
-            last[1].append(text)
-        else:
-            self._pending.append((kind, [text]))
+        self.spoke = True
+        if kind is not self._kind:
+            self._kind, self._pieces = kind, []
+            self._pending.append((kind, self._pieces))
+        self._pieces.append(text)
 
     def _told_thought(self, text: str) -> str:
-        """Gives what is to be told of thinking: no white space before all of it."""
-        text = text if self._thought else text.lstrip()
-        self._thought = self._thought or text != ""
+        """Gives what is to be told of thinking: nothing while all of it is white space."""
+        if not self._thought:
+            text, self._blank = self._blank + text, ""
+            self._thought = bool(text.strip())
+            if not self._thought:
+                self._blank, text = text, ""
         return text
 
     def _count(self, size: int) -> None:
