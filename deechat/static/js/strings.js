@@ -262,6 +262,7 @@ export const WORDS = {
   "habit.no_null_content": ["takes no null as content", "不接受 null 内容"],
   "habit.one_call_a_turn": ["takes one tool call a turn", "每轮只接受一次工具调用"],
   "habit.text_or_thought": ["takes text or a thought beside tool calls, not both", "工具调用旁只接受文本或思考之一"],
+  "habit.no_thought_with_tools": ["takes tools only without thinking", "使用工具时不能思考"],
   "habit.thinks_in": ["thinks in {field}, and gets it back beside tool calls", "在 {field} 中思考，并随工具调用收回"],
   "habit.thinks_unopened": ["begins with thinking, and marks only its end", "以思考开头，只标出思考的结尾"],
   "habit.no_field": ["takes no {field}", "不接受 {field}"],

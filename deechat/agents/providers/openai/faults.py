@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from deechat.agents.providers.openai.proxies import Proxy
 from deechat.errors import ModelError
 
 MAX_WORDS = 500
@@ -142,6 +143,11 @@ TABLE = (
         "The model server at {base_url} did not accept the key ({status}). {key}",
     ),
     Row(
+        lambda foreign: foreign.status == 407,
+        "model_unreachable",
+        "The model server at {base_url} was not asked: a proxy before it wants a user and a password (407).",
+    ),
+    Row(
         _unknown_model,
         "model_not_found",
         "The model server at {base_url} has no model {model} ({words}). {name}",
@@ -203,8 +209,16 @@ class Faults:
         # A key of three letters protects nothing, and cutting it out would make holes in every word.
         self._secrets = [secret for secret in secrets if len(secret) > 3]
 
-    def of(self, exc: Exception, model: str, waited: float) -> ModelFault:
-        """Translates an exception of the SDK or of its HTTP library."""
+    def of(self, exc: Exception, model: str, waited: float, proxy: Proxy | None = None) -> ModelFault:
+        """Translates an exception of the SDK or of its HTTP library; `proxy` is what the server was asked through."""
+        fault = self._of(exc, model, waited)
+        if proxy is not None and fault.code == "model_unreachable":
+            fault.message += f" It is asked through the proxy {proxy.shown}, which {proxy.variable} names;"
+            fault.message += " NO_PROXY names the servers that are asked without it."
+            fault.args = (fault.message,)
+        return fault
+
+    def _of(self, exc: Exception, model: str, waited: float) -> ModelFault:
         response = getattr(exc, "response", None)
         if response is None:
             # The SDK wraps what its HTTP library says, and that is the better name.

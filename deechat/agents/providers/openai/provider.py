@@ -7,6 +7,8 @@ the SDK is imported when it is first needed: it takes half a second and 37 MiB.
 from __future__ import annotations
 
 import importlib
+import json
+import logging
 import random
 import threading
 import time
@@ -18,10 +20,11 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Turn
-from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
+from deechat.agents.providers.listing import MAX_LISTING, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
-from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken
+from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
 from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, UNOPENED, Profile, Profiles
+from deechat.agents.providers.openai.proxies import NoProxyError
 from deechat.agents.providers.openai.refusals import Lesson, lesson_of
 from deechat.agents.providers.openai.request import Body, body_of
 from deechat.agents.providers.openai.response import Answer, Patience
@@ -32,6 +35,10 @@ RETRIES = 2
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
+
+_NOT_HEARD = frozenset({"model_unreachable", "model_timeout", "model_rate_limited"})  # of what is at an address
+
+log = logging.getLogger(__name__)
 
 
 def load_sdk() -> Any:
@@ -67,8 +74,9 @@ class OpenAIProvider:
         backoff: float = 0.5,
     ) -> None:
         self._address = Address.of(base_url, api_key)
-        origin: Origin = "found" if is_found else "setting" if base_url else "default"
-        self._faults = Faults(self._address.shown, self._address.secrets, origin)
+        self._origin: Origin = "found" if is_found else "setting" if base_url else "default"
+        self._faults = Faults(self._address.shown, self._address.secrets, self._origin)
+        self._is_open = self._address.below is not None  # whether it is not known yet if the path has to be added
         self._is_found = is_found
         self._model = model or None
         self._found: str | None = None
@@ -81,12 +89,61 @@ class OpenAIProvider:
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
-        client = self._client()
+        rows = rows_in(self._listing())
+        names = [row.name for row in rows]
+        self._gone.difference_update(names)
+        if self._found not in names:
+            self._found = default_of(rows, self._address.host)
+        return names
+
+    def _listing(self) -> bytes:
+        """Asks for the list of models, below `/v1` too where the address has no path; then all is asked there."""
+        client, address = self._client(), self._address
+        try:
+            body = self._listed(client, address, self._faults)
+        except ModelError as fault:
+            if self._address is not address:  # another question has found the path meanwhile
+                return self._listing()
+            if not self._is_open or address.below is None or fault.code in _NOT_HEARD:
+                raise
+            return self._listing_below(client, address.below, fault)
+        self._is_open = False
+        return body
+
+    def _find_path(self) -> None:
+        if self._is_open:
+            with suppress(ModelError):  # what is wrong is said by the question
+                self.models()
+
+    def _listing_below(self, before: Client, address: Address, fault: ModelError) -> bytes:
+        faults = Faults(address.shown, address.secrets, self._origin)
+        client = self._made(self._load(), address)
+        body, second = b"", None
+        try:
+            body = self._listed(client, address, faults)
+        except ModelError as exc:
+            second = exc
+        if second and (second.code != "model_auth" or fault.code == "model_auth"):
+            client.close()
+            self._is_open = second.code in _NOT_HEARD
+            raise fault
+        with self._lock:
+            if self._loaded is before:
+                log.info("the model server at %s is asked at %s", self._address.shown, address.shown)
+                self._address, self._faults, self._loaded, self._is_open = address, faults, client, False
+                client = before
+        client.close()  # the one that is not used from now on
+        if second:
+            raise second
+        return body
+
+    def _listed(self, client: Client, address: Address, faults: Faults) -> bytes:
+        """Gives a list of models that is one."""
         patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
         body = b""
         with (
             _closed_when_cancelled(),
-            self._translating(client, "", patience),
+            self._translating(client, "", patience, faults),
             client.models(patience.limit) as response,
         ):
             for piece in response.iter_bytes():
@@ -94,13 +151,10 @@ class OpenAIProvider:
                 if len(body) > MAX_LISTING or patience.left() < 0.01:
                     raise broken("its list of models does not end")
         try:
-            names = names_in(body)
+            rows_in(body)
         except (ValueError, RecursionError):
-            raise broken(f"what it has at {self._address.shown}/models is no list of models") from None
-        self._gone.difference_update(names)
-        if self._found not in names:
-            self._found = next(filter(can_chat, names), None)
-        return names
+            raise _no_list(body, address, faults) from None
+        return body
 
     def default_model(self) -> str | None:
         """Names the configured model, else the server's first that can chat; None when it has none."""
@@ -123,6 +177,7 @@ class OpenAIProvider:
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         """Asks, again where that may help, and yields the parts of the turn. Raises `ModelError`."""
+        self._find_path()
         model = self.model_for(question.model)
         if question.model and model and model != question.model:
             yield Notice("model_changed", {"before": question.model, "model": model})
@@ -190,8 +245,7 @@ class OpenAIProvider:
 
     def _turn(self, client: Client, answer: Answer, patience: Patience, body: Body) -> Generator[Part, None, None]:
         model = body.model
-        thinks = UNOPENED in self._profile.of(model)
-        turn = Assembler(lambda error: self._faults.said(error, model, late=turn.spoke), body.tools, thinks=thinks)
+        turn = Assembler(lambda error: self._faults.said(error, model, late=turn.spoke), body.tools, thinks=body.thinks)
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:
@@ -226,29 +280,46 @@ class OpenAIProvider:
         return msgspec.structs.replace(turn, extra={**turn.extra, THOUGHT: came})
 
     @contextmanager
-    def _translating(self, client: Client, model: str, patience: Patience) -> Iterator[None]:
+    def _translating(
+        self, client: Client, model: str, patience: Patience, faults: Faults | None = None
+    ) -> Iterator[None]:
         try:
             yield
         except client.foreign as exc:
             # `from None`: the foreign error holds the request with its key, and the server's words as they came.
-            raise self._faults.of(exc, model, patience.limit) from None
+            raise (faults or self._faults).of(exc, model, patience.limit, client.proxy) from None
 
     def _client(self) -> Client:
         with self._lock:
             if self._loaded is None:
                 if not self._address.is_sendable:
                     raise ModelError("OPENAI_API_KEY holds characters that cannot be sent.", code="model_auth")
-                self._loaded = self._made(self._load())
+                self._loaded = self._made(self._load(), self._address)
             return self._loaded
 
-    def _made(self, sdk: Any) -> Client:
+    def _made(self, sdk: Any, address: Address) -> Client:
         try:
-            return Client(sdk, self._address, self._first_byte)
+            return Client(sdk, address, self._first_byte)
+        except NoProxyError as exc:
+            words = f"The model server at {address.shown} cannot be asked: {exc}."
+            raise ModelError(words, code="model_unreachable") from None
         except Exception as exc:  # noqa: BLE001  # the environment's proxies and certificates fail in a library's ways
             why = self._faults.clean(f"{type(exc).__name__}: {exc}")
-            words = f"The model server at {self._address.shown} cannot be asked ({why}). "
+            words = f"The model server at {address.shown} cannot be asked ({why}). "
             words += f"{self._faults.advice['url']} Check the proxies and certificates that the environment names."
             raise ModelError(words, code="model_unreachable") from None
+
+
+def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
+    """Makes the error of a list of models that is none, in the server's own words where it has some."""
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(body)
+        if isinstance(answer, dict) and answer.get("error"):
+            words = (
+                f"The model server at {address.shown} says: {faults.clean(words_in(answer))}. {faults.advice['url']}"
+            )
+            return ModelError(words + address.hint, code="model_error")
+    return broken(f"what it has at {address.shown}/models is no list of models.{address.hint}".removesuffix("."))
 
 
 class _Failed:

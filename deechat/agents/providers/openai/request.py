@@ -20,6 +20,7 @@ from deechat.agents.providers.base import (
 )
 from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS
 from deechat.agents.providers.openai.profiles import (
+    NO_EFFORT,
     NO_FIELD,
     NO_NULL,
     NO_SYSTEM,
@@ -28,6 +29,7 @@ from deechat.agents.providers.openai.profiles import (
     ONE_CALL,
     ONE_VOICE,
     THINKS_IN,
+    UNOPENED,
 )
 from deechat.agents.providers.openai.speech import mend
 
@@ -44,15 +46,18 @@ Habits = Mapping[str, Mapping[str, Any]]
 class Body:
     """A request's body. `model`, `shows` and the names of `tools` say what it asks with; `take` gives its bytes.
 
+    `thinks`: the model's text is known to begin with thinking.
+
     They are as long as the conversation, and an answer may take an hour: once taken they are not kept here.
     """
 
-    __slots__ = ("_raw", "model", "shows", "tools")
+    __slots__ = ("_raw", "model", "shows", "thinks", "tools")
 
-    def __init__(self, body: dict[str, Any]) -> None:
+    def __init__(self, body: dict[str, Any], *, thinks: bool = False) -> None:
         self.model: str = body["model"]
         self.shows = _shown(body)
-        self.tools = frozenset(tool["function"]["name"] for tool in body.get("tools", ()))
+        self.tools = [tool["function"]["name"] for tool in body.get("tools", ())]
+        self.thinks = thinks
         self._raw = msgspec.json.encode(body)
 
     def take(self) -> bytes:
@@ -99,7 +104,9 @@ def body_of(question: Question, model: str, habits: Habits, server: str = "") ->
         body["tools"] = [_tool(tool.name, tool.description, tool.parameters) for tool in question.tools]
         if question.tool_choice == "none":  # "auto" is the default, and not every server knows the field
             body["tool_choice"] = "none"
-    return Body(body)
+        if NO_EFFORT in habits:
+            body["reasoning_effort"] = "none"
+    return Body(body, thinks=UNOPENED in habits)
 
 
 def _takes(field: str, habits: Habits) -> bool:
