@@ -44,9 +44,8 @@ Habits = Mapping[str, Mapping[str, Any]]
 
 
 class Body:
-    """A request's body. `model`, `shows` and the names of `tools` say what it asks with; `take` gives its bytes.
-
-    `thinks`: the model's text is known to begin with thinking.
+    """A request's body. `model`, `shows` and the names of `tools` say what it asks with, `thinks` that the model's text
+    is known to begin with thinking; `take` gives its bytes.
 
     They are as long as the conversation, and an answer may take an hour: once taken they are not kept here.
     """
