@@ -245,7 +245,9 @@ class OpenAIProvider:
 
     def _turn(self, client: Client, answer: Answer, patience: Patience, body: Body) -> Generator[Part, None, None]:
         model = body.model
-        turn = Assembler(lambda error: self._faults.said(error, model, late=turn.spoke), body.tools, thinks=body.thinks)
+        turn = Assembler(
+            lambda error: self._faults.said(error, model, late=turn.spoke), tools=body.tools, thinks=body.thinks
+        )
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:

@@ -48,7 +48,7 @@ class Assembler:
     `thought_in` names the field in which thinking came, None while none did.
     """
 
-    def __init__(self, said: Callable[[Any], ModelError], tools: Collection[str] = (), *, thinks: bool = False) -> None:
+    def __init__(self, said: Callable[[Any], ModelError], *, tools: Collection[str] = (), thinks: bool = False) -> None:
         self._said = said
         self._lines = sse.Lines()
         self._event = b""
