@@ -80,7 +80,7 @@ class Address:
     @property
     def hint(self) -> str:
         """What to try where nothing is found at this address; empty where it looks like others."""
-        return "" if re.search(r"/v\d\w*$", self.url) else " The addresses of most model servers end in /v1."
+        return "" if re.search(r"/v\d", self.url) else " The addresses of most model servers end in /v1."
 
     @property
     def is_sendable(self) -> bool:
@@ -209,9 +209,8 @@ class Client:
         said: Any = response.text.strip()
         with suppress(ValueError, RecursionError):
             said = json.loads(said)
-        error = said.get("error", said) if isinstance(said, dict) else said
         status_error: Exception = self._module.APIStatusError(
-            f"Error code: {response.status_code}", response=response, body=error
+            f"Error code: {response.status_code}", response=response, body=said
         )
         return status_error
 
