@@ -520,6 +520,13 @@ FAILING = (
         text="It is 42.",
     ),
     Animal(
+        "ollama-drops-the-question-and-misses-it",
+        "ollama/ollama #18107: what passed its context was cut from the front, and the error speaks of something else",
+        rule=refusing(status(500, "no user query found in messages"), longer_than(30_000), lambda _: "It is 42."),
+        says=LONG,
+        text="It is 42.",
+    ),
+    Animal(
         "llama-says-its-context-under-200",
         "oobabooga/textgen #7257: an error object, as JSON, without a status of its own",
         rule=lambda _: status(200, LLAMA_CONTEXT),

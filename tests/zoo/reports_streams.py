@@ -209,6 +209,17 @@ ANIMALS_OF_REPORTS = (
         text="It is 42.",
         thought="I add.",
     ),
+    Animal(
+        "mistral-says-its-answer-in-a-list",
+        "symfony/ai #2422, openclaw/openclaw PR #68418, meilisearch/meilisearch PR #6327",
+        rule=lambda _: reply(
+            delta(content=[{"type": "thinking", "thinking": [{"type": "text", "text": "I add."}]}]),
+            delta(content=[{"type": "reference", "reference_ids": [1]}, {"type": "text", "text": "It is "}]),
+            delta(content="42."),
+        ),
+        text="It is 42.",
+        thought="I add.",
+    ),
     # -- calls
     Animal(
         "nim-repeats-the-name-in-every-piece",
@@ -273,6 +284,13 @@ ANIMALS_OF_REPORTS = (
         calls=[SUM, TWO],
     ),
     Animal(
+        "claude-counts-its-text-before-the-call",
+        "NVIDIA-NeMo/Switchyard PR #712, BerriAI/litellm #5231: the only call has the index 1",
+        answers=(reply("I add.", piece(1, "toolu_1", "calculator", ""), piece(1, words=WORDS)), FORTY_TWO),
+        text="I add.\n\nIt is 42.",
+        calls=[SUM],
+    ),
+    Animal(
         "arguments-that-were-cut-are-not-guessed",
         "14790897/MiqroForge-Desktop PR #1100: `length` in the midst of a call",
         answers=(call('{"expression":"6*7', finish="length"), FORTY_TWO),
@@ -325,6 +343,20 @@ FAILING = (
         text="It is 42.",
     ),
     # -- calls
+    Animal(
+        "a-gateway-writes-the-index-as-text",
+        "anvia-hq/anvia PR #262",
+        answers=(
+            reply(
+                delta(tool_calls=[{"index": "0", "id": "call_1", "function": {"name": SUM[0], "arguments": WORDS}}]),
+                delta(tool_calls=[{"index": "1", "id": "call_2", "function": {"name": TWO[0], "arguments": ""}}]),
+                delta(tool_calls=[{"index": "1", "function": {"arguments": '{"expression":"1+1"}'}}]),
+            ),
+            FORTY_TWO,
+        ),
+        text="It is 42.",
+        calls=[SUM, TWO],
+    ),
     Animal(
         "localai-gives-one-call-several-indexes",
         "mudler/LocalAI #9722: one id is one call",
