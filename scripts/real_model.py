@@ -32,6 +32,7 @@ from model_server import free_port  # noqa: E402
 from server import Server  # noqa: E402
 
 FOLDER = ROOT / "build" / "real-model"
+TEMPLATE = ROOT / "scripts" / "real_model.jinja"
 UNEXPECTED, NOTHING_TRIED, INTERRUPTED = 1, 3, 130
 INSTALL_SECONDS, START_SECONDS = 3600, 120
 CONTEXT, LONGEST_ANSWER = 4096, 96  # tokens
@@ -39,11 +40,12 @@ COLUMNS = (("question", 34), ("ended", 26), ("s", 7), ("tok/s", 7), ("calls", 7)
 
 XLLAMACPP = """
 import os, sys, time, xllamacpp
-model, port, context, longest = sys.argv[1:]
+model, port, context, longest, template = sys.argv[1:]
 params = xllamacpp.CommonParams()
 params.model.path, params.port, params.n_ctx, params.n_predict = model, int(port), int(context), int(longest)
 params.cpuparams.n_threads = params.cpuparams_batch.n_threads = max(1, (os.cpu_count() or 1) // 2)  # others run too
 params.hostnames, params.model_alias, params.n_parallel = ["127.0.0.1"], {"smollm2-135m"}, 1
+params.chat_template, params.sampling.temp = open(template).read(), 0.0
 server = xllamacpp.Server(params)
 while True:
     time.sleep(60)
@@ -52,7 +54,7 @@ LLAMA_CPP_PYTHON = """
 import sys, uvicorn
 from llama_cpp.server.app import create_app
 from llama_cpp.server.settings import ModelSettings, ServerSettings
-model, port, context, longest = sys.argv[1:]
+model, port, context, longest, _ = sys.argv[1:]
 one = ModelSettings(
     model=model, model_alias="smollm2-135m", n_ctx=int(context), chat_format="chatml-function-calling", verbose=False
 )
@@ -220,7 +222,7 @@ def model_file(folder: Path) -> Path:
 def serving(kit: Kit, folder: Path) -> Iterator[str]:
     """Runs the kit's server on a free port of this machine; gives its base URL once it answers."""
     python, port = install(kit, folder), free_port()
-    command = [python, "-c", kit.program, model_file(folder), *map(str, (port, CONTEXT, LONGEST_ANSWER))]
+    command = [python, "-c", kit.program, model_file(folder), *map(str, (port, CONTEXT, LONGEST_ANSWER)), TEMPLATE]
     with tempfile.TemporaryFile("w+") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             url = f"http://127.0.0.1:{port}/v1"
