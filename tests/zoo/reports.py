@@ -1,7 +1,7 @@
-"""Public reports of the last two years: what servers refuse in a request, and how they say so.
+"""Public reports of the last two years: what servers refuse in a request.
 
-What the answers themselves look like is in `zoo.reports_streams`. `ANIMALS` are those that live here already;
-`FAILING` have what a person should see written down, and move to `ANIMALS` when it is so.
+How errors are said is in `zoo.reports_errors`, what answers look like in `zoo.reports_streams`. `ANIMALS` are those
+that live here already; `FAILING` have what a person should see written down, and move to `ANIMALS` when it is so.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from model_server import Answer, delta, frame, reasoning, reply, status, stream, tool_calls
+from model_server import Answer, delta, reasoning, reply, status, tool_calls
 
-from zoo import reports_streams
+from zoo import reports_errors, reports_streams
 from zoo.animal import Animal, Rule
+from zoo.reports_errors import LLAMA_CONTEXT
 
 SUM = ("calculator", {"expression": "6*7"})
 Message = dict[str, Any]
@@ -209,44 +210,6 @@ GROQ_NONE = status(
         }
     },
 )
-LLAMA_CONTEXT = {
-    "error": {
-        "code": 400,
-        "message": "request (8071 tokens) exceeds the available context size (7500 tokens), try increasing it",
-        "type": "exceed_context_size_error",
-        "n_prompt_tokens": 8071,
-        "n_ctx": 7500,
-    }
-}
-OPENROUTER_RAW = status(
-    400,
-    {
-        "message": "Provider returned error",
-        "code": 400,
-        "metadata": {
-            "raw": '{"object":"error","message":"Model is overloaded in this region","type":"service_error"}',
-            "provider_name": "Mistral",
-        },
-    },
-)
-CLOUDFLARE = status(
-    404,
-    {
-        "result": None,
-        "success": False,
-        "errors": [{"code": 7003, "message": "Could not route to /client/v4/accounts/1/ai/v1/chat/completions"}],
-        "messages": [],
-    },
-)
-GEMINI_LIST = status(
-    400,
-    [{"error": {"code": 400, "message": "Function calling is not enabled here", "status": "INVALID_ARGUMENT"}}],
-)
-TIMED_OUT = status(
-    524,
-    b"<!DOCTYPE html>\n<html>\n<head>\n<title>example.org | 524: A timeout occurred</title>\n</head></html>",
-    content_type="text/html; charset=UTF-8",
-)
 LONG = tuple(f"{number}: " + "a long letter " * 650 for number in range(4))  # 9 kB each
 QWEN_SYSTEM = "litellm.BadRequestError: OpenAIException - System message must be at the beginning."
 
@@ -374,39 +337,6 @@ ANIMALS = (
         text="It is 42.",
     ),
     Animal(
-        "vllm-context-of-a-single-question",
-        "hotovo/aider-desk PR #919",
-        rule=lambda _: status(
-            400,
-            "This model's maximum context length is 262144 tokens. However, you requested 0 output tokens and your "
-            "prompt contains at least 262145 input tokens, for a total of at least 262145 tokens.",
-        ),
-        reason="failed",
-        code="context_length",
-        words=("262144",),
-    ),
-    Animal(
-        "sglang-says-its-context-in-a-stream",
-        "sgl-project/sglang PR #20027: 200, and the error object as its only line",
-        rule=lambda _: stream(
-            frame(
-                {
-                    "error": {
-                        "object": "error",
-                        "message": "The input (5000 tokens) is longer than the model's context length (4096 tokens).",
-                        "type": "BadRequestError",
-                        "param": None,
-                        "code": 400,
-                    }
-                }
-            ),
-            b"data: [DONE]\n\n",
-        ),
-        reason="failed",
-        code="context_length",
-        words=("4096",),
-    ),
-    Animal(
         "litellm-repeats-a-bad-throw-of-llama",
         "vxcontrol/pentagi #313, ggml-org/llama.cpp #22072: once; the tools stay",
         answers=(LITELLM_PARSE, reply(tool_calls(SUM)), "It is 42."),
@@ -414,43 +344,7 @@ ANIMALS = (
         calls=[SUM],
         asked=always_tools,
     ),
-    Animal(
-        "cloudflare-lists-its-errors",
-        "anomalyco/opencode #23773, cloudflare/cloudflare-docs #15116",
-        rule=lambda _: CLOUDFLARE,
-        reason="failed",
-        code="model_not_found",
-        words=("Could not route to",),
-    ),
-    Animal(
-        "gemini-puts-its-error-into-a-list",
-        "TokenRhythm/opensquilla #225, 0xsline/OpenChatCut #6",
-        rule=lambda _: GEMINI_LIST,
-        reason="failed",
-        code="model_error",
-        words=("Function calling is not enabled here",),
-        settings={"mode": "chat"},
-    ),
-    Animal(
-        "cloudflare-in-front-gives-up",
-        "su-kaka/gcli2api #354, anthropics/claude-code #3197",
-        rule=lambda _: TIMED_OUT,
-        reason="failed",
-        code="model_error",
-        words=("524: A timeout occurred",),
-    ),
-    Animal(
-        "modelscope-balance-is-no-rate-limit",
-        "modelscope/modelscope #1691: its words stay",
-        rule=lambda _: status(
-            429,
-            {"error": {"http_code": "429", "message": "insufficient balance (1008)", "type": "insufficient_balance"}},
-            retry_after="3600",
-        ),
-        reason="failed",
-        code="model_rate_limited",
-        words=("insufficient balance (1008)",),
-    ),
+    *reports_errors.ANIMALS_OF_REPORTS,
     *reports_streams.ANIMALS_OF_REPORTS,
 )
 
@@ -507,6 +401,17 @@ FAILING = (
         asked=always_tools,
     ),
     Animal(
+        "gemini-knows-no-additional-properties",
+        "tashfeenahmed/freellmapi #97, pydantic/pydantic-ai #3538, QwenLM/qwen-code #1186",
+        rule=refusing(
+            status(400, "Unknown name \"additionalProperties\" at 'tools[0].function_declarations[0].parameters'"),
+            lambda question: re.search("additionalProperties|\\$schema", json.dumps(question.get("tools"))) is not None,
+            sums(),
+        ),
+        text="It is 42.",
+        calls=[SUM],
+    ),
+    Animal(
         "groq-minds-a-call-that-was-not-asked-for",
         "BerriAI/litellm #21242, OpenHands/OpenHands #11725: asked without tools it answers",
         rule=calling_until_refused(GROQ_NONE),
@@ -527,50 +432,19 @@ FAILING = (
         text="It is 42.",
     ),
     Animal(
-        "llama-says-its-context-under-200",
-        "oobabooga/textgen #7257: an error object, as JSON, without a status of its own",
-        rule=lambda _: status(200, LLAMA_CONTEXT),
-        reason="failed",
-        code="context_length",
-        words=("7500 tokens",),
-    ),
-    Animal(
-        "tgi-says-its-context-in-a-stream",
-        "huggingface/huggingface_hub #2514, huggingface/text-generation-inference #2749",
-        rule=lambda _: stream(
-            b'data: {"error":"Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: '
-            b'18 `inputs` tokens and 4091 `max_new_tokens`","error_type":"validation"}\n\n'
+        "claude-behind-litellm-wants-tools-beside-old-calls",
+        "earendil-works/pi #149, anomalyco/opencode #8246, pydantic/pydantic-ai #1966: a summary too",
+        rule=refusing(
+            status(
+                400, "litellm.UnsupportedParamsError: Anthropic doesn't support tool calling without `tools=` param"
+            ),
+            lambda question: not question.get("tools") and any_message(has_calls)(question),
+            refusing(status(400, LLAMA_CONTEXT), longer_than(30_000), sums()),
         ),
-        reason="failed",
-        code="context_length",
-        words=("must be <= 4096",),
+        says=LONG,
+        text="It is 42.",
+        calls=[SUM],
     ),
-    Animal(
-        "openrouter-hides-the-provider-words",
-        "charmbracelet/crush #279: `Provider returned error` says nothing, its `metadata.raw` does",
-        rule=lambda _: OPENROUTER_RAW,
-        reason="failed",
-        code="model_error",
-        words=("Model is overloaded in this region",),
-    ),
-    Animal(
-        "minimax-says-its-error-as-base-resp",
-        "RooCodeInc/Roo-Code PR #9105, adrianlyjak/obsidian-aloud-tts PR #114: 200, `choices: null`",
-        rule=lambda _: stream(
-            frame(
-                {
-                    "id": "",
-                    "choices": None,
-                    "model": "",
-                    "object": "",
-                    "usage": None,
-                    "base_resp": {"status_code": 1008, "status_msg": "insufficient balance"},
-                }
-            )
-        ),
-        reason="failed",
-        code="model_error",
-        words=("insufficient balance",),
-    ),
+    *reports_errors.FAILING,
     *reports_streams.FAILING,
 )

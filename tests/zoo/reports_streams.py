@@ -33,6 +33,12 @@ def call(arguments: str, finish: str | None = "tool_calls") -> Answer:
     return reply(piece(0, "call_1", "calculator", arguments), finish=finish)
 
 
+def single_bytes(chunk: str) -> list[bytes]:
+    """Gives a line of data byte by byte."""
+    line = f"data: {chunk}\n\n".encode()
+    return [line[at : at + 1] for at in range(len(line))]
+
+
 def one_call_a_turn(bodies: Sequence[dict[str, Any]]) -> None:
     turns = [message for question in bodies for message in question["messages"]]
     assert all(len(message.get("tool_calls") or ()) <= 1 for message in turns)
@@ -109,7 +115,40 @@ ANIMALS_OF_REPORTS = (
         thought="Let me see",
         finish="length",
     ),
+    Animal(
+        "vllm-breaks-down-behind-its-thoughts",
+        "yoloyash/overtchat PR #42, use-agent-os/agent-os PR #2608: 200, thoughts, an error, and `[DONE]`",
+        rule=lambda _: reply(
+            reasoning("Let me see"),
+            body(("error", {"object": "error", "message": "xgrammar failed", "type": "InternalServerError"})),
+            finish=None,
+        ),
+        reason="failed",
+        code="model_error",
+        thought="Let me see",
+        words=("xgrammar failed",),
+    ),
+    Animal(
+        "alibaba-inspects-what-was-said",
+        "theopenco/llmgateway PR #1901",
+        rule=lambda _: reply(
+            "It is",
+            body(("error", {"code": "data_inspection_failed", "message": "Output data may be inappropriate."})),
+            finish=None,
+            done=False,
+        ),
+        reason="failed",
+        code="model_error",
+        text="It is",
+        words=("Output data may be inappropriate.",),
+    ),
     # -- odd lines and odd chunks
+    Animal(
+        "zen-cuts-a-letter-in-two",
+        "anomalyco/opencode #39694, mrpulor-gh/nuphus #41, danielmiessler/Fabric PR #2203: raw UTF-8, cut anywhere",
+        rule=lambda _: stream(*single_bytes('{"choices":[{"index":0,"delta":{"content":"修复方法 🌍"}}]}'), DONE),
+        text="修复方法 🌍",
+    ),
     Animal(
         "llmgateway-comments-with-a-blank-line",
         "theopenco/llmgateway PR #2334, openai/openai-python #2722, mckinsey/agents-at-scale-ark PR #2519",
@@ -320,6 +359,16 @@ FAILING = (
         "gemini-filters-its-own-malformed-call",
         "NousResearch/hermes-agent #11171, PR #83882, mastra-ai/mastra PR #20302: an end that is none",
         rule=lambda _: reply(finish="function_call_filter: MALFORMED_FUNCTION_CALL"),
+        reason="failed",
+        code="model_error",
+    ),
+    Animal(
+        "openrouter-says-stop-and-means-an-error",
+        "OleksandrChekhovskyi/hax PR #15: nothing said, `stop`, and the truth in `native_finish_reason`",
+        rule=lambda _: reply(
+            body(("choices", [{"delta": {}, "finish_reason": "stop", "native_finish_reason": "network_error"}])),
+            finish=None,
+        ),
         reason="failed",
         code="model_error",
     ),
