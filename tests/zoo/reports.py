@@ -1,4 +1,4 @@
-"""Public reports of the last two years: what servers refuse in a request.
+"""Public reports, most of the last two years: what servers refuse in a request.
 
 How errors are said is in `zoo.reports_errors`, what answers look like in `zoo.reports_streams`. `ANIMALS` are those
 that live here already; `FAILING` have what a person should see written down, and move to `ANIMALS` when it is so.

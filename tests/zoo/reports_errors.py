@@ -1,4 +1,4 @@
-"""Public reports of the last two years: how servers say that something is wrong; `zoo.reports` shows them.
+"""Public reports, most of the last two years: how servers say that something is wrong; `zoo.reports` shows them.
 
 `ANIMALS_OF_REPORTS` live here already; `FAILING` have what a person should see written down.
 """

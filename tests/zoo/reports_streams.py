@@ -1,4 +1,4 @@
-"""Public reports of the last two years: what the answers of servers look like. `zoo.reports` shows them with the rest.
+"""Public reports, most of the last two years: what answers look like; `zoo.reports` shows them.
 
 `ANIMALS_OF_REPORTS` live here already; `FAILING` have what a person should see written down.
 """
