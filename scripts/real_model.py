@@ -55,9 +55,7 @@ import sys, uvicorn
 from llama_cpp.server.app import create_app
 from llama_cpp.server.settings import ModelSettings, ServerSettings
 model, port, context, longest, _ = sys.argv[1:]
-one = ModelSettings(
-    model=model, model_alias="smollm2-135m", n_ctx=int(context), chat_format="chatml-function-calling", verbose=False
-)
+one = ModelSettings(model=model, model_alias="smollm2-135m", n_ctx=int(context), verbose=False)
 app = create_app(server_settings=ServerSettings(host="127.0.0.1", port=int(port)), model_settings=[one])
 uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
 """

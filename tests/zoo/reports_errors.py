@@ -19,6 +19,18 @@ LLAMA_CONTEXT = {
         "n_ctx": 7500,
     }
 }
+LLAMA_CPP_PYTHON = status(
+    400,
+    {
+        "error": {
+            "message": "This model's maximum context length is 4096 tokens. However, you requested 5010 tokens "
+            "(5010 in the messages, None in the completion). Please reduce the length of the messages or completion.",
+            "type": "invalid_request_error",
+            "param": "messages",
+            "code": "context_length_exceeded",
+        }
+    },
+)
 OPENROUTER_RAW = status(
     400,
     {
@@ -141,6 +153,14 @@ FAILING = (
         reason="failed",
         code="context_length",
         words=("must be <= 4096",),
+    ),
+    Animal(
+        "llama-cpp-python-ends-its-stream-at-once",
+        "seen: llama-cpp-python 0.3.36, scripts/real_model.py: 200 and nothing; not streamed, its words and a 400",
+        rule=lambda question: stream() if question.get("stream") else LLAMA_CPP_PYTHON,
+        reason="failed",
+        code="context_length",
+        words=("4096 tokens",),
     ),
     Animal(
         "openrouter-hides-the-provider-words",
