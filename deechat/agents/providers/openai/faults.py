@@ -10,11 +10,13 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
+from deechat.agents.providers.openai.proxies import Proxy
 from deechat.errors import ModelError
 
 MAX_WORDS = 500
@@ -28,6 +30,20 @@ _CONTEXT = re.compile(
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|not exist|unknown)|(invalid|unknown|no such) model|not a valid model"
 )
+_NO_ROUTE = re.compile(
+    r"(unexpected|unknown|unsupported|no such|invalid) (endpoint|url|path|route|request url)|cannot (post|get) /"
+)
+# The model wrote a call that its server could not read: a bad throw, and another one may be better.
+_GARBLED = re.compile(
+    r"tool_use_failed|output_parse_failed|failed_generation|error parsing tool.?call|tool call validation failed"
+    r"|failed to (call a function|parse (the |a )?(tool|function).?calls?|parse input at pos)"
+    r"|failed to parse json: unexpected end"
+)
+# What a server repeats of what the model wrote, or of what it was sent, says nothing of the request.
+_REPEATED = frozenset({"failed_generation", "input"})
+_FAILURES = frozenset(map(str, range(400, 600)))
+_DEEPEST = 20
+_RAW = re.compile(r"\braw=.*", re.DOTALL)
 _LIMIT = re.compile(r"rate[_ ]limit|too many requests")
 _SECRETS = re.compile(
     r"(?<![A-Za-z])sk-[\w*.-]+|(?<=//)[^/\s@]+@|(?i:(?<=bearer )|(?<=basic ))\S+"
@@ -38,16 +54,19 @@ _SECRETS = re.compile(
 class ModelFault(ModelError):  # noqa: N818 - an error like its base, and a fault of the server
     """A `ModelError` and what the provider needs to decide whether to ask again.
 
-    `again`: the same request may succeed later; `why` says in a word what was wrong. `evidence` is all that the server
-    said, in lower case: it is matched, never shown.
+    `again`: the same request may succeed later; `why` says in a word what was wrong. `evidence` is what the server said
+    of the request, in lower case: it is matched, never shown. `garbled`: the server could not read what the model
+    wrote. `late`: something of the answer had been said before.
     """
 
     def __init__(self, message: str, *, code: str, foreign: Foreign, again: bool = False, why: str = "") -> None:
         super().__init__(message, code=code, retry_after=foreign.retry_after)
         self.status_said = foreign.status
         self.evidence = foreign.evidence
+        self.garbled = foreign.garbled
         self.again = again
         self.why = why
+        self.late = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +80,7 @@ class Foreign:
     status: int = 0
     words: str = ""
     evidence: str = ""
+    garbled: bool = False
     retry_after: float | None = None
     location: str = ""
 
@@ -94,6 +114,10 @@ def _limited(foreign: Foreign) -> bool:
     return not foreign.status and bool(_LIMIT.search(foreign.evidence))
 
 
+def _no_route(foreign: Foreign) -> bool:
+    return not foreign.status and not foreign.kinds and bool(_NO_ROUTE.search(foreign.evidence))
+
+
 Origin = Literal["setting", "default", "found"]
 
 # What to look at, by where the address of the server comes from: no setting is blamed that nobody made.
@@ -119,6 +143,11 @@ ADVICE: dict[Origin, dict[str, str]] = {
 }
 
 # The first row whose claim holds is the one, so the more specific stands first.
+NO_LISTING = Row(
+    lambda foreign: foreign.status == 404,
+    "model_not_found",
+    "The model server at {base_url} lists no models ({status}: {words}). {url}{hint}",
+)
 TABLE = (
     Row(_too_long, "context_length", "The conversation is longer than {model} can read: {words}"),
     Row(
@@ -127,9 +156,14 @@ TABLE = (
         "The model server at {base_url} did not accept the key ({status}). {key}",
     ),
     Row(
+        lambda foreign: foreign.status == 407,
+        "model_unreachable",
+        "The model server at {base_url} was not asked: a proxy before it wants a user and a password (407).",
+    ),
+    Row(
         _unknown_model,
         "model_not_found",
-        "The model server at {base_url} has no model {model} ({words}). {name}",
+        "The model server at {base_url} has no model {model} ({words}). {name}{hint}",
     ),
     Row(_limited, "model_rate_limited", "The model server takes no more requests now ({words}). {later}", again=True),
     Row(
@@ -142,6 +176,7 @@ TABLE = (
         lambda foreign: foreign.status >= 500, "model_error", "The model server failed ({status}): {words}", again=True
     ),
     Row(lambda foreign: foreign.status > 0, "model_error", "The model server refused the request ({status}): {words}"),
+    Row(_no_route, "model_error", "The model server at {base_url} does not know this address: {words} {url}{hint}"),
     Row(lambda foreign: not foreign.kinds, "model_error", "The model server ended its answer with an error: {words}"),
     Row(
         lambda foreign: "CERTIFICATE_VERIFY_FAILED" in foreign.words,
@@ -180,16 +215,27 @@ def broken(what: str) -> ModelError:
 
 
 class Faults:
-    """Translates what went wrong at one server. `secrets` never stand in what it gives."""
+    """Translates what went wrong at one server. `secrets` never stand in what it gives.
 
-    def __init__(self, base_url: str, secrets: Iterable[str] = (), origin: Origin = "setting") -> None:
-        self._base_url = base_url
+    `hint` says what may be wrong with the address where nothing is found there.
+    """
+
+    def __init__(self, base_url: str, secrets: Iterable[str] = (), origin: Origin = "setting", hint: str = "") -> None:
+        self._base_url, self._hint = base_url, hint
         self.advice = ADVICE[origin]
         # A key of three letters protects nothing, and cutting it out would make holes in every word.
         self._secrets = [secret for secret in secrets if len(secret) > 3]
 
-    def of(self, exc: Exception, model: str, waited: float) -> ModelFault:
-        """Translates an exception of the SDK or of its HTTP library."""
+    def of(self, exc: Exception, model: str, waited: float, proxy: Proxy | None = None) -> ModelFault:
+        """Translates an exception of the SDK or of its HTTP library; `proxy` is what the server was asked through."""
+        fault = self._of(exc, model, waited)
+        if proxy is not None and fault.code == "model_unreachable":
+            fault.message += f" It is asked through the proxy {proxy.shown}, which {proxy.variable} names;"
+            fault.message += " NO_PROXY names the servers that are asked without it."
+            fault.args = (fault.message,)
+        return fault
+
+    def _of(self, exc: Exception, model: str, waited: float) -> ModelFault:
         response = getattr(exc, "response", None)
         if response is None:
             # The SDK wraps what its HTTP library says, and that is the better name.
@@ -200,18 +246,29 @@ class Faults:
             status=response.status_code,
             words=self.clean(words_in(body)),
             evidence=_evidence(body),
+            garbled=is_garbled(body),
             retry_after=retry_after(response.headers),
             location=self.clean(_host(response.headers.get("location", ""))),
         )
         return self._translated(foreign, model, waited)
 
-    def said(self, error: Any, model: str) -> ModelFault:
-        """Translates an error object that came in a stream."""
-        code = error.get("code") if isinstance(error, dict) else None
-        status = 429 if str(code) == "429" else 0  # it may be anything, a list too
-        foreign = Foreign(status=status, words=self.clean(words_in(error)), evidence=_evidence(error))
+    def said(self, error: Any, model: str, *, late: bool = True) -> ModelFault:
+        """Translates an error object that came in a stream, `late` behind a part of the answer."""
+        inner = error.get("error") if isinstance(error, dict) else None
+        holders = [each for each in (error, inner) if isinstance(each, dict)]
+        # It may be anything, a list too.
+        codes = [str(each.get(name)) for each in holders for name in ("code", "status_code") if each.get(name)]
+        code = next((each for each in codes if each in _FAILURES), "")
+        foreign = Foreign(
+            status=429 if code == "429" else 0,
+            words=self.clean(words_in(error)),
+            evidence=_evidence(error),
+            garbled=is_garbled(error),
+        )
         fault = self._translated(foreign, model, 0)
-        fault.again = False  # something was said already
+        if code:
+            fault.status_said = int(code)
+        fault.again, fault.late = False, late
         return fault
 
     def clean(self, words: str) -> str:
@@ -224,7 +281,7 @@ class Faults:
         return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
 
     def _translated(self, foreign: Foreign, model: str, waited: float) -> ModelFault:
-        row = next(row for row in TABLE if row.claim(foreign))
+        row = next(row for row in (TABLE if model else (NO_LISTING, *TABLE)) if row.claim(foreign))
         words = row.words.format(
             base_url=self._base_url,
             model=model,
@@ -233,25 +290,78 @@ class Faults:
             later=_later(foreign.retry_after),
             where=foreign.location or "nowhere",
             waited=waited,
+            hint=self._hint,
             **self.advice,
         )
         why = str(foreign.status) if foreign.status else foreign.words
         return ModelFault(words.strip(), code=row.code, foreign=foreign, again=row.again, why=why)
 
 
+# Where servers keep the words for a person, the general before the particular: OpenAI and most, FastAPI, problem+json,
+# gateways that wrap what another server said.
+_WORDS = (
+    "title",
+    "error",
+    "errors",
+    "message",
+    "detail",
+    "msg",
+    "error_msg",
+    "error_message",
+    "error_description",
+    "status_msg",
+    "reason",
+    "base_resp",
+    "response",
+    "metadata",
+    "raw",
+)
+_DEPTH = 6
+_EVENT = re.compile(r"(?:(?:event|id|retry):[^\r\n]*[\r\n]+|:[^\r\n]*[\r\n]+)*data:([^\r\n]*)")
+
+
 def words_in(body: Any) -> str:
     """Gives the words for a person in an error body, whichever server's habit it is; HTML gives its title."""
+    words = reason_in(body)
+    if words or not body:
+        return words
+    try:
+        return json.dumps(body)
+    except RecursionError:
+        return ""
+
+
+def reason_in(body: Any, depth: int = _DEPTH) -> str:
+    """Gives the words for a person in an error body; "" where none stand at a known place."""
+    if not depth or not body or isinstance(body, bool):
+        return ""
     if isinstance(body, dict):
-        for key in ("error", "message", "detail", "msg"):
-            if body.get(key):
-                return words_in(body[key])
-        return json.dumps(body) if body else ""
+        named = {str(name).lower(): value for name, value in body.items()}
+        return ": ".join(_distinct(reason_in(named.get(name), depth - 1) for name in _WORDS))
     if isinstance(body, list):
-        return "; ".join(words_in(item) for item in body[:5])
-    text = str(body or "")
-    if text.lstrip().startswith("<"):
+        return "; ".join(filter(None, (reason_in(item, depth - 1) for item in body[:5])))
+    return _unwrapped(str(body).strip(), depth)
+
+
+def _distinct(found: Iterable[str]) -> list[str]:
+    words: list[str] = []
+    for each in found:
+        if each and not any(each in other for other in words):
+            words = [other for other in words if other not in each] + [each]
+    return words
+
+
+def _unwrapped(text: str, depth: int) -> str:
+    """Gives the words in a text that is a page, an event, or JSON once more."""
+    if text.startswith("<"):
         title = re.search(r"(?is)<title[^<>]{0,200}>([^<]*)", text[:MAX_READ])
-        return title[1] if title else "an HTML page"
+        words = title[1] if title else re.sub(r"<[^<>]*>", " ", text[:MAX_READ])
+        return words.strip() or "an HTML page"
+    if event := _EVENT.match(text[:MAX_READ]):
+        return reason_in(event[1], depth - 1) or text
+    if text.startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            return reason_in(json.loads(text), depth - 1) or text
     return text
 
 
@@ -300,5 +410,27 @@ def _reason(exc: BaseException) -> str:
     return re.sub(r"\[Errno -?\d+\] ", "", str(exc)) or type(exc).__name__
 
 
+def is_garbled(body: Any) -> bool:
+    """Says whether a server reports that it could not read what the model wrote."""
+    return bool(_GARBLED.search(_lower(body)))
+
+
 def _evidence(body: Any) -> str:
-    return json.dumps(body, ensure_ascii=False)[:20_000].lower()
+    return _RAW.sub("", _lower(_own(body)))
+
+
+def _lower(body: Any) -> str:
+    try:
+        return json.dumps(body, ensure_ascii=False)[:MAX_READ].lower()
+    except RecursionError:
+        return ""
+
+
+def _own(body: Any, depth: int = _DEEPEST) -> Any:
+    """Leaves out of an error what its server only repeats, fields without a value, and what lies too deep."""
+    if not depth or not isinstance(body, dict | list):
+        return None if isinstance(body, dict | list) else body
+    if isinstance(body, list):
+        return [_own(each, depth - 1) for each in body]
+    own = {key: value for key, value in body.items() if key not in _REPEATED and value is not None}
+    return {key: _own(value, depth - 1) for key, value in own.items()}

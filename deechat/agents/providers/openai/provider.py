@@ -7,6 +7,8 @@ the SDK is imported when it is first needed: it takes half a second and 37 MiB.
 from __future__ import annotations
 
 import importlib
+import json
+import logging
 import random
 import threading
 import time
@@ -15,11 +17,16 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from deechat.agents.providers.base import Notice, Part, Question
-from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
+import msgspec
+
+from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Turn
+from deechat.agents.providers.listing import MAX_LISTING, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
-from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken
-from deechat.agents.providers.openai.request import Body, Refused, body_of
+from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
+from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, Profile, Profiles
+from deechat.agents.providers.openai.proxies import NoProxyError
+from deechat.agents.providers.openai.refusals import Lesson, lesson_of
+from deechat.agents.providers.openai.request import Body, body_of
 from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
@@ -28,6 +35,10 @@ RETRIES = 2
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
+
+_NOT_HEARD = frozenset({"model_unreachable", "model_timeout", "model_rate_limited"})  # of what is at an address
+
+log = logging.getLogger(__name__)
 
 
 def load_sdk() -> Any:
@@ -42,8 +53,8 @@ class OpenAIProvider:
 
     `model` is the one that is asked for when nobody chose. `is_found`: no setting names the server, so a model that was
     chosen may be another server's, and where this one does not have it its own default answers. The timeouts are in
-    seconds of silence. `load` gives the SDK. `sleep` waits before a retry: `backoff` seconds the first time, twice that
-    the second, a little more by chance.
+    seconds of silence. `profiles` keep what is learnt of servers. `load` gives the SDK. `sleep` waits before a retry:
+    `backoff` seconds the first time, twice that the second, a little more by chance.
     """
 
     name = "openai"
@@ -57,31 +68,82 @@ class OpenAIProvider:
         is_found: bool = False,
         first_byte_timeout: float = 300,
         stall_timeout: float = 120,
+        profiles: Profiles | None = None,
         load: Callable[[], Any] = load_sdk,
         sleep: Callable[[float], object] = time.sleep,
         backoff: float = 0.5,
     ) -> None:
         self._address = Address.of(base_url, api_key)
-        origin: Origin = "found" if is_found else "setting" if base_url else "default"
-        self._faults = Faults(self._address.shown, self._address.secrets, origin)
+        self._origin: Origin = "found" if is_found else "setting" if base_url else "default"
+        self._faults = Faults(self._address.shown, self._address.secrets, self._origin, self._address.hint)
+        self._is_open = self._address.below is not None  # whether it is not known yet if the path has to be added
         self._is_found = is_found
         self._model = model or None
         self._found: str | None = None
         self._gone: set[str] = set()  # names that were chosen, and that the server does not have
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
-        self._refused = Refused()
+        self._profile = Profile(profiles or Profiles(), self._address.shown)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
-        client = self._client()
+        rows = rows_in(self._listing())
+        names = [row.name for row in rows]
+        self._gone.difference_update(names)
+        if self._found not in names:
+            self._found = default_of(rows, self._address.host)
+        return names
+
+    def _listing(self) -> bytes:
+        """Asks for the list of models, below `/v1` too where the address has no path; then all is asked there."""
+        client, address = self._client(), self._address
+        try:
+            body = self._listed(client, address, self._faults)
+        except ModelError as fault:
+            if self._address is not address:  # another question has found the path meanwhile
+                return self._listing()
+            if not self._is_open or address.below is None or fault.code in _NOT_HEARD:
+                raise
+            return self._listing_below(client, address.below, fault)
+        self._is_open = False
+        return body
+
+    def _find_path(self) -> None:
+        if self._is_open:
+            with suppress(ModelError):  # what is wrong is said by the question
+                self.models()
+
+    def _listing_below(self, before: Client, address: Address, fault: ModelError) -> bytes:
+        faults = Faults(address.shown, address.secrets, self._origin, address.hint)
+        client = self._made(self._load(), address)
+        body, second = b"", None
+        try:
+            body = self._listed(client, address, faults)
+        except ModelError as exc:
+            second = exc
+        if second and (second.code != "model_auth" or fault.code == "model_auth"):
+            client.close()
+            self._is_open = second.code in _NOT_HEARD
+            raise fault
+        with self._lock:
+            if self._loaded is before:
+                log.info("the model server at %s is asked at %s", self._address.shown, address.shown)
+                self._address, self._faults, self._loaded, self._is_open = address, faults, client, False
+                client = before
+        client.close()  # the one that is not used from now on
+        if second:
+            raise second
+        return body
+
+    def _listed(self, client: Client, address: Address, faults: Faults) -> bytes:
+        """Gives a list of models that is one."""
         patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
         body = b""
         with (
             _closed_when_cancelled(),
-            self._translating(client, "", patience),
+            self._translating(client, "", patience, faults),
             client.models(patience.limit) as response,
         ):
             for piece in response.iter_bytes():
@@ -89,13 +151,10 @@ class OpenAIProvider:
                 if len(body) > MAX_LISTING or patience.left() < 0.01:
                     raise broken("its list of models does not end")
         try:
-            names = names_in(body)
+            rows_in(body)
         except (ValueError, RecursionError):
-            raise broken(f"what it has at {self._address.shown}/models is no list of models") from None
-        self._gone.difference_update(names)
-        if self._found not in names:
-            self._found = next(filter(can_chat, names), None)
-        return names
+            raise _no_list(body, address, faults) from None
+        return body
 
     def default_model(self) -> str | None:
         """Names the configured model, else the server's first that can chat; None when it has none."""
@@ -118,6 +177,7 @@ class OpenAIProvider:
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         """Asks, again where that may help, and yields the parts of the turn. Raises `ModelError`."""
+        self._find_path()
         model = self.model_for(question.model)
         if question.model and model and model != question.model:
             yield Notice("model_changed", {"before": question.model, "model": model})
@@ -126,32 +186,33 @@ class OpenAIProvider:
                 f"The model server at {self._address.shown} lists no model that can chat. Set DEECHAT_MODEL.",
                 code="model_not_found",
             )
-        retries = 0
+        yield from self._ask_until_it_works(question, model)
+
+    def _ask_until_it_works(self, question: Question, model: str) -> Generator[Part, None, None]:
+        failed = _Failed(self._backoff)
+        lessons: list[Lesson] = []  # believed once the request that heeds them works
         while True:
-            body = body_of(question, model, self._refused)
+            habits = self._profile.of(model) | {each.code: each.params for each in lessons}
+            body = body_of(question, model, habits, self._profile.server)
             try:
                 yield from self._ask_once(body)
             except ModelFault as exc:
                 fault = exc
             else:
+                for each in lessons:
+                    self._profile.learn(model if each.per_model else None, each.code, each.params)
                 return
             other = self._instead_of(model, fault)
+            lesson = None if other or fault.late else lesson_of(fault, body, again=failed.times > 0)
             if other is not None:
                 yield Notice("model_changed", {"before": model, "model": other})
-                model = other
-                continue
-            refused = self._refused.learn(fault, body)
-            if refused == "tools":
-                yield Notice("tools_refused", {"model": model})
-            elif refused == "max_completion_tokens":
-                yield Notice("limit_refused", {"model": model})
-            elif refused is None:
-                retries += 1
-                wait = self._wait_before(retries, fault)
-                yield Notice(
-                    "model_retry", {"why": fault.why, "seconds": wait, "attempt": retries, "attempts": RETRIES}
-                )
-                self._sleep(wait)
+                model, lessons = other, []
+            elif lesson is not None:
+                lessons.append(lesson)
+                yield from _told(lesson, model)
+            else:
+                yield failed.again(fault, model)
+                self._sleep(failed.wait)
             del fault  # its traceback holds the body that was sent, for as long as the next answer takes
 
     def _instead_of(self, model: str, fault: ModelFault) -> str | None:
@@ -165,15 +226,6 @@ class OpenAIProvider:
                 return other if other != model else None
         return None
 
-    def _wait_before(self, retry: int, fault: ModelFault) -> float:
-        """Gives the seconds to wait before this retry; raises the fault where another would not help."""
-        asked = fault.retry_after or 0.0
-        if not fault.again or retry > RETRIES or asked > MAX_RETRY_AFTER:
-            raise fault
-        chance = random.uniform(1, 1.25)  # noqa: S311 - so that not all come again at once
-        ours: float = self._backoff * 2 ** (retry - 1) * chance
-        return round(max(ours, asked), 2)
-
     def _ask_once(self, body: Body) -> Generator[Part, None, None]:
         client, model = self._client(), body.model
         patience = Patience(self._first_byte, self._stall)
@@ -183,7 +235,6 @@ class OpenAIProvider:
             client.ask(body.take()) as answer,
         ):
             try:
-                _check_type(answer.content_type, self._faults.clean)
                 yield from self._turn(client, answer, patience, model)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
@@ -192,7 +243,9 @@ class OpenAIProvider:
                 raise
 
     def _turn(self, client: Client, answer: Answer, patience: Patience, model: str) -> Generator[Part, None, None]:
-        turn = Assembler(lambda error: self._faults.said(error, model))
+        turn = Assembler(
+            lambda error: self._faults.said(error, model, late=turn.spoke), self._faults.clean, answer.content_type
+        )
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:
@@ -202,41 +255,109 @@ class OpenAIProvider:
                         yield part
                     if not said:
                         time.sleep(0)  # a flood that says nothing must not keep the hub from everybody
-                    if turn.finished:
-                        if turn.done or patience.over():
-                            break
-                        patience.end_within(min(self._stall, USAGE_SECONDS))
+                    if (turn.settled or patience.is_ending) and self._is_over(turn, patience):
+                        break
             except client.foreign:
-                if not turn.finished:
+                if not turn.settled:
+                    yield from turn.rest()
                     raise
             if turn.done:
                 _drain(client, pieces, patience)
-        yield from turn.end()
+        for part in turn.end():
+            yield self._signed(part, turn.thought_in, model) if isinstance(part, Turn) else part
+
+    def _signed(self, turn: Turn, field: str | None, model: str) -> Turn:
+        """Notes in which field the model's thinking came, and on a turn with calls that it wants it back there."""
+        if field is None:
+            return turn
+        self._profile.learn(model, THINKS_IN, {"field": field})
+        if not turn.calls:
+            return turn
+        came = {"field": field, "server": self._profile.server, "model": model}
+        return msgspec.structs.replace(turn, extra={**turn.extra, THOUGHT: came})
+
+    def _is_over(self, turn: Assembler, patience: Patience) -> bool:
+        """Says whether nothing more has to be read; sets how long the end may take to come."""
+        if not turn.settled:
+            patience.go_on()
+            return False
+        if turn.done or patience.over():
+            return True
+        patience.end_within(min(self._stall, USAGE_SECONDS))
+        return False
 
     @contextmanager
-    def _translating(self, client: Client, model: str, patience: Patience) -> Iterator[None]:
+    def _translating(
+        self, client: Client, model: str, patience: Patience, faults: Faults | None = None
+    ) -> Iterator[None]:
         try:
             yield
         except client.foreign as exc:
             # `from None`: the foreign error holds the request with its key, and the server's words as they came.
-            raise self._faults.of(exc, model, patience.limit) from None
+            raise (faults or self._faults).of(exc, model, patience.limit, client.proxy) from None
 
     def _client(self) -> Client:
         with self._lock:
             if self._loaded is None:
                 if not self._address.is_sendable:
                     raise ModelError("OPENAI_API_KEY holds characters that cannot be sent.", code="model_auth")
-                self._loaded = self._made(self._load())
+                self._loaded = self._made(self._load(), self._address)
             return self._loaded
 
-    def _made(self, sdk: Any) -> Client:
+    def _made(self, sdk: Any, address: Address) -> Client:
         try:
-            return Client(sdk, self._address, self._first_byte)
+            return Client(sdk, address, self._first_byte)
+        except NoProxyError as exc:
+            words = f"The model server at {address.shown} cannot be asked: {exc}."
+            raise ModelError(words, code="model_unreachable") from None
         except Exception as exc:  # noqa: BLE001  # the environment's proxies and certificates fail in a library's ways
             why = self._faults.clean(f"{type(exc).__name__}: {exc}")
-            words = f"The model server at {self._address.shown} cannot be asked ({why}). "
+            words = f"The model server at {address.shown} cannot be asked ({why}). "
             words += f"{self._faults.advice['url']} Check the proxies and certificates that the environment names."
             raise ModelError(words, code="model_unreachable") from None
+
+
+def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
+    """Makes the error of a list of models that is none, in the server's own words where it has some."""
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(body)
+        if isinstance(answer, dict) and answer.get("error"):
+            words = (
+                f"The model server at {address.shown} says: {faults.clean(words_in(answer))}. {faults.advice['url']}"
+            )
+            return ModelError(words + address.hint, code="model_error")
+    return broken(f"what it has at {address.shown}/models is no list of models.{address.hint}".removesuffix("."))
+
+
+class _Failed:
+    """Counts how often a question failed, and says whether and when it is asked again: `wait` is in seconds."""
+
+    def __init__(self, backoff: float) -> None:
+        self._backoff = backoff
+        self.times = 0
+        self.wait = 0.0
+
+    def again(self, fault: ModelFault, model: str) -> Notice:
+        """Gives the notice of another try; raises the fault where it would not help."""
+        self.times += 1
+        attempts = {"attempt": self.times, "attempts": RETRIES}
+        if fault.garbled and not fault.late and self.times <= RETRIES:
+            self.wait = 0.0  # the server is well, and the model may do better at once
+            return Notice("call_garbled", {"model": model, **attempts})
+        asked = fault.retry_after or 0.0
+        if not fault.again or self.times > RETRIES or asked > MAX_RETRY_AFTER:
+            raise fault
+        chance = random.uniform(1, 1.25)  # noqa: S311 - so that not all come again at once
+        self.wait = round(max(self._backoff * 2 ** (self.times - 1) * chance, asked), 2)
+        return Notice("model_retry", {"why": fault.why, "seconds": self.wait, **attempts})
+
+
+def _told(lesson: Lesson, model: str) -> Iterator[Notice]:
+    """Gives the notice of a lesson that changes what a person gets."""
+    if lesson.code == NO_TOOLS:
+        yield Notice("tools_refused", {"model": model})
+    elif lesson.code == f"{NO_FIELD}:max_completion_tokens":
+        yield Notice("limit_refused", {"model": model})
 
 
 @contextmanager
@@ -250,13 +371,6 @@ def _closed_when_cancelled() -> Iterator[None]:
         if cancelled.upstream_closed_ms is None:
             cancelled.upstream_closed_ms = 0
         raise
-
-
-def _check_type(content_type: str, clean: Callable[[str], str]) -> None:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in {"text/event-stream", ""}:
-        shown = clean(kind)[:80]
-        raise broken(f"it is {shown!r}, not an event stream")
 
 
 def _drain(client: Client, pieces: Iterator[bytes], patience: Patience) -> None:
