@@ -23,6 +23,7 @@ ANIMALS: list[Animal] = [each for kind in KINDS for each in importlib.import_mod
 def keeper() -> Iterator[ModelServer]:
     with ModelServer() as model:
         model.models = ["fake-1", *(animal.name for animal in ANIMALS)]
+        model.rows = {animal.name: animal.row for animal in ANIMALS}
         yield model
 
 
@@ -37,7 +38,7 @@ def admit(cage: Server, keeper: ModelServer, animal: Animal) -> Client:
     """Lets the animal answer in a workspace and under a model's name of its own, so that none learns of others."""
     keeper._script.clear()
     keeper.requests.clear()
-    keeper.answer = animal.rule
+    keeper.answer, keeper.routes = animal.rule, animal.routes
     if animal.answers:
         keeper.script(*animal.answers)
     client = Client(cage)
