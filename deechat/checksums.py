@@ -37,7 +37,8 @@ class Covered(NamedTuple):
 COVERED = {
     "workspace": Covered(
         ("id", "slug", "name", "system_prompt", "model", "mode", "temperature", "tools", "allowed", "max_tokens",
-         "created_at", "deleted_at")
+         "created_at", "deleted_at"),
+        ("context",),
     ),
     "thread": Covered(("id", "workspace_id", "slug", "name", "created_at", "deleted_at"), ("updated_at", "messages")),
     "message": Covered(
@@ -48,6 +49,7 @@ COVERED = {
          "started_at", "ended_at", "reason", "asks"),
         ("retries", "rests"),
     ),
+    "summary": Covered(("message_id", "text")),
 }  # fmt: skip
 
 
@@ -137,7 +139,8 @@ def change(connection: sqlite3.Connection, table: str, row_id: str, **changes: A
 def fill(connection: sqlite3.Connection) -> None:
     """Number the messages of each thread and give every row the checksum of what it holds, which counts as true.
 
-    A row with a text that is no UTF-8 is given one that does not fit, so that it is told of.
+    Tables and moving columns that later versions bring are left out: they begin with none and with 0. A row with a text
+    that is no UTF-8 is given one that does not fit, so that it is told of.
     """
     connection.execute(
         "UPDATE message SET position = numbered.position FROM"
@@ -146,8 +149,11 @@ def fill(connection: sqlite3.Connection) -> None:
     )
     connection.execute("UPDATE thread SET messages = (SELECT count(*) FROM message WHERE thread_id = thread.id)")
     for table, covered in COVERED.items():
+        there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if not there:
+            continue
         connection.create_function(f"{table}_checksum", -1, partial(_of_stored, table))
-        names = ", ".join(_undecoded(name) for name in covered.fixed + covered.moving)
+        names = ", ".join(_undecoded(name) for name in covered.fixed + covered.moving if name in there)
         connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({names})")
     for table, checksum, others in (("event", of_event, "seq, at, body"), ("block", of_block, "last_seq, body")):
         connection.create_function(f"{table}_checksum", -1, partial(_of_stored_log, checksum))

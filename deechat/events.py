@@ -184,6 +184,17 @@ class StepRestarted(Event, frozen=True):
     after: int
 
 
+class HistorySummarized(Event, frozen=True):
+    """The oldest turns no longer fit, and `text` stands for all of the branch up to the message `upto` from now on.
+
+    The model wrote it within the step. '' where it could not: those turns are left out of this run.
+    """
+
+    upto: str
+    text: str
+    usage: Usage
+
+
 class TextClosed(Event, frozen=True):
     """The answer's text is whole, and these are its sources."""
 
@@ -252,6 +263,7 @@ AnyEvent = (
     | InputReceived
     | Steered
     | StepRestarted
+    | HistorySummarized
     | TextClosed
     | RunCompleted
     | RunStopped

@@ -14,6 +14,7 @@ from deechat.events import (
     AnyEvent,
     ClarificationRequest,
     Entry,
+    HistorySummarized,
     InputReceived,
     Metrics,
     ReasoningChunk,
@@ -138,6 +139,14 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
         StepRestarted(2, 5),
         '{"event":"StepRestarted","step":2,"after":5}',
         '"uuid":"i:7","type":"stepRestarted","step":2,"afterId":5',
+    ),
+    (
+        HistorySummarized("m", "They spoke.", Usage(5, 2)),
+        (
+            '{"event":"HistorySummarized","upto":"m","text":"They spoke.",'
+            '"usage":{"prompt_tokens":5,"completion_tokens":2}}'
+        ),
+        '"uuid":"i:7","type":"historySummarized","upTo":"m","summary":"They spoke."',
     ),
     (
         TextClosed((SOURCE,)),

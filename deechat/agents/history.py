@@ -8,7 +8,6 @@ import msgspec
 
 from deechat.agents.providers.base import AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
 
-LENGTH = 20  # messages of the thread that are sent, the prompt among them
 NO_RESULT = "No result was recorded: the call was interrupted."
 
 _turns = msgspec.json.Decoder(list[AssistantMessage | ToolMessage | UserMessage])

@@ -15,6 +15,7 @@ from deechat.events import (
     AnyEvent,
     ClarificationRequest,
     Entry,
+    HistorySummarized,
     InputReceived,
     Metrics,
     ReasoningChunk,
@@ -217,6 +218,10 @@ def _step_restarted(event: StepRestarted, _id: str) -> Frame:
     return {"type": "stepRestarted", "step": event.step, "afterId": event.after}
 
 
+def _summarized(event: HistorySummarized, _id: str) -> Frame:
+    return {"type": "historySummarized", "upTo": event.upto, "summary": event.text}
+
+
 def _completed(event: RunCompleted, message_id: str) -> Frame:
     return {
         "type": "finalizeResponseStream",
@@ -270,6 +275,7 @@ _FIELDS: dict[type[AnyEvent], Callable[[Any, str], Frame]] = {
     InputReceived: _input,
     Steered: _steered,
     StepRestarted: _step_restarted,
+    HistorySummarized: _summarized,
     RunCompleted: _completed,
     RunStopped: _stopped,
     RunFailed: _failed,

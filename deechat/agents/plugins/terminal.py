@@ -172,6 +172,10 @@ def _restarted(_frame: Frame, say: Say) -> Pieces:
     return [("bold", say("restarted") + "\n")]
 
 
+def _summarized(frame: Frame, say: Say) -> Pieces:
+    return [("dim", say("summarized") + "\n")] if frame["summary"] else []
+
+
 def _resync(_frame: Frame, say: Say) -> Pieces:
     return [("bold", say("resync") + "\n")]
 
@@ -237,6 +241,7 @@ _SHOWN: dict[str, Callable[[Frame, Say], Pieces]] = {
     "inputReceived": _input,
     "steered": _steered,
     "stepRestarted": _restarted,
+    "historySummarized": _summarized,
     "resync": _resync,
     "finalizeResponseStream": _completed,
     "stopGeneration": _stopped,

@@ -34,6 +34,10 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "↻ The server was restarted: this step begins anew, from here on.",
         "zh": "↻ 服务器重启过：这一步从这里重新开始。",
     },
+    "summarized": {
+        "en": "⋯ What was said earlier is a summary for the model from here on.",
+        "zh": "⋯ 从这里起，模型看到的较早对话是一份摘要。",
+    },
     "resync": {"en": "↻ All of it comes again, from the start.", "zh": "↻ 从头重新显示。"},
     "source": {"en": "   [{number}] {title}", "zh": "   [{number}] {title}"},
     "cut": {"en": "The model reached its limit; the answer is cut there.", "zh": "模型到达长度上限，回答在此中断。"},

@@ -11,13 +11,14 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from deechat.agents.providers.base import Notice, Part, Question
+from deechat.agents.providers.base import Notice, Part, Question, Room, Turn
 from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
+from deechat.agents.providers.openai.context import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken
 from deechat.agents.providers.openai.request import Body, Refused, body_of
 from deechat.agents.providers.openai.response import Answer, Patience
@@ -25,6 +26,7 @@ from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
 
 RETRIES = 2
+LOOK_SECONDS = 2.0  # for what a server tells of a model's length beside the protocol
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
@@ -71,6 +73,7 @@ class OpenAIProvider:
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
         self._refused = Refused()
+        self._contexts = Contexts(self._look if origin != "default" else None)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
 
@@ -93,6 +96,7 @@ class OpenAIProvider:
         except (ValueError, RecursionError):
             raise broken(f"what it has at {self._address.shown}/models is no list of models") from None
         self._gone.difference_update(names)
+        self._contexts.take_listing(body)
         if self._found not in names:
             self._found = next(filter(can_chat, names), None)
         return names
@@ -108,6 +112,19 @@ class OpenAIProvider:
     def model_for(self, wanted: str | None) -> str | None:
         """Names the model that answers where this one was chosen: it, as far as is known, or else the default."""
         return wanted if wanted and wanted not in self._gone else self.default_model()
+
+    def room(self, model: str | None) -> Room:
+        """Says how much the model reads at once; looks it up where no list told it. Raises `ModelError`."""
+        name = self.model_for(model)
+        if name is None:
+            return Room()
+        if self._contexts.wants_listing(name):
+            with suppress(ModelError):  # the question itself will say what is wrong
+                self.models()
+        return self._contexts.room(name)
+
+    def _look(self, path: str, body: dict[str, Any] | None) -> Any:
+        return self._client().look(path, body, LOOK_SECONDS)
 
     def close(self) -> None:
         """Closes idle connections. The provider can be used again."""
@@ -130,9 +147,10 @@ class OpenAIProvider:
         while True:
             body = body_of(question, model, self._refused)
             try:
-                yield from self._ask_once(body)
+                yield from self._ask_once(body, question.tokens)
             except ModelFault as exc:
                 fault = exc
+                self._contexts.learn(model, fault, question.tokens)
             else:
                 return
             other = self._instead_of(model, fault)
@@ -174,7 +192,7 @@ class OpenAIProvider:
         ours: float = self._backoff * 2 ** (retry - 1) * chance
         return round(max(ours, asked), 2)
 
-    def _ask_once(self, body: Body) -> Generator[Part, None, None]:
+    def _ask_once(self, body: Body, estimated: int) -> Generator[Part, None, None]:
         client, model = self._client(), body.model
         patience = Patience(self._first_byte, self._stall)
         with (
@@ -184,14 +202,16 @@ class OpenAIProvider:
         ):
             try:
                 _check_type(answer.content_type, self._faults.clean)
-                yield from self._turn(client, answer, patience, model)
+                yield from self._turn(client, answer, patience, model, estimated)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
                 answer.close()
                 cancelled.upstream_closed_ms = round((time.monotonic() - noticed) * 1000)
                 raise
 
-    def _turn(self, client: Client, answer: Answer, patience: Patience, model: str) -> Generator[Part, None, None]:
+    def _turn(
+        self, client: Client, answer: Answer, patience: Patience, model: str, estimated: int
+    ) -> Generator[Part, None, None]:
         turn = Assembler(lambda error: self._faults.said(error, model))
         with closing(answer.reads(patience)) as pieces:
             try:
@@ -211,7 +231,14 @@ class OpenAIProvider:
                     raise
             if turn.done:
                 _drain(client, pieces, patience)
-        yield from turn.end()
+        yield from self._counted(turn.end(), model, estimated)
+
+    def _counted(self, parts: Iterable[Part], model: str, estimated: int) -> Generator[Part, None, None]:
+        """Compares what the server counted in the question with our estimate of it."""
+        for part in parts:
+            if isinstance(part, Turn) and part.usage is not None:
+                self._contexts.count(model, estimated, part.usage.prompt_tokens)
+            yield part
 
     @contextmanager
     def _translating(self, client: Client, model: str, patience: Patience) -> Iterator[None]:

@@ -24,6 +24,7 @@ class DeeSettings extends DeeElement {
   #mode = h("select", { id: "set-mode" });
   #temperature = h("input", { id: "set-temperature", type: "number", min: 0, max: 2, step: "any" });
   #maxTokens = h("input", { id: "set-max-tokens", type: "number", min: 1, max: 10000000, step: 1 });
+  #context = h("input", { id: "set-context", type: "number", min: 1000, max: 10000000, step: 1 });
   #tools = document.createElement("dee-tools");
   #before = {}; // the fields as they were when the dialog was opened
   #error = h("p", { class: "field-error", role: "alert" });
@@ -34,6 +35,7 @@ class DeeSettings extends DeeElement {
   connected(signal) {
     this.#temperature.placeholder = t("temperatureHint");
     this.#maxTokens.placeholder = t("maxTokensHint");
+    this.#context.placeholder = t("contextHint");
     if (!this.firstChild) this.#build();
     this.querySelector("form").addEventListener("submit", (event) => this.#submit(event), { signal });
   }
@@ -51,7 +53,7 @@ class DeeSettings extends DeeElement {
       field("systemPrompt", this.#prompt, "systemPromptHint"),
       field("model", this.#model),
       h("div", { class: "field-row" }, field("mode", this.#mode), field("temperature", this.#temperature)),
-      field("maxTokens", this.#maxTokens),
+      h("div", { class: "field-row" }, field("maxTokens", this.#maxTokens), field("context", this.#context)),
       this.#tools,
       this.#error,
       h("div", { class: "dialog-foot" }, more, this.#delete, this.#save),
@@ -78,6 +80,7 @@ class DeeSettings extends DeeElement {
     this.#mode.value = workspace.mode;
     this.#temperature.value = workspace.temperature ?? "";
     this.#maxTokens.value = workspace.maxTokens ?? "";
+    this.#context.value = workspace.context ?? "";
     this.#before = this.#fields();
     this.fail("");
     this.#dialog.showModal();
@@ -96,7 +99,9 @@ class DeeSettings extends DeeElement {
     const temperature = this.#temperature.value === "" ? null : Number(this.#temperature.value);
     const model = this.#model.value || null;
     const maxTokens = this.#maxTokens.value === "" ? null : Number(this.#maxTokens.value);
-    return { name: this.#name.value.trim(), systemPrompt: this.#prompt.value, model, mode: this.#mode.value, temperature, maxTokens };
+    const context = this.#context.value === "" ? null : Number(this.#context.value);
+    const [name, systemPrompt, mode] = [this.#name.value.trim(), this.#prompt.value, this.#mode.value];
+    return { name, systemPrompt, model, mode, temperature, maxTokens, context };
   }
 
   // Only what was changed here is saved: another tab may have changed the rest meanwhile.
