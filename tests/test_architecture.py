@@ -67,7 +67,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "agents.window": ({"agents.providers", "agents.state"}, {"msgspec"}),
     "agents.handler": (
         {"agents.history", "agents.providers", "agents.state", "agents.tools", "agents.window", "events", "errors"},
-        {"msgspec"},
+        set(),
     ),
     "agents.loop": (
         {

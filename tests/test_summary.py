@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import random
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 from client import Client
-from model_server import Answer, ModelServer, reply, status, text
+from model_server import Answer, ModelServer, reply, status, text, tool_calls
 from server import Server
 
 from deechat.agents.providers.base import Scripted
@@ -240,6 +242,39 @@ def test_an_answer_that_is_continued_after_a_summary_keeps_what_it_said(narrow: 
     assert NOTES in messages[1]["content"]
     assert messages[2]["content"] == "The first half"
     assert len(summaries(model)) == 1
+
+
+def test_forty_questions_with_tools_pass_a_server_that_counts_otherwise(
+    serve: Callable[..., Server], model: ModelServer
+) -> None:
+    rng, refusals, limit = random.Random(7), [], 4096
+
+    def strict(question: Any) -> Answer | str:
+        count = len(json.dumps([question["messages"], question.get("tools")])) * 2 // 5  # 2.5 letters a token
+        messages = question["messages"]
+        roles = [message["role"] for message in messages if message["role"] != "system"]
+        if count + question.get("max_tokens", 256) > limit:
+            refusals.append(count)
+            return status(400, f"This model's maximum context length is {limit} tokens, you requested {count + 256}.")
+        if roles[0] != "user":
+            return status(400, "Conversation roles must alternate user/assistant/user/assistant/...")
+        tokens = (count, 40)
+        if asks_for_summary(question):
+            return reply(text("It was about sums and notes."), tokens=tokens)
+        if roles[-1] == "user" and "sum" in messages[-1]["content"][-40:]:
+            return reply(tool_calls(("calculator", {"expression": f"{rng.randint(1, 99)}*7"})), tokens=tokens)
+        return reply(text("So it is. " * rng.randint(1, 60)), tokens=tokens)
+
+    model.answer = strict
+    client = Client(serve(model=model)).new_thread()
+    for number in range(40):
+        asked = f"{number}: " + "notes of the day " * rng.choice([1, 10, 60]) + rng.choice(["and the sum?", "and?"])
+        stream = client.ask(asked)
+        assert stream.ending is not None
+        assert stream.ending["reason"] == "completed", (number, stream.ending)
+    assert len(refusals) == 1, "once it is learnt nothing is refused"
+    assert 2 <= len(summaries(model)) <= 15
+    client.check_all()
 
 
 def test_a_workspace_s_context_counts_more_than_the_setting(narrow: Client, model: ModelServer) -> None:

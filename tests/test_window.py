@@ -13,7 +13,6 @@ from deechat.agents.history import well_formed
 from deechat.agents.providers.base import (
     AssistantMessage,
     Message,
-    Question,
     Room,
     Scripted,
     SystemMessage,
@@ -210,7 +209,7 @@ def test_room_is_left_for_the_answer_and_the_tools() -> None:
     spare = handler(20, 400, Room(8192), max_tokens=4000).question(RunState(), may_use_tools=True)
     assert spare.tokens + 4000 <= 8192
     tool = ToolSpec("t", "x" * 4000, {})
-    assert window.weigh_all(Question([], tools=[tool])) > 1000
+    assert window.weigh_beside(SystemMessage(""), [tool]) > 1000
 
 
 def test_a_summary_of_this_run_takes_the_place_of_what_it_covers() -> None:

@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
-
 from deechat.agents import window
 from deechat.agents.history import well_formed
 from deechat.agents.providers.base import Message, Provider, Question, Room, SystemMessage, ToolMessage, ToolSpec
@@ -55,9 +53,13 @@ class Cut(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What the model is asked with: the `messages` that fit, and what is `left` out before them, up to a message."""
+    """What the model is asked with: the `messages` that fit, and what is `left` out before them, up to a message.
+
+    `tokens` is what the messages that fit are estimated at.
+    """
 
     messages: list[Message]
+    tokens: int
     left: Sequence[Message] = ()
     upto: str = ""
     summary: str = ""
@@ -94,15 +96,17 @@ class AgentHandler:
         """Says what of the conversation the next step is asked with, and what of it no longer fits."""
         begin, summary = self._begin(state)
         messages = [*self.history[begin:], *state.turns]
+        tokens = sum(map(window.weigh, messages))
         small = SMALL if self.context is None else min(SMALL, self.context // 4)
-        if not summary and self.ceiling is None and sum(map(window.weigh, messages)) <= small:
-            return Plan(messages)
-        room = self._room()
-        free = self._free(room) - (window.weigh_summary(summary) if summary else 0)
+        if not summary and self.ceiling is None and tokens <= small:
+            return Plan(messages, tokens)
+        room = self.room()
+        free = self._free(room) - window.weigh_beside(*self._beside, summary)
         cuts = [cut for cut in self.cuts if cut.at > begin]
         fitted = window.fit(messages, free, [cut.at - begin for cut in cuts])
         upto = next((cut.after for cut in cuts if cut.at - begin == fitted.start), "")
-        return Plan(fitted.messages, messages[: fitted.start], upto, summary if room.writes else "")
+        tokens = sum(map(window.weigh, fitted.messages))
+        return Plan(fitted.messages, tokens, messages[: fitted.start], upto, summary if room.writes else "")
 
     def _begin(self, state: RunState) -> tuple[int, str]:
         """Gives where the history begins for this step, and the summary of what was before."""
@@ -115,61 +119,53 @@ class AgentHandler:
     def summarizes(self, state: RunState, plan: Plan) -> bool:
         """Whether the model is to be asked for a summary: once it could not write one the run goes on without."""
         failed = state.summary is not None and not state.summary.text
-        return bool(plan.left and plan.upto) and not failed and self._room().writes
+        return bool(plan.left and plan.upto) and not failed and self.room().writes
 
     def question(self, state: RunState, *, may_use_tools: bool, plan: Plan | None = None) -> Question:
         """Puts together what the model is asked in the next step."""
         plan = plan or self.plan(state)
-        return self._weighed(
-            Question(
-                messages=[self._system, *well_formed(window.with_summary(plan.messages, plan.summary))],
-                model=self.model,
-                tools=self._specs,
-                tool_choice="auto" if may_use_tools else "none",
-                temperature=self.temperature,
-                max_tokens=self.max_tokens,
-            )
+        system, tools = self._beside
+        return Question(
+            messages=[system, *well_formed(window.with_summary(plan.messages, plan.summary))],
+            model=self.model,
+            tools=tools,
+            tool_choice="auto" if may_use_tools else "none",
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            tokens=plan.tokens + window.weigh_beside(system, tools, plan.summary),
         )
 
     def summary_question(self, plan: Plan, share: int = 1) -> Question:
         """Puts together what asks for a summary of what the plan leaves out, in a `share`th of the context."""
-        room = self._room()
+        room = self.room()
         length = self._length(room)
         answer = min(SUMMARY_ANSWER, length // 4)
         free = int((length - answer) * MARGIN / room.ratio)
         free = free if self.ceiling is None else min(free, self.ceiling)
         messages = window.to_summarize(plan.summary, plan.left, free // share, answer)
-        return self._weighed(Question(messages=messages, model=self.model, max_tokens=answer))
+        tokens = sum(map(window.weigh, messages))
+        return Question(messages=messages, model=self.model, max_tokens=answer, tokens=tokens)
 
     def kept(self, summary: str) -> str:
         """Cuts a summary to what is kept of it."""
-        return window.cut_middle(summary.strip(), self._length(self._room()) // SUMMARY_SHARE)
+        return window.cut_middle(summary.strip(), self._length(self.room()) // SUMMARY_SHARE)
 
     def refused(self, question: Question) -> None:
         """Takes in that a server refused a question as too long: from now on less is asked."""
         self.ceiling = question.tokens * 9 // 10
 
-    def told(self) -> Room:
-        """Says what is known of how much the model reads."""
-        return self._room()
-
     @property
-    def _system(self) -> SystemMessage:
-        return SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT)
-
-    @property
-    def _specs(self) -> list[ToolSpec]:
+    def _beside(self) -> tuple[SystemMessage, list[ToolSpec]]:
+        """What goes beside the conversation: the system's words and the tools."""
         policy = self.policies() if self.policies else self.policy
-        return [
+        return SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT), [
             ToolSpec(tool.name, tool.description, tool.parameters)
             for tool in self.tools.values()
             if policy(tool, None) != "deny"
         ]
 
-    def _weighed(self, question: Question) -> Question:
-        return msgspec.structs.replace(question, tokens=window.weigh_all(question))
-
-    def _room(self) -> Room:
+    def room(self) -> Room:
+        """Says what is known of how much the model reads."""
         with suppress(ModelError):  # the question itself will say what is wrong
             return self.provider.room(self.model)
         return Room()
@@ -180,12 +176,11 @@ class AgentHandler:
         return length if self.ceiling is None else min(length, room.length or length)
 
     def _free(self, room: Room) -> int:
-        """Gives the estimated tokens that the conversation may have, beside the system's words and the tools."""
+        """Gives the estimated tokens that may be sent."""
         length = self._length(room)
         answer = min(ANSWER, length // 4) if self.max_tokens is None else min(self.max_tokens, length * 3 // 4)
         most = int((length - answer) * MARGIN / room.ratio)
-        most = most if self.ceiling is None else min(most, self.ceiling)
-        return most - window.weigh_all(Question([self._system], tools=self._specs))
+        return most if self.ceiling is None else min(most, self.ceiling)
 
     def estimate(self, question: Question, answer: str) -> Usage:
         """Guesses the tokens of a step whose model server did not count them."""

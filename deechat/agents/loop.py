@@ -134,7 +134,7 @@ def _make_room(handler: AgentHandler, state: RunState) -> Generator[AnyEvent, No
     plan = handler.plan(state)
     if not handler.summarizes(state, plan):
         return plan
-    model, room = _model(handler, state), handler.told()
+    model, room = _model(handler, state), handler.room()
     if room.length and room.could and room.could > room.length and not (plan.summary or state.summary):
         yield _status(handler, "context_small", model=model, could=room.could, length=room.length, remedy=room.remedy)
     yield _status(handler, "summarizing", model=model)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from deechat.agents.providers.base import AssistantMessage, Message, Question, SystemMessage, ToolMessage, UserMessage
+from deechat.agents.providers.base import AssistantMessage, Message, SystemMessage, ToolMessage, ToolSpec, UserMessage
 from deechat.agents.state import estimate_tokens
 
 SHRUNK = 300  # tokens that are left of a result of a tool
@@ -54,10 +54,10 @@ def least(message: Message) -> int:
     return min(weigh(message), SHRUNK) if isinstance(message, ToolMessage) else weigh(message)
 
 
-def weigh_all(question: Question) -> int:
-    """Estimate the tokens of a question, its tools included."""
-    tools = (tool.name + tool.description + json.dumps(tool.parameters) for tool in question.tools)
-    return sum(map(weigh, question.messages)) + sum(FRAME + estimate_tokens(tool) for tool in tools)
+def weigh_beside(system: SystemMessage, tools: Sequence[ToolSpec], summary: str = "") -> int:
+    """Estimate the tokens of what is sent beside the messages: the system's words, tools and a summary, if any."""
+    told = sum(FRAME + (len(msgspec.json.encode(tool)) + 3) // 4 for tool in tools)
+    return weigh(system) + told + (estimate_tokens(summary) + estimate_tokens(SUMMARY) if summary else 0)
 
 
 def cut_middle(text: str, tokens: int) -> str:
@@ -68,11 +68,6 @@ def cut_middle(text: str, tokens: int) -> str:
         return text
     head, tail = kept - kept // 3, kept // 3
     return text[:head] + LEFT_OUT.format(count=len(text) - kept) + text[len(text) - tail :]
-
-
-def weigh_summary(summary: str) -> int:
-    """Estimate the tokens of a summary with the words around it."""
-    return estimate_tokens(summary) + estimate_tokens(SUMMARY)
 
 
 def fit(messages: Sequence[Message], room: int, cuts: Sequence[int]) -> Window:
