@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import requests
 from server import Server
@@ -63,9 +63,15 @@ def parse(raw: bytes, first: bool = False) -> Block:
 
 
 class Stream:
-    """One open stream, block by block. `blocks` and `frames` are what was read so far."""
+    """One open stream, block by block. `blocks` and `frames` are what was read so far.
+
+    `opened` are all of the test in progress, which are closed at its end: a test may leave one in its midst.
+    """
+
+    opened: ClassVar[list[Stream]] = []
 
     def __init__(self, response: requests.Response) -> None:
+        self.opened.append(self)
         self.response = response
         self.blocks: list[Block] = []
         self._rest = b""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from client import Client
+from client import Client, Stream
 from model_server import ModelServer
 from server import Server
 from terminal_rig import Person
@@ -27,6 +27,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         for server in _servers:
             report.sections.append((f"log of the server on port {server.port}", server.log))
     return report
+
+
+@pytest.fixture(autouse=True)
+def streams_are_closed() -> Iterator[None]:
+    """Closes the streams that a test opened and left."""
+    yield
+    while Stream.opened:
+        Stream.opened.pop().close()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -13,14 +13,16 @@ from server import Server
 class CuttingProxy:
     """Passes bytes between clients and a server, and cuts the first connections.
 
-    The connection number n is cut when `cuts[n]` bytes of the response's body have passed, chunk sizes included; later
-    ones are left alone. `all_cut` is set when a connection came after the last that is cut.
+    Connection number n is cut when `cuts[n]` bytes of the response's body have passed, chunk sizes included; later
+    ones are left alone. `all_cut` is set when a connection came after the last that is cut, `heartbeat` when one of
+    those passed a heartbeat.
     """
 
     def __init__(self, server: Server, cuts: list[int]) -> None:
         self._server = server
         self._cuts = list(cuts)
         self.all_cut = threading.Event()
+        self.heartbeat = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
@@ -74,6 +76,8 @@ class CuttingProxy:
         client.sendall(head + end)
         left = cut
         while True:
+            if left is None and b"heartbeat" in body:
+                self.heartbeat.set()
             client.sendall(body if left is None else body[:left])
             if left is not None and (left := left - len(body)) <= 0:
                 return

@@ -77,10 +77,21 @@ class Person:
         os.write(self._terminal, keys.encode())
 
     def interrupt_at_the_prompt(self) -> None:
-        """Presses Ctrl-C as fast as a person can: Python's readline misses one in the instant in which it begins."""
+        """Presses Ctrl-C once the chat waits: Python's readline misses one in the instant in which it begins."""
         self.see("> ")
-        time.sleep(0.2)
+        deadline = time.monotonic() + 15
+        before = None
+        while before != (now := self._waits()) or now is None:
+            assert time.monotonic() < deadline, f"the chat does not wait at its prompt:\n{self.seen}"
+            before = now
+            time.sleep(0.1)
         self.type("\x03")
+
+    def _waits(self) -> str | None:
+        """Gives how often the chat has begun to wait; None while it works."""
+        said = Path(f"/proc/{self.process.pid}/status").read_text()
+        fields = dict(line.split(":\t", 1) for line in said.splitlines() if ":\t" in line)
+        return fields["voluntary_ctxt_switches"] if fields["State"].startswith("S") else None
 
     def say(self, line: str) -> None:
         """Types a line at the prompt."""

@@ -318,8 +318,10 @@ def test_a_backup_of_an_earlier_version_is_brought_along(serve: Callable[..., Se
     from deechat import schema
 
     old = server.folder / "old.sqlite3"
+    with closing(sqlite3.connect(":memory:")) as empty:
+        first = schema.migrations.pending(Tables(empty))[:3]
     with closing(sqlite3.connect(old, isolation_level=None)) as connection:
-        for migration in schema.migrations.pending(Tables(memory=True))[:3]:
+        for migration in first:
             migration.fn(Tables(connection))
         Tables(connection).execute(
             "CREATE TABLE _sqlite_migrations (id INTEGER PRIMARY KEY, migration_set TEXT, name TEXT, applied_at TEXT)"

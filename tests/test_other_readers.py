@@ -128,7 +128,7 @@ def test_a_python_reader_gets_a_run_whole_across_three_cuts(making: Making, read
         threads = [threading.Thread(target=watch, args=(proxy.url,), daemon=True) for proxy in proxies]
         for thread in threads:
             thread.start()
-        assert all(proxy.all_cut.wait(60) for proxy in proxies)
+        assert all(proxy.all_cut.wait(60) and proxy.heartbeat.wait(60) for proxy in proxies)
         making.gate.release()
         for thread in threads:
             thread.join(60)
@@ -161,7 +161,7 @@ def test_a_reader_of_npm_gets_a_run_whole_across_three_cuts(making: Making, node
             [node, NPM / "readers.js", PACKAGES, json.dumps(orders)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         try:
-            assert all(proxy.all_cut.wait(60) for proxy in proxies)
+            assert all(proxy.all_cut.wait(60) and proxy.heartbeat.wait(60) for proxy in proxies)
             making.gate.release()
             out, err = process.communicate(timeout=60)
         finally:
