@@ -136,6 +136,17 @@ def change(connection: sqlite3.Connection, table: str, row_id: str, **changes: A
     )
 
 
+def columns_in(connection: sqlite3.Connection, table: str) -> str:
+    """Return the covered columns of a table as in a SELECT; '' where the database has no such table yet.
+
+    A moving column that a later version brings is 0, as it will be: so the checksum fits.
+    """
+    there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+    covered = COVERED[table]
+    names = (*covered.fixed, *covered.moving, "checksum")
+    return ", ".join(name if name in there else "0" for name in names) if there else ""
+
+
 def fill(connection: sqlite3.Connection) -> None:
     """Number the messages of each thread and give every row the checksum of what it holds, which counts as true.
 
@@ -149,12 +160,11 @@ def fill(connection: sqlite3.Connection) -> None:
     )
     connection.execute("UPDATE thread SET messages = (SELECT count(*) FROM message WHERE thread_id = thread.id)")
     for table, covered in COVERED.items():
-        there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-        if not there:
-            continue
         connection.create_function(f"{table}_checksum", -1, partial(_of_stored, table))
+        there = columns_in(connection, table).split(", ")
         names = ", ".join(_undecoded(name) for name in covered.fixed + covered.moving if name in there)
-        connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({names})")
+        if names:
+            connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({names})")
     for table, checksum, others in (("event", of_event, "seq, at, body"), ("block", of_block, "last_seq, body")):
         connection.create_function(f"{table}_checksum", -1, partial(_of_stored_log, checksum))
         connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({_undecoded('run_id')}, {others})")

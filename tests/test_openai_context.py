@@ -10,7 +10,7 @@ from model_server import reply, status, text
 from openai_rig import HELLO, Rig
 
 from deechat.agents.providers.base import Question, Room
-from deechat.agents.providers.openai.context import LOOK_AGAIN, Contexts
+from deechat.agents.providers.openai.context import FORGET, LOOK_AGAIN, LOOK_SOON, Contexts
 from deechat.agents.providers.openai.faults import Faults, Foreign, ModelFault
 from deechat.agents.providers.openai.provider import OpenAIProvider
 
@@ -77,6 +77,35 @@ def test_a_length_alone_says_that_ours_was_an_underestimate() -> None:
     assert contexts.room("m") == Room(4096, 4096 / 3000, remedy="its settings")
 
 
+def test_what_was_learnt_is_tried_again_after_an_hour() -> None:
+    now = [0.0]
+    contexts = Contexts(clock=lambda: now[0])
+    contexts.take_listing(listing({"id": "m", "context_length": 8192}))
+    contexts.learn("m", fault("maximum context length is 4096"), 5000)
+    assert contexts.room("m").length == 4096
+    now[0] = FORGET + 1
+    assert contexts.room("m").length == 8192
+
+
+def test_a_guess_is_looked_up_again_soon_and_what_is_loaded_is_not() -> None:
+    now, loaded = [0.0], []
+    asked = []
+
+    def look(path: str, _body: Any) -> Any:
+        asked.append(path)
+        return {"models": loaded} if path == "/api/ps" else {"model_info": {"llama.context_length": 131072}}
+
+    contexts = Contexts(look, clock=lambda: now[0])
+    assert contexts.room("m") == contexts.room("m") == Room(4096, 1.0, 131072, "OLLAMA_CONTEXT_LENGTH")
+    assert asked == ["/api/ps", "/api/show"]
+    loaded.append({"name": "m:latest", "context_length": 32768})
+    now[0] = LOOK_SOON + 1
+    assert contexts.room("m").length == 32768
+    now[0] += LOOK_SOON + 1
+    assert contexts.room("m").length == 32768
+    assert len(asked) == 4
+
+
 def test_another_fault_teaches_nothing_of_lengths() -> None:
     contexts = Contexts()
     contexts.learn("m", fault("maximum context length is 4096", "model_error"), 3000)
@@ -123,7 +152,21 @@ def test_what_no_list_tells_is_looked_up_and_again_after_a_while() -> None:
     assert contexts.room("m").length == 4096
 
 
-@pytest.mark.parametrize("answer", [None, [], "x", 7, {}, {"models": 3}, {"models": [None]}, {"data": {"m": 1}}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        "x",
+        7,
+        {},
+        {"models": 3},
+        {"models": [None]},
+        {"data": {"m": 1}},
+        {"models": [{"name": ["m"]}, {"name": "m", "context_length": {}}], "model_info": [1], "parameters": 7},
+        {"data": [{"id": {}}, {"id": "m", "loaded_context_length": "x"}], "default_generation_settings": []},
+    ],
+)
 def test_routes_that_answer_anything_tell_nothing_that_hurts(answer: Any) -> None:
     contexts = Contexts(lambda _path, _body: answer)
     assert contexts.room("m").length in {None, 4096}

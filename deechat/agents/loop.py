@@ -104,11 +104,11 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     refusal = yield from _tried(handler, state, ask, question, said)
     if refusal and not said.pieces:
         handler.refused(question)
-        plan = yield from _make_room(handler, state)
-        less = handler.question(state, may_use_tools=ask.may_use_tools, plan=plan)
-        if less.tokens < question.tokens:
+        if handler.plan(state).tokens < plan.tokens:
             yield _status(handler, "context_refused", model=_model(handler, state))
-            refusal = yield from _tried(handler, state, ask, less, said)
+            plan = yield from _make_room(handler, state)
+            question = handler.question(state, may_use_tools=ask.may_use_tools, plan=plan)
+            refusal = yield from _tried(handler, state, ask, question, said)
     if refusal:
         raise ModelError(f"{refusal.rstrip('.')}. {SHORTER}", code=TOO_LONG)
 

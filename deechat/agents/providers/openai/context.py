@@ -18,6 +18,8 @@ from deechat.agents.providers.openai.faults import ModelFault
 
 LEAST, MOST = 512, 100_000_000  # tokens of a length that is believed
 LOOK_AGAIN = 300.0  # seconds: a server may be started anew with another length
+LOOK_SOON = 10.0  # seconds, where the length is a guess until the model is loaded
+FORGET = 3600.0  # seconds after which a refusal is tried again
 USUAL = 4096  # where a server loads a model with its own default, and the model is not loaded yet
 COUNTED_FROM = 500  # estimated tokens of a question: in a shorter one the template's own weigh too much
 RATIOS = (0.5, 4.0)  # what its count may be of our estimate
@@ -74,6 +76,7 @@ class Told(NamedTuple):
     length: int | None
     could: int | None = None
     remedy: str = ""
+    is_guess: bool = False
 
 
 class Contexts:
@@ -84,7 +87,7 @@ class Contexts:
         self._listed: dict[str, Told] = {}
         self._wanted: dict[str, float] = {}
         self._looked: dict[str, tuple[float, Told]] = {}
-        self._learnt: dict[str, int] = {}
+        self._learnt: dict[str, tuple[float, int]] = {}
         self._ratios: dict[str, float] = {}
 
     def take_listing(self, body: bytes) -> None:
@@ -106,20 +109,19 @@ class Contexts:
         if told.length is None:
             told = self._looked_up(model, told)
         return Room(
-            self._learnt.get(model) or told.length,
+            self._learnt_of(model) or told.length,
             self._ratios.get(model, 1.0),
             told.could,
             told.remedy or "its settings",
         )
 
     def _looked_up(self, model: str, listed: Told) -> Told:
-        at, told = self._looked.get(model, (-LOOK_AGAIN, listed))
-        if self._look is None or self._clock() - at < LOOK_AGAIN:
+        until, told = self._looked.get(model, (float("-inf"), listed))
+        if self._look is None or self._clock() < until:
             return told
         found = next((found for probe in PROBES if (found := probe(self._look, model))), None)
         told = found or listed
-        if told.length != USUAL or told.could is None:  # else it may be loaded with another length in a moment
-            self._looked[model] = self._clock(), told
+        self._looked[model] = self._clock() + (LOOK_SOON if told.is_guess else LOOK_AGAIN), told
         return told
 
     def learn(self, model: str, fault: ModelFault, estimated: int) -> None:
@@ -132,7 +134,7 @@ class Contexts:
             self._ratios[model] = min(max(sent / estimated, RATIOS[0]), RATIOS[1])
         elif estimated and limit:
             self._ratios[model] = min(max(self._ratios.get(model, 1.0), limit / estimated), RATIOS[1])
-        self._learnt[model] = limit or max(LEAST, int(estimated * self._ratios.get(model, 1.0)) // 2)
+        self._learn(model, limit or max(LEAST, int(estimated * self._ratios.get(model, 1.0)) // 2))
 
     def count(self, model: str, estimated: int, counted: int) -> None:
         """Compare what the server counted in a question with what we had estimated.
@@ -145,7 +147,14 @@ class Contexts:
         if RATIOS[0] <= ratio <= RATIOS[1]:
             self._ratios[model] = ratio
         elif ratio < RATIOS[0] and (length := _clipped_at(counted)):
-            self._learnt.setdefault(model, length)
+            self._learn(model, length)
+
+    def _learn(self, model: str, length: int) -> None:
+        self._learnt[model] = self._clock() + FORGET, length
+
+    def _learnt_of(self, model: str) -> int | None:
+        until, length = self._learnt.get(model, (float("-inf"), 0))
+        return length if self._clock() < until else None
 
 
 def _clipped_at(counted: int) -> int | None:
@@ -198,8 +207,8 @@ def _told_in(row: dict[str, Any]) -> Told:
 
 
 def _of_model(answer: Any, model: str) -> dict[str, Any] | None:
-    wanted = {model, f"{model}:latest"}
-    return next((row for row in _rows(answer) if wanted & {row.get("id"), row.get("model"), row.get("name")}), None)
+    wanted = (model, f"{model}:latest")
+    return next((row for row in _rows(answer) if any(row.get(key) in wanted for key in ("id", "model", "name"))), None)
 
 
 def _ollama(look: Look, model: str) -> Told | None:
@@ -207,15 +216,16 @@ def _ollama(look: Look, model: str) -> Told | None:
     running = look("/api/ps", None)
     if not isinstance(running, dict) or "models" not in running:
         return None
-    shown = look("/api/show", {"model": model})
-    info = shown.get("model_info") if isinstance(shown, dict) else None
-    lengths = [_length(value) for name, value in (info or {}).items() if str(name).endswith(".context_length")]
+    said = look("/api/show", {"model": model})
+    shown = said if isinstance(said, dict) else {}
+    info = shown.get("model_info")
+    info = info if isinstance(info, dict) else {}
+    lengths = [_length(value) for name, value in info.items() if name.endswith(".context_length")]
     could = next(filter(None, lengths), None)
     loaded = _at(_of_model(running, model) or {}, ("context_length",))
-    written = str(shown.get("parameters") or "") if isinstance(shown, dict) else ""
-    fixed = re.search(r"(?m)^\s*num_ctx\s+(\d+)", written)
-    length = loaded or (_length(fixed[1]) if fixed else None) or min(could or USUAL, USUAL)
-    return Told(length, could, "OLLAMA_CONTEXT_LENGTH")
+    fixed = re.search(r"(?m)^\s*num_ctx\s+(\d+)", str(shown.get("parameters")))
+    known = loaded or (_length(fixed[1]) if fixed else None)
+    return Told(known or min(could or USUAL, USUAL), could, "OLLAMA_CONTEXT_LENGTH", is_guess=not loaded)
 
 
 def _llama_cpp(look: Look, _model: str) -> Told | None:
