@@ -94,8 +94,11 @@ class Handlers:
         read: list[_Said] = []
         tokens, at, rows = 0, last_id, FIRST
         while page := self._store.branch(thread, at, rows):
-            said = [(message, _turns(message)) for message in page]
-            tokens += sum(window.least(turn) for _, turns in said for turn in turns)
+            said: list[_Said] = [
+                (each, [UserMessage(each.content)] if each.role == "user" else unpack(each.turns, each.content))
+                for each in page
+            ]
+            tokens += sum(window.weigh([turn for _, turns in said for turn in turns], shrunk=True))
             first = page[0].parent_id
             # What fits into any context was never summarized, so a short thread costs one read.
             found = self._store.summary(page) if first is not None or tokens > LITTLE else None
@@ -122,10 +125,6 @@ def _length(provider: Provider, model: str | None, context: int | None) -> int:
     with suppress(ModelError):  # the question itself will say what is wrong
         room = provider.room(model)
     return int((context or min(room.length or ASSUMED, MOST_TOLD)) / room.ratio)
-
-
-def _turns(message: Stored) -> list[Message]:
-    return [UserMessage(message.content)] if message.role == "user" else unpack(message.turns, message.content)
 
 
 def _policy_in(workspace: Workspace, tool: Tool, arguments: dict[str, Any] | None) -> str:

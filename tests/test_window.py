@@ -49,7 +49,7 @@ def conversation(rng: random.Random, turns: int) -> tuple[list[Message], list[in
 
 
 def weight(messages: list[Message]) -> int:
-    return sum(map(weigh, messages))
+    return sum(weigh(messages))
 
 
 @pytest.mark.parametrize("case", range(150))
@@ -69,7 +69,7 @@ def test_what_is_sent_fits_begins_with_a_person_and_keeps_the_newest(case: int) 
         if not isinstance(before, ToolMessage):
             assert before == after
         assert not isinstance(after, ToolMessage) or after.call_id == before.call_id
-        assert weigh(after) <= weigh(before)
+        assert weight([after]) <= weight([before])
     assert well_formed(sent) == sent, "each call has its result"
     if weight(messages) <= room:
         assert (fitted.start, sent) == (0, messages)

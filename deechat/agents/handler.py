@@ -96,7 +96,7 @@ class AgentHandler:
         """Says what of the conversation the next step is asked with, and what of it no longer fits."""
         begin, summary = self._begin(state)
         messages = [*self.history[begin:], *state.turns]
-        tokens = sum(map(window.weigh, messages))
+        tokens = sum(window.weigh(messages))
         small = SMALL if self.context is None else min(SMALL, self.context // 4)
         if not summary and self.ceiling is None and tokens <= small:
             return Plan(messages, tokens)
@@ -105,7 +105,7 @@ class AgentHandler:
         cuts = [cut for cut in self.cuts if cut.at > begin]
         fitted = window.fit(messages, free, [cut.at - begin for cut in cuts])
         upto = next((cut.after for cut in cuts if cut.at - begin == fitted.start), "")
-        tokens = sum(map(window.weigh, fitted.messages))
+        tokens = sum(window.weigh(fitted.messages))
         return Plan(fitted.messages, tokens, messages[: fitted.start], upto, summary if room.writes else "")
 
     def _begin(self, state: RunState) -> tuple[int, str]:
@@ -143,7 +143,7 @@ class AgentHandler:
         free = int((length - answer) * MARGIN / room.ratio)
         free = free if self.ceiling is None else min(free, self.ceiling)
         messages = window.to_summarize(plan.summary, plan.left, free // share, answer)
-        tokens = sum(map(window.weigh, messages))
+        tokens = sum(window.weigh(messages))
         return Question(messages=messages, model=self.model, max_tokens=answer, tokens=tokens)
 
     def kept(self, summary: str) -> str:

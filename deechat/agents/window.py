@@ -7,7 +7,7 @@ left out, and whoever asks puts a summary in their place. A window begins with w
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -37,27 +37,29 @@ class Window(msgspec.Struct, frozen=True):
     messages: list[Message]
 
 
-def weigh(message: Message) -> int:
-    """Estimate the tokens of a message, its calls and the provider's own fields included."""
-    if isinstance(message, ToolMessage):
-        return FRAME + estimate_tokens(message.content)
-    tokens = FRAME + estimate_tokens(message.text)
-    if isinstance(message, AssistantMessage):
-        tokens += sum(FRAME + estimate_tokens(call.name + call.arguments) for call in message.calls)
-        if message.extra:
+def weigh(messages: Iterable[Message], *, shrunk: bool = False) -> list[int]:
+    """Estimate the tokens of each message, its calls and the provider's own fields included.
+
+    `shrunk` weighs results of tools as if they were shrunk as far as that goes. One loop: a call for each message and
+    text is a tenth of all calls that the start of an answer takes.
+    """
+    weights = []
+    for message in messages:
+        text = message.content if isinstance(message, ToolMessage) else message.text
+        tokens = FRAME + ((len(text) + 3) // 4 if text.isascii() else estimate_tokens(text))
+        if isinstance(message, ToolMessage) and shrunk:
+            tokens = min(tokens, FRAME + SHRUNK)
+        elif isinstance(message, AssistantMessage) and (message.calls or message.extra):
+            tokens += sum([FRAME + estimate_tokens(call.name + call.arguments) for call in message.calls])
             tokens += estimate_tokens(json.dumps(message.extra, ensure_ascii=False))
-    return tokens
-
-
-def least(message: Message) -> int:
-    """Estimate the tokens of a message when it is a result that was shrunk as far as that goes."""
-    return min(weigh(message), SHRUNK) if isinstance(message, ToolMessage) else weigh(message)
+        weights.append(tokens)
+    return weights
 
 
 def weigh_beside(system: SystemMessage, tools: Sequence[ToolSpec], summary: str = "") -> int:
     """Estimate the tokens of what is sent beside the messages: the system's words, tools and a summary, if any."""
-    told = sum(FRAME + (len(msgspec.json.encode(tool)) + 3) // 4 for tool in tools)
-    return weigh(system) + told + (estimate_tokens(summary) + estimate_tokens(SUMMARY) if summary else 0)
+    told = sum([FRAME + (len(msgspec.json.encode(tool)) + 3) // 4 for tool in tools])
+    return sum(weigh([system])) + told + (estimate_tokens(summary) + estimate_tokens(SUMMARY) if summary else 0)
 
 
 def cut_middle(text: str, tokens: int) -> str:
@@ -78,7 +80,7 @@ def fit(messages: Sequence[Message], room: int, cuts: Sequence[int]) -> Window:
     """
     newest = cuts[-1] if cuts else 0
     shrunk = _shrunk(messages, room, newest)
-    weights = [weigh(message) for message in shrunk]
+    weights = weigh(shrunk)
     left = sum(weights)
     if left <= room:
         return Window(0, shrunk)
@@ -95,7 +97,7 @@ def fit(messages: Sequence[Message], room: int, cuts: Sequence[int]) -> Window:
 def _shrunk(messages: Sequence[Message], room: int, end: int) -> list[Message]:
     """Shrink results of tools before the message with number `end`, the oldest first, until all fits."""
     fitted = list(messages)
-    excess = sum(map(weigh, fitted)) - room
+    excess = sum(weigh(fitted)) - room
     for at, message in enumerate(fitted[:end]):
         if excess <= 0:
             break
@@ -125,7 +127,7 @@ def to_summarize(before: str, messages: Sequence[Message], room: int, answer: in
     lines = [line for message in messages for line in _told(message)]
     if before:
         lines.insert(0, f"Summary of what came before: {before}")
-    room -= weigh(system) + FRAME
+    room -= sum(weigh([system])) + FRAME
     longest = max(map(estimate_tokens, lines), default=0)
     while sum(map(estimate_tokens, lines)) + len(lines) > room and longest > SHRUNK // 3:
         longest //= 2
