@@ -24,8 +24,10 @@ from deechat.agents.providers.chooser import Chooser
 from deechat.agents.providers.discovery import find_local_server
 from deechat.agents.providers.local import Local
 from deechat.agents.providers.offline import OfflineProvider
+from deechat.agents.providers.openai.profiles import Profiles
 from deechat.agents.providers.openai.provider import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
+from deechat.agents.words import say
 from deechat.arrivals import Arrivals, no_interval
 from deechat.config import Settings
 from deechat.database import Database
@@ -64,7 +66,8 @@ class Application:
         self._database = Database(self._folder.database, in_place=self._folder.check_in_place)
         self._journal = Journal(self._database)
         self._own_ports = {self.settings.port}
-        self._chooser = _chooser(self.settings, self._own_ports)
+        self._profiles = Profiles()
+        self._chooser = _chooser(self.settings, self._own_ports, self._profiles)
         by_name = {tool.name: tool for tool in (*builtin_tools(), *tools)}
         store = Store(self._database)
         handlers = Handlers(
@@ -95,6 +98,8 @@ class Application:
             runs=runs,
             streams=Streams(runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
             models=self._models,
+            profile=self._profile,
+            forget=self._profiles.forget,
             tools=by_name,
             check_alive=self._database.check_alive,
             damage=lambda: self._database.damage.words,
@@ -214,6 +219,14 @@ class Application:
             answer = self._models_of(self._chooser.current())
         return answer
 
+    def _profile(self, model: str | None, language: str) -> list[dict[str, Any]]:
+        rows = []
+        for habit in self._profiles.shown(model):
+            code, params = habit.words
+            shown = {"code": habit.code, "params": params, "text": say(code, params, language)}
+            rows.append({**shown, "model": habit.model, "learntAt": habit.at})
+        return rows
+
     def _models_of(self, provider: Provider) -> dict[str, Any]:
         answer: dict[str, Any] = {"models": [], "provider": provider.name, "current": None}
         if isinstance(provider, Local):
@@ -235,8 +248,8 @@ def _check_server() -> None:
         raise SystemExit(BOOT_ERROR)
 
 
-def _chooser(settings: Settings, own_ports: Collection[int]) -> Chooser:
-    connect = partial(_connect, settings)
+def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles) -> Chooser:
+    connect = partial(_connect, settings, profiles)
     offline = OfflineProvider()
     fixed: Provider | None = None
     if settings.provider == "offline":
@@ -247,7 +260,7 @@ def _chooser(settings: Settings, own_ports: Collection[int]) -> Chooser:
     return Chooser(fixed=fixed, offline=offline, local=local)
 
 
-def _connect(settings: Settings, base_url: str | None, *, is_found: bool = False) -> OpenAIProvider:
+def _connect(settings: Settings, profiles: Profiles, base_url: str | None, *, is_found: bool = False) -> OpenAIProvider:
     return OpenAIProvider(
         base_url=base_url,
         is_found=is_found,
@@ -255,6 +268,7 @@ def _connect(settings: Settings, base_url: str | None, *, is_found: bool = False
         model=settings.model,
         first_byte_timeout=settings.first_byte_timeout,
         stall_timeout=settings.stall_timeout,
+        profiles=profiles,
         load=_load_openai,
     )
 

@@ -71,6 +71,7 @@ class Route:
 
 PASSWORD = Field(required=True, empty=True, blank=True, longest=10_000)
 NAME = Field(required=True, longest=200)
+HABIT = Field(null=True, empty=True, blank=True, longest=200)
 MESSAGE = Field(required=True, longest=200_000)
 POLICIES = ({"calculator": "perhaps"}, {"calculator": None}, {"nothing": "allow"})
 SCOPES = (
@@ -110,6 +111,8 @@ CONTRACT = [
     Route("POST", "/api/logout", {}),
     Route("GET", "/api/ping"),
     Route("GET", "/api/models"),
+    Route("GET", "/api/models/profile"),
+    Route("POST", "/api/models/forget", {}, {"code": HABIT, "model": HABIT}),
     Route("GET", "/api/workspaces"),
     Route("POST", "/api/workspace/new", {"name": "New"}, {"name": NAME}),
     Route("GET", OF_WORKSPACE),

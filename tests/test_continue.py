@@ -45,8 +45,7 @@ def test_a_stopped_answer_goes_on_in_a_new_run(agent: Client, model: ModelServer
     agent.ask("Thanks")
     assert [each["content"] for each in model.asked[-1]["messages"][1:]] == [
         "Go",
-        "Half an answ",
-        "er, whole.",
+        "Half an answ\n\ner, whole.",
         "Thanks",
     ]
 

@@ -152,6 +152,8 @@ def tour_routes(tour: Tour) -> None:
     call("POST /api/login", "POST", "/api/login", {"password": "x"})
     call("POST /api/logout", "POST", "/api/logout", {})
     call("GET /api/models", "GET", "/api/models")
+    call("GET /api/models/profile", "GET", "/api/models/profile?model=a")
+    call("POST /api/models/forget", "POST", "/api/models/forget", {})
     call("GET /api/workspaces", "GET", "/api/workspaces?limit=3")
     of = "/api/workspace/<slug>"
     made = call("POST /api/workspace/new", "POST", "/api/workspace/new", {"name": "W"})["workspace"]["slug"]

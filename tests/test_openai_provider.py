@@ -88,7 +88,7 @@ def test_calls_and_results_go_back_with_arguments_that_are_objects(rig):
     assert sent[5] == {"role": "assistant", "content": "Noon."}
 
 
-def test_reasoning_details_go_back_with_their_turn_and_reasoning_content_does_not(rig):
+def test_what_the_server_thought_goes_back_with_a_turn_that_made_calls(rig):
     pieces = [
         delta(reasoning_content="a", reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "a"}]),
         delta(reasoning_details=[{"type": "reasoning.text", "index": 0, "text": "b", "signature": "s"}]),
@@ -98,7 +98,7 @@ def test_reasoning_details_go_back_with_their_turn_and_reasoning_content_does_no
     rig.server.script(reply(pieces, delta(tool_calls=[call])), "x")
     turn = rig.ask()[-1]
     assert isinstance(turn, Turn)
-    called = AssistantMessage("", (ToolCall("a", "clock", "{}"),), turn.extra)
+    called = AssistantMessage("", (ToolCall("a", "clock", "{}"),), turn.extra, "a")
     rig.ask(Question([UserMessage("Hello"), called, ToolMessage("a", "clock", "noon")]))
     sent = rig.server.asked[1]["messages"][1]
     assert sent["reasoning_details"] == [
@@ -106,7 +106,7 @@ def test_reasoning_details_go_back_with_their_turn_and_reasoning_content_does_no
         {"type": "reasoning.encrypted", "index": 1, "data": "zz"},
     ]
     assert sent["tool_calls"][0]["extra_content"] == {"google": {"thought": "t"}}
-    assert "reasoning_content" not in sent
+    assert sent["reasoning_content"] == "a"
 
 
 def test_lone_surrogates_are_mended_on_their_way_out(rig):
@@ -253,10 +253,8 @@ def test_stream_options_are_dropped_where_refused_and_that_is_remembered(rig, an
 TOOL_REFUSALS = [
     status(400, {"error": "registry.ollama.ai/library/gemma:2b does not support tools"}),
     status(400, '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set'),
-    status(500, "tools param requires --jinja flag"),
     status(422, "tools is not supported"),
     status(404, "No endpoints found that support tool use."),
-    status(501, "function calling is not enabled for this model"),
     status(400, "Unrecognized request argument supplied: tools"),
     status(400, "Function calling is unsupported"),
 ]
@@ -273,6 +271,31 @@ def test_a_model_that_refuses_tools_is_asked_without_them_and_that_is_remembered
     rig.ask(Question(HELLO.messages, model="other", tools=[CLOCK]))
     assert ["tools" in body for body in rig.server.asked] == [True, False, False, True]
     assert rig.slept == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        status(500, "tools param requires --jinja flag"),
+        status(501, "function calling is not enabled for this model"),
+        status(500, "this model does not support tools"),
+    ],
+)
+def test_a_failure_that_names_tools_counts_when_it_was_said_twice_in_words_that_mean_nothing_else(rig, answer):
+    question = Question(HELLO.messages, tools=[CLOCK])
+    rig.server.script(answer, answer, "x", "y")
+    assert notices(rig.ask(question)) == ["model_retry", "tools_refused"]
+    assert notices(rig.ask(question)) == []
+    assert ["tools" in body for body in rig.server.asked] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("words", ["the tool server is not available", "no worker, unknown function", "boom"])
+def test_a_failure_of_the_server_says_nothing_of_tools(rig, words):
+    question = Question(HELLO.messages, tools=[CLOCK])
+    rig.server.script(status(503, words), status(500, words), "x", "y")
+    assert notices(rig.ask(question)) == ["model_retry", "model_retry"]
+    rig.ask(question)
+    assert all("tools" in body for body in rig.server.asked)
 
 
 def test_a_refused_schema_is_no_refusal_of_tools(rig):

@@ -14,7 +14,7 @@ from openai_rig import CLOCK, HELLO, Rig, joined
 
 from deechat.agents.providers.base import Question, Text, Turn, UserMessage
 from deechat.agents.providers.openai.provider import load_sdk
-from deechat.agents.providers.openai.request import Refused, body_of
+from deechat.agents.providers.openai.request import body_of
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def test_a_server_that_is_named_by_its_number_is_not_looked_up(rig: Rig, monkeyp
 
 
 def test_the_bytes_of_a_body_are_taken_once() -> None:
-    body = body_of(HELLO, "m", Refused())
+    body = body_of(HELLO, "m", {})
     assert b'"Hello"' in body.take()
     assert body.take() == b""
     assert body.model == "m"
-    assert body.fields == ("model", "messages", "stream", "stream_options")
+    assert body.shows == {"model", "messages", "stream", "stream_options", "role", "content"}

@@ -97,7 +97,7 @@ def test_a_run_too_old_to_go_on_after_its_tool_keeps_the_call(serve: Callable[..
     server.start()
     client.ask("Well?")
     sent = model.asked[-1]["messages"][1:]
-    assert [each["role"] for each in sent] == ["user", "assistant", "tool", "user"]
+    assert [each["role"] for each in sent] == ["user", "assistant", "tool", "assistant", "user"]
     assert sent[2]["content"] == "5"
     client.check_all()
 

@@ -6,9 +6,19 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from deechat.agents.providers.base import AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
+from deechat.agents.providers.base import (
+    AssistantMessage,
+    Message,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+    joined,
+)
 
 NO_RESULT = "No result was recorded: the call was interrupted."
+# Stands between results and what a person says next, where the model was stopped or steered: many servers refuse a
+# user's message right behind a tool's, and an empty turn of the assistant too.
+UNSAID = "(The next message came before I said anything about this.)"
 
 _turns = msgspec.json.Decoder(list[AssistantMessage | ToolMessage | UserMessage])
 
@@ -29,10 +39,28 @@ def _plain(content: str) -> list[Message]:
 
 
 def well_formed(messages: Iterable[Message]) -> list[Message]:
-    """Makes a history valid: every call is followed by its result, and empty turns of the model are gone.
+    """Makes a history valid in the form that all model servers accept.
 
-    A call without a result gets one that says so; a result without a call is left out.
+    It begins with a user's message after the system's, and the roles alternate: neighbours of one role are joined,
+    empty turns of the model are gone, and something of the assistant stands between a result and the user. Every call
+    is followed by its result: one without gets one that says so, a result without a call is left out.
     """
+    valid: list[Message] = []
+    for message in joined(_begun(_answered(messages))):
+        if isinstance(message, UserMessage) and valid and isinstance(valid[-1], ToolMessage):
+            valid.append(AssistantMessage(UNSAID))
+        valid.append(message)
+    return valid
+
+
+def _begun(messages: list[Message]) -> list[Message]:
+    """Leaves out what stands before the first thing that a user said, but for the system's words."""
+    first = next((at for at, message in enumerate(messages) if isinstance(message, UserMessage)), 0)
+    return [message for message in messages[:first] if isinstance(message, SystemMessage)] + messages[first:]
+
+
+def _answered(messages: Iterable[Message]) -> list[Message]:
+    """Puts its result behind each call, and leaves out empty turns."""
     valid: list[Message] = []
     results: dict[str, ToolMessage] = {}
     pending: AssistantMessage | None = None

@@ -14,7 +14,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from deechat.agents.providers.base import INTERRUPTED, AssistantMessage, Message, ToolMessage, UserMessage
+from deechat.agents.providers.base import (
+    INTERRUPTED,
+    THOUGHT,
+    AssistantMessage,
+    Message,
+    ToolMessage,
+    UserMessage,
+)
 from deechat.agents.repetition import without_repeats
 from deechat.events import (
     ClarificationRequest,
@@ -377,7 +384,9 @@ class RunState(msgspec.Struct):
             self._rounds.append(frozenset((call.name, call.arguments) for call in event.calls))
         text = self.step_text.strip()
         if text or event.calls:
-            self.turns.append(AssistantMessage(text, event.calls, event.extra))
+            # The log has the thought once, as it came; a turn that has to give it back is where it is needed again.
+            thought = "".join(self.reasoning[self._reasoning_mark :]) if event.calls and THOUGHT in event.extra else ""
+            self.turns.append(AssistantMessage(text, event.calls, event.extra, thought))
 
     def _on_invocation(self, event: ToolCallInvocation, at: float) -> None:
         each = self.calls[event.call_id]
@@ -394,7 +403,7 @@ class RunState(msgspec.Struct):
         for at, turn in enumerate(self.turns):
             if isinstance(turn, AssistantMessage):
                 calls = tuple(call if call.id == each.id else each for each in turn.calls)
-                self.turns[at] = AssistantMessage(turn.text, calls, turn.extra)
+                self.turns[at] = msgspec.structs.replace(turn, calls=calls)
 
     def _on_result(self, event: ToolCallResult, at: float) -> None:
         each = self.calls[event.call_id]

@@ -51,7 +51,7 @@ def weigh(messages: Iterable[Message], *, shrunk: bool = False) -> list[int]:
             tokens = min(tokens, FRAME + SHRUNK)
         elif isinstance(message, AssistantMessage) and (message.calls or message.extra):
             tokens += sum([FRAME + estimate_tokens(call.name + call.arguments) for call in message.calls])
-            tokens += estimate_tokens(json.dumps(message.extra, ensure_ascii=False))
+            tokens += estimate_tokens(message.thought + json.dumps(message.extra, ensure_ascii=False))
         weights.append(tokens)
     return weights
 

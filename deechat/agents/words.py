@@ -11,6 +11,10 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "The model server did not answer ({why}); trying again in {seconds} s ({attempt} of {attempts})",
         "zh": "模型服务器没有应答（{why}），{seconds} 秒后重试（第 {attempt} 次，共 {attempts} 次）",
     },
+    "call_garbled": {
+        "en": "{model} wrote a tool call that its server could not read; asking again ({attempt} of {attempts})",
+        "zh": "{model} 写出的工具调用无法被其服务器解析，正在重新询问（第 {attempt} 次，共 {attempts} 次）",
+    },
     "tools_refused": {
         "en": "{model} takes no tools; asking again without them",
         "zh": "{model} 不支持工具，正在不带工具重新询问",
@@ -78,8 +82,26 @@ SENTENCES: dict[str, dict[str, str]] = {
     },
 }
 
+# Of habits of model servers, "{model} …": what is known of them, or was learnt.
+HABITS: dict[str, dict[str, str]] = {
+    "no_system": {"en": "takes no system role", "zh": "不接受系统角色"},
+    "no_tools": {"en": "takes no tools", "zh": "不支持工具"},
+    "no_tool_choice": {"en": "takes no tool_choice", "zh": "不接受 tool_choice"},
+    "no_null_content": {"en": "takes no null as content", "zh": "不接受 null 内容"},
+    "one_call_a_turn": {"en": "takes one tool call a turn", "zh": "每轮只接受一次工具调用"},
+    "text_or_thought": {
+        "en": "takes text or a thought beside tool calls, not both",
+        "zh": "工具调用旁只接受文本或思考之一",
+    },
+    "thinks_in": {
+        "en": "thinks in {field}, and gets it back beside tool calls",
+        "zh": "在 {field} 中思考，并随工具调用收回",
+    },
+    "no_field": {"en": "takes no {field}", "zh": "不接受 {field}"},
+}
+
 
 def say(code: str, params: dict[str, Any], language: str) -> str:
     """Gives the words of a code in the language (a BCP 47 tag), in English where that one is not spoken."""
-    words = WORDS.get(code) or SENTENCES[code]
+    words = WORDS.get(code) or HABITS.get(code) or SENTENCES[code]
     return words.get(language.split("-", maxsplit=1)[0].lower(), words["en"]).format(**params)

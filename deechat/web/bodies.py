@@ -50,6 +50,13 @@ class Steer(Struct):
     message: Message
 
 
+class Forget(Struct):
+    """A habit of a model, or with `model` null of all of them; without a code everything that was learnt."""
+
+    code: Id | None = None
+    model: Id | None = None
+
+
 class NewWorkspace(Struct):
     name: Name
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify, render_template
+from flask import Blueprint, Response, jsonify, render_template, request
 
+from deechat.web.bodies import Forget, read_body, read_language
 from deechat.web.services import Services
 
 
 def make(services: Services) -> Blueprint:
-    """Makes the routes of the page, of `ping` and of `models`."""
+    """Makes the routes of the page, of `ping`, of `models` and of what was learnt of them."""
     blueprint = Blueprint("pages", __name__)
 
     @blueprint.get("/")
@@ -25,5 +26,15 @@ def make(services: Services) -> Blueprint:
     @blueprint.get("/api/models")
     def models() -> Response:
         return jsonify(services.models())
+
+    @blueprint.get("/api/models/profile")
+    def profile() -> Response:
+        return jsonify({"profile": services.profile(request.args.get("model") or None, read_language())})
+
+    @blueprint.post("/api/models/forget")
+    def forget() -> Response:
+        body = read_body(Forget)
+        services.forget(body.code, body.model)
+        return jsonify({"profile": services.profile(body.model, read_language())})
 
     return blueprint

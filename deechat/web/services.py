@@ -16,15 +16,18 @@ from deechat.web.streams import Streams
 class Services:
     """The services that routes work with.
 
-    `models` says which models there are, as `GET /api/models` has it. `tools` are the agent's, by name. `check_alive`
-    raises in words when the server does not do what it is there for, as far as a new process would do better. `damage`
-    says what is known to be damaged of what is stored, or None.
+    `models` says which models there are, as `GET /api/models` has it. `profile` says what is known of a model, in a
+    language, and `forget` forgets what was learnt: a habit of a model by its code, or everything. `tools` are the
+    agent's, by name. `check_alive` raises in words when the server does not do what it is there for, as far as a new
+    process would do better. `damage` says what is known to be damaged of what is stored, or None.
     """
 
     store: Store
     runs: Runs
     streams: Streams
     models: Callable[[], dict[str, Any]]
+    profile: Callable[[str | None, str], list[dict[str, Any]]]
+    forget: Callable[[str | None, str | None], None]
     tools: Mapping[str, Tool]
     check_alive: Callable[[], None]
     damage: Callable[[], str | None]

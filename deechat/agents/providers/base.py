@@ -27,12 +27,19 @@ class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
     text: str
 
 
+THOUGHT = "thought"  # in `Turn.extra`: the provider wants the turn's thinking back with it, and keeps there how
+
+
 class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="assistant"):
-    """A turn of the model: text, the calls it made, and the provider's own fields of it (`StepFinished.extra`)."""
+    """A turn of the model: text, the calls it made, and the provider's own fields of it (`StepFinished.extra`).
+
+    `thought` is the turn's thinking where `extra` says by `THOUGHT` that it is wanted back, else "".
+    """
 
     text: str
     calls: tuple[ToolCall, ...] = ()
     extra: dict[str, Any] = {}
+    thought: str = ""
 
 
 # The results of calls that no tool was asked for, in words for a model.
@@ -51,6 +58,21 @@ class ToolMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="ro
 
 
 Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+def joined(messages: Iterable[Message]) -> list[Message]:
+    """Joins neighbours of one role: many templates want the roles to alternate."""
+    whole: list[Message] = []
+    for message in messages:
+        last = whole[-1] if whole else None
+        if isinstance(message, UserMessage | SystemMessage) and type(message) is type(last):
+            whole[-1] = type(message)(f"{last.text}\n\n{message.text}")
+        elif isinstance(message, AssistantMessage) and isinstance(last, AssistantMessage) and not last.calls:
+            text = "\n\n".join(filter(None, (last.text, message.text)))
+            whole[-1] = msgspec.structs.replace(message, text=text)
+        else:
+            whole.append(message)
+    return whole
 
 
 class ToolSpec(msgspec.Struct, frozen=True):

@@ -92,6 +92,8 @@ export const continuePath = (run) => `${runPath(run)}/continue`;
 
 export const api = {
   models: () => get("api/models"),
+  profile: async (model) => (await get(`api/models/profile${queryOf({ model })}`)).profile,
+  forget: async (code, model) => (await post("api/models/forget", { code, model })).profile,
   // All of them: there are seldom more than one page has.
   workspaces: async () => {
     let page = await get("api/workspaces");

@@ -32,6 +32,17 @@ export function statusWords({ code, params, text }) {
   return code && knows(key) ? t(key, params ?? {}) : text;
 }
 
+// A habit of a model likewise; one of a single field has its name behind the code.
+export function habitWords({ code, params, text }) {
+  const key = `habit.${code.split(":")[0]}`;
+  return knows(key) ? t(key, params) : text;
+}
+
+// A moment in Unix seconds as a clock on the wall has it: 10:42.
+export function timeOfDay(seconds) {
+  return new Date(seconds * 1000).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+}
+
 // A tool's word for its scope in the page's language where it is known, else as the tool has it.
 export function scopeWord(word) {
   return knows(`scope.${word}`) ? t(`scope.${word}`) : word;

@@ -19,6 +19,8 @@ export class Workspaces {
     shell.settings.addEventListener("dee-save", ({ detail }) => this.#save(detail.fields));
     shell.settings.addEventListener("dee-new-workspace", () => this.#make());
     shell.settings.addEventListener("dee-delete-workspace", () => this.#delete());
+    shell.settings.addEventListener("dee-model", ({ detail }) => this.#showHabits(detail.model, () => api.profile(detail.model)));
+    shell.settings.addEventListener("dee-forget", ({ detail }) => this.#forget(detail));
   }
 
   get loaded() {
@@ -74,6 +76,25 @@ export class Workspaces {
     this.#shell.foldIfNarrow();
     this.#shell.settings.open({ workspace, ...this.#models, only: this.#list.length < 2 });
     this.#loadTools(workspace.slug);
+  }
+
+  #model = null; // the one whose habits the dialog shows
+
+  async #showHabits(model, load) {
+    this.#model = model;
+    try {
+      const habits = model ? await load() : null;
+      if (model === this.#model) this.#shell.settings.habits = habits;
+    } catch (error) {
+      this.#shell.settings.fail(error.message);
+    }
+  }
+
+  #forget({ code, model }) {
+    this.#showHabits(this.#model, async () => {
+      await api.forget(code, model);
+      return api.profile(this.#model);
+    });
   }
 
   async #loadTools(slug) {

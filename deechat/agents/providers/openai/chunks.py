@@ -19,6 +19,8 @@ from deechat.events import Usage
 
 # Lists that a server wants back with the turn, to go on from its own thoughts: OpenRouter's and LiteLLM's names.
 KEPT_FIELDS = ("reasoning_details", "thinking_blocks")
+# The fields in which thinking comes, the most usual first; it goes back beside calls in the one it came in.
+THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
@@ -99,12 +101,17 @@ def _refuse(constant: str) -> None:
 
 def spoken(delta: Delta) -> Iterator[Said]:
     """Gives what a delta says: thinking first, once even if it stands in several fields, then the answer."""
-    thoughts = (delta.reasoning_content, delta.reasoning, delta.thinking)
+    thoughts = [getattr(delta, field) for field in THOUGHT_FIELDS]
     for thought in dict.fromkeys([thought for thought in thoughts if isinstance(thought, str)]):
         yield Reasoning, thought
     yield from _content(delta.content)
     if isinstance(delta.refusal, str):
         yield Text, delta.refusal
+
+
+def thought_field(delta: Delta) -> str | None:
+    """Names the field in which a delta has thinking, if only an empty one."""
+    return next((field for field in THOUGHT_FIELDS if isinstance(getattr(delta, field), str)), None)
 
 
 def _content(content: Any) -> Iterator[Said]:

@@ -29,6 +29,17 @@ _CONTEXT = re.compile(
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|not exist|unknown)|(invalid|unknown|no such) model|not a valid model"
 )
+# The model wrote a call that its server could not read: a bad throw, and another one may be better.
+_GARBLED = re.compile(
+    r"tool_use_failed|output_parse_failed|failed_generation|error parsing tool.?call|tool call validation failed"
+    r"|failed to (call a function|parse (the |a )?(tool|function).?calls?|parse input at pos)"
+    r"|failed to parse json: unexpected end"
+)
+# What a server repeats of what the model wrote, or of what it was sent, says nothing of the request.
+_REPEATED = frozenset({"failed_generation", "input"})
+_FAILURES = frozenset(map(str, range(400, 600)))
+_DEEPEST = 20
+_RAW = re.compile(r"\braw=.*", re.DOTALL)
 _LIMIT = re.compile(r"rate[_ ]limit|too many requests")
 _SECRETS = re.compile(
     r"(?<![A-Za-z])sk-[\w*.-]+|(?<=//)[^/\s@]+@|(?i:(?<=bearer )|(?<=basic ))\S+"
@@ -39,16 +50,19 @@ _SECRETS = re.compile(
 class ModelFault(ModelError):  # noqa: N818 - an error like its base, and a fault of the server
     """A `ModelError` and what the provider needs to decide whether to ask again.
 
-    `again`: the same request may succeed later; `why` says in a word what was wrong. `evidence` is all that the server
-    said, in lower case: it is matched, never shown.
+    `again`: the same request may succeed later; `why` says in a word what was wrong. `evidence` is what the server said
+    of the request, in lower case: it is matched, never shown. `garbled`: the server could not read what the model
+    wrote. `late`: something of the answer had been said before.
     """
 
     def __init__(self, message: str, *, code: str, foreign: Foreign, again: bool = False, why: str = "") -> None:
         super().__init__(message, code=code, retry_after=foreign.retry_after)
         self.status_said = foreign.status
         self.evidence = foreign.evidence
+        self.garbled = foreign.garbled
         self.again = again
         self.why = why
+        self.late = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,7 @@ class Foreign:
     status: int = 0
     words: str = ""
     evidence: str = ""
+    garbled: bool = False
     retry_after: float | None = None
     location: str = ""
 
@@ -203,18 +218,23 @@ class Faults:
             status=response.status_code,
             words=self.clean(words_in(body)),
             evidence=_evidence(body),
+            garbled=is_garbled(body),
             retry_after=retry_after(response.headers),
             location=self.clean(_host(response.headers.get("location", ""))),
         )
         return self._translated(foreign, model, waited)
 
-    def said(self, error: Any, model: str) -> ModelFault:
-        """Translates an error object that came in a stream."""
-        code = error.get("code") if isinstance(error, dict) else None
+    def said(self, error: Any, model: str, *, late: bool = True) -> ModelFault:
+        """Translates an error object that came in a stream, `late` behind a part of the answer."""
+        code = error.get("code") or error.get("status_code") if isinstance(error, dict) else None
         status = 429 if str(code) == "429" else 0  # it may be anything, a list too
-        foreign = Foreign(status=status, words=self.clean(words_in(error)), evidence=_evidence(error))
+        foreign = Foreign(
+            status=status, words=self.clean(words_in(error)), evidence=_evidence(error), garbled=is_garbled(error)
+        )
         fault = self._translated(foreign, model, 0)
-        fault.again = False  # something was said already
+        if str(code) in _FAILURES:
+            fault.status_said = int(str(code))
+        fault.again, fault.late = False, late
         return fault
 
     def clean(self, words: str) -> str:
@@ -303,5 +323,24 @@ def _reason(exc: BaseException) -> str:
     return re.sub(r"\[Errno -?\d+\] ", "", str(exc)) or type(exc).__name__
 
 
+def is_garbled(body: Any) -> bool:
+    """Says whether a server reports that it could not read what the model wrote."""
+    return bool(_GARBLED.search(_lower(body)))
+
+
 def _evidence(body: Any) -> str:
+    return _RAW.sub("", _lower(_own(body)))
+
+
+def _lower(body: Any) -> str:
     return json.dumps(body, ensure_ascii=False)[:20_000].lower()
+
+
+def _own(body: Any, depth: int = _DEEPEST) -> Any:
+    """Leaves out of an error what its server only repeats, fields without a value, and what lies too deep."""
+    if not depth or not isinstance(body, dict | list):
+        return None if isinstance(body, dict | list) else body
+    if isinstance(body, list):
+        return [_own(each, depth - 1) for each in body]
+    own = {key: value for key, value in body.items() if key not in _REPEATED and value is not None}
+    return {key: _own(value, depth - 1) for key, value in own.items()}

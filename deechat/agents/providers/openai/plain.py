@@ -53,14 +53,16 @@ class PlainChunk(Chunk, kw_only=True, gc=False):
 _decode = msgspec.json.Decoder(PlainChunk).decode
 
 
-def said_plainly(lines: Iterable[bytes]) -> tuple[type[Text] | type[Reasoning], list[str]] | None:
-    """Gives what lines say, piece by piece, where each is empty or a plain chunk's and all say text, or all thinking.
+def said_plainly(lines: Iterable[bytes]) -> tuple[type[Text] | type[Reasoning], list[str], str | None] | None:
+    """Gives what lines say, piece by piece, where each is empty or a plain chunk's and all say text, or all thinking,
+    and in which field thinking came.
 
     None where any is another; then nothing is known of any. No piece is empty, and none holds half of a surrogate pair:
     the decoder refuses such.
     """
     texts: list[str] = []
     thoughts: list[str] = []
+    field = None
     try:
         for line in lines:
             if not line:
@@ -74,8 +76,9 @@ def said_plainly(lines: Iterable[bytes]) -> tuple[type[Text] | type[Reasoning], 
                 if delta.reasoning and delta.reasoning != thought:
                     return None
                 thoughts.append(thought)
+                field = "reasoning_content" if delta.reasoning_content else "reasoning"
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if texts and thoughts:
         return None
-    return (Reasoning, thoughts) if thoughts else (Text, texts)
+    return (Reasoning, thoughts, field) if thoughts else (Text, texts, None)

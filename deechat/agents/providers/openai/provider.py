@@ -11,16 +11,20 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from typing import Any
 
-from deechat.agents.providers.base import Notice, Part, Question, Room, Turn
+import msgspec
+
+from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Room, Turn
 from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
 from deechat.agents.providers.openai.context import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken
-from deechat.agents.providers.openai.request import Body, Refused, body_of
+from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, Profile, Profiles
+from deechat.agents.providers.openai.refusals import Lesson, lesson_of
+from deechat.agents.providers.openai.request import Body, body_of
 from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
@@ -44,8 +48,8 @@ class OpenAIProvider:
 
     `model` is the one that is asked for when nobody chose. `is_found`: no setting names the server, so a model that was
     chosen may be another server's, and where this one does not have it its own default answers. The timeouts are in
-    seconds of silence. `load` gives the SDK. `sleep` waits before a retry: `backoff` seconds the first time, twice that
-    the second, a little more by chance.
+    seconds of silence. `profiles` keep what is learnt of servers. `load` gives the SDK. `sleep` waits before a retry:
+    `backoff` seconds the first time, twice that the second, a little more by chance.
     """
 
     name = "openai"
@@ -59,6 +63,7 @@ class OpenAIProvider:
         is_found: bool = False,
         first_byte_timeout: float = 300,
         stall_timeout: float = 120,
+        profiles: Profiles | None = None,
         load: Callable[[], Any] = load_sdk,
         sleep: Callable[[float], object] = time.sleep,
         backoff: float = 0.5,
@@ -72,7 +77,7 @@ class OpenAIProvider:
         self._gone: set[str] = set()  # names that were chosen, and that the server does not have
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
-        self._refused = Refused()
+        self._profile = Profile(profiles or Profiles(), self._address.shown)
         self._contexts = Contexts(self._look if origin != "default" else None)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
@@ -143,33 +148,34 @@ class OpenAIProvider:
                 f"The model server at {self._address.shown} lists no model that can chat. Set DEECHAT_MODEL.",
                 code="model_not_found",
             )
-        retries = 0
+        yield from self._ask_until_it_works(question, model)
+
+    def _ask_until_it_works(self, question: Question, model: str) -> Generator[Part, None, None]:
+        failed = _Failed(self._backoff)
+        lessons: list[Lesson] = []  # believed once the request that heeds them works
         while True:
-            body = body_of(question, model, self._refused)
+            habits = self._profile.of(model) | {each.code: each.params for each in lessons}
+            body = body_of(question, model, habits, self._profile.server)
             try:
                 yield from self._ask_once(body, question.tokens)
             except ModelFault as exc:
                 fault = exc
                 self._contexts.learn(model, fault, question.tokens)
             else:
+                for each in lessons:
+                    self._profile.learn(model if each.per_model else None, each.code, each.params)
                 return
             other = self._instead_of(model, fault)
+            lesson = None if other or fault.late else lesson_of(fault, body, again=failed.times > 0)
             if other is not None:
                 yield Notice("model_changed", {"before": model, "model": other})
-                model = other
-                continue
-            refused = self._refused.learn(fault, body)
-            if refused == "tools":
-                yield Notice("tools_refused", {"model": model})
-            elif refused == "max_completion_tokens":
-                yield Notice("limit_refused", {"model": model})
-            elif refused is None:
-                retries += 1
-                wait = self._wait_before(retries, fault)
-                yield Notice(
-                    "model_retry", {"why": fault.why, "seconds": wait, "attempt": retries, "attempts": RETRIES}
-                )
-                self._sleep(wait)
+                model, lessons = other, []
+            elif lesson is not None:
+                lessons.append(lesson)
+                yield from _told(lesson, model)
+            else:
+                yield failed.again(fault, model)
+                self._sleep(failed.wait)
             del fault  # its traceback holds the body that was sent, for as long as the next answer takes
 
     def _instead_of(self, model: str, fault: ModelFault) -> str | None:
@@ -182,15 +188,6 @@ class OpenAIProvider:
                 other = self.default_model()
                 return other if other != model else None
         return None
-
-    def _wait_before(self, retry: int, fault: ModelFault) -> float:
-        """Gives the seconds to wait before this retry; raises the fault where another would not help."""
-        asked = fault.retry_after or 0.0
-        if not fault.again or retry > RETRIES or asked > MAX_RETRY_AFTER:
-            raise fault
-        chance = random.uniform(1, 1.25)  # noqa: S311 - so that not all come again at once
-        ours: float = self._backoff * 2 ** (retry - 1) * chance
-        return round(max(ours, asked), 2)
 
     def _ask_once(self, body: Body, estimated: int) -> Generator[Part, None, None]:
         client, model = self._client(), body.model
@@ -212,7 +209,7 @@ class OpenAIProvider:
     def _turn(
         self, client: Client, answer: Answer, patience: Patience, model: str, estimated: int
     ) -> Generator[Part, None, None]:
-        turn = Assembler(lambda error: self._faults.said(error, model))
+        turn = Assembler(lambda error: self._faults.said(error, model, late=turn.spoke))
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:
@@ -231,14 +228,23 @@ class OpenAIProvider:
                     raise
             if turn.done:
                 _drain(client, pieces, patience)
-        yield from self._counted(turn.end(), model, estimated)
+        for part in turn.end():
+            yield self._signed(part, turn.thought_in, model, estimated) if isinstance(part, Turn) else part
 
-    def _counted(self, parts: Iterable[Part], model: str, estimated: int) -> Generator[Part, None, None]:
-        """Compares what the server counted in the question with our estimate of it."""
-        for part in parts:
-            if isinstance(part, Turn) and part.usage is not None:
-                self._contexts.count(model, estimated, part.usage.prompt_tokens)
-            yield part
+    def _signed(self, turn: Turn, field: str | None, model: str, estimated: int) -> Turn:
+        """Notes in which field the model's thinking came, and on a turn with calls that it wants it back there.
+
+        What the server counted in the question is compared with our estimate of it.
+        """
+        if turn.usage is not None:
+            self._contexts.count(model, estimated, turn.usage.prompt_tokens)
+        if field is None:
+            return turn
+        self._profile.learn(model, THINKS_IN, {"field": field})
+        if not turn.calls:
+            return turn
+        came = {"field": field, "server": self._profile.server, "model": model}
+        return msgspec.structs.replace(turn, extra={**turn.extra, THOUGHT: came})
 
     @contextmanager
     def _translating(self, client: Client, model: str, patience: Patience) -> Iterator[None]:
@@ -264,6 +270,37 @@ class OpenAIProvider:
             words = f"The model server at {self._address.shown} cannot be asked ({why}). "
             words += f"{self._faults.advice['url']} Check the proxies and certificates that the environment names."
             raise ModelError(words, code="model_unreachable") from None
+
+
+class _Failed:
+    """Counts how often a question failed, and says whether and when it is asked again: `wait` is in seconds."""
+
+    def __init__(self, backoff: float) -> None:
+        self._backoff = backoff
+        self.times = 0
+        self.wait = 0.0
+
+    def again(self, fault: ModelFault, model: str) -> Notice:
+        """Gives the notice of another try; raises the fault where it would not help."""
+        self.times += 1
+        attempts = {"attempt": self.times, "attempts": RETRIES}
+        if fault.garbled and not fault.late and self.times <= RETRIES:
+            self.wait = 0.0  # the server is well, and the model may do better at once
+            return Notice("call_garbled", {"model": model, **attempts})
+        asked = fault.retry_after or 0.0
+        if not fault.again or self.times > RETRIES or asked > MAX_RETRY_AFTER:
+            raise fault
+        chance = random.uniform(1, 1.25)  # noqa: S311 - so that not all come again at once
+        self.wait = round(max(self._backoff * 2 ** (self.times - 1) * chance, asked), 2)
+        return Notice("model_retry", {"why": fault.why, "seconds": self.wait, **attempts})
+
+
+def _told(lesson: Lesson, model: str) -> Iterator[Notice]:
+    """Gives the notice of a lesson that changes what a person gets."""
+    if lesson.code == NO_TOOLS:
+        yield Notice("tools_refused", {"model": model})
+    elif lesson.code == f"{NO_FIELD}:max_completion_tokens":
+        yield Notice("limit_refused", {"model": model})
 
 
 @contextmanager

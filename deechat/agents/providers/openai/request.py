@@ -1,65 +1,57 @@
-"""A question to the body of a request, as OpenAI's protocol has it, less what the server refuses to take."""
+"""A question to the body of a request, as OpenAI's protocol has it, in the form that the server takes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
-from deechat.agents.providers.base import AssistantMessage, Message, Question, SystemMessage, ToolMessage, UserMessage
-from deechat.agents.providers.openai.chunks import KEPT_FIELDS
-from deechat.agents.providers.openai.faults import ModelFault
+from deechat.agents.providers.base import (
+    THOUGHT,
+    AssistantMessage,
+    Message,
+    Question,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+    joined,
+)
+from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS
+from deechat.agents.providers.openai.profiles import (
+    NO_FIELD,
+    NO_NULL,
+    NO_SYSTEM,
+    NO_TOOL_CHOICE,
+    NO_TOOLS,
+    ONE_CALL,
+    ONE_VOICE,
+    THINKS_IN,
+)
 from deechat.agents.providers.openai.speech import mend
-
-_DENIED = (
-    r"(n't support|not support|unsupported|no support|no endpoints found|only the default|deprecated|requires? -"
-    r"|not (enabled|available|allowed|permitted|implemented)|unknown|unrecognized|unexpected|extra (inputs|fields))"
-)
-
-
-def _near(what: str) -> re.Pattern[str]:
-    return re.compile(rf"{what}.{{0,120}}{_DENIED}|{_DENIED}.{{0,120}}{what}", re.DOTALL)
-
-
-class Refusal(NamedTuple):
-    """Something in a request that servers refuse: its name in the body, how they say so, and how far that holds."""
-
-    field: str
-    statuses: frozenset[int]
-    words: re.Pattern[str]
-    per_model: bool
-
-
-REFUSALS = (
-    Refusal("stream_options", frozenset({400, 422}), re.compile("stream_options|include_usage"), per_model=False),
-    Refusal("temperature", frozenset({400, 422}), _near("temperature"), per_model=True),
-    Refusal("max_tokens", frozenset({400, 422}), _near(r"\bmax_tokens\b"), per_model=True),
-    Refusal("max_completion_tokens", frozenset({400, 422}), _near(r"\bmax_completion_tokens\b"), per_model=True),
-    Refusal(
-        "tools",
-        frozenset({400, 404, 405, 422, 500, 501}),
-        _near(r"(\btools?\b|\btool[_ -](choice|calls?|calling|use)|\bfunctions?\b|\bfunction[_ -]?call\w*)"),
-        per_model=True,
-    ),
-)
-
 
 _LIMITS = ("max_tokens", "max_completion_tokens")  # the second where the first is refused
 
 
+# What a body shows beside the names of its own and its messages' fields.
+CALLS, TOOL_ROLE = "calls", "tool_role"
+_THOUGHTS = frozenset(THOUGHT_FIELDS)
+
+Habits = Mapping[str, Mapping[str, Any]]
+
+
 class Body:
-    """A request's body. `model` and `fields` say what it asks with; `take` gives its bytes.
+    """A request's body. `model` and `shows` say what it asks with; `take` gives its bytes.
 
     They are as long as the conversation, and an answer may take an hour: once taken they are not kept here.
     """
 
-    __slots__ = ("_raw", "fields", "model")
+    __slots__ = ("_raw", "model", "shows")
 
     def __init__(self, body: dict[str, Any]) -> None:
         self.model: str = body["model"]
-        self.fields = tuple(body)
+        self.shows = _shown(body)
         self._raw = msgspec.json.encode(body)
 
     def take(self) -> bytes:
@@ -68,41 +60,38 @@ class Body:
         return raw
 
 
-class Refused:
-    """Remembers what a server, or a model of it, does not take."""
-
-    def __init__(self) -> None:
-        self._known: set[tuple[str, str | None]] = set()
-
-    def learn(self, fault: ModelFault, body: Body) -> str | None:
-        """Gives what the server refused in this request with this fault, and remembers it; None for nothing.
-
-        A refusal of tools that came with `tool_choice` may be one of that field alone and is remembered as its name.
-        """
-        if fault.code == "context_length" or "schema" in fault.evidence:
-            return None
-        for field, statuses, words, per_model in REFUSALS:
-            if field in body.fields and fault.status_said in statuses and words.search(fault.evidence):
-                refused = "tool_choice" if field == "tools" and "tool_choice" in body.fields else field
-                self._known.add((refused, body.model if per_model else None))
-                return refused
-        return None
-
-    def knows(self, field: str, model: str) -> bool:
-        """Says whether this field must not be sent to this model."""
-        return (field, model) in self._known or (field, None) in self._known
+def _shown(body: dict[str, Any]) -> set[str]:
+    shown = set(body)
+    for message in body["messages"]:
+        shown.update(message)
+        role, content, calls = message["role"], message["content"], message.get("tool_calls")
+        if role == "system":
+            shown.add("system")
+        elif role == "tool":
+            shown.add(TOOL_ROLE)
+        if content is None:
+            shown.add("null_content")
+        if calls:
+            shown |= _shown_of_calls(calls)
+            if content and not _THOUGHTS.isdisjoint(message):
+                shown.add("text_and_thought")
+    return shown
 
 
-def body_of(question: Question, model: str, refused: Refused) -> Body:
-    """Gives the request's body."""
-    toolless = refused.knows("tools", model) or (question.tool_choice == "none" and refused.knows("tool_choice", model))
-    messages = [_message(message) for message in (_told(question.messages) if toolless else question.messages)]
+def _shown_of_calls(calls: list[dict[str, Any]]) -> set[str]:
+    return {CALLS, *(("several_calls",) if len(calls) > 1 else ()), *(name for call in calls for name in call)}
+
+
+def body_of(question: Question, model: str, habits: Habits, server: str = "") -> Body:
+    """Gives the request's body for a server and a model with these habits."""
+    toolless = NO_TOOLS in habits or (question.tool_choice == "none" and NO_TOOL_CHOICE in habits)
+    messages = _sent(_shaped(question.messages, habits, toolless=toolless), model, habits, server)
     body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
-    if not refused.knows("stream_options", model):
+    if _takes("stream_options", habits):
         body["stream_options"] = {"include_usage": True}
-    if question.temperature is not None and not refused.knows("temperature", model):
+    if question.temperature is not None and _takes("temperature", habits):
         body["temperature"] = question.temperature
-    limit = next((field for field in _LIMITS if not refused.knows(field, model)), None)
+    limit = next((field for field in _LIMITS if _takes(field, habits)), None)
     if question.max_tokens is not None and limit is not None:
         body[limit] = question.max_tokens
     if question.tools and not toolless:
@@ -112,34 +101,60 @@ def body_of(question: Question, model: str, refused: Refused) -> Body:
     return Body(body)
 
 
+def _takes(field: str, habits: Habits) -> bool:
+    return f"{NO_FIELD}:{field}" not in habits
+
+
 def _tool(name: str, description: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
-def _message(message: Message) -> dict[str, Any]:
-    match message:
-        case SystemMessage(text):
-            return {"role": "system", "content": mend(text)}
-        case UserMessage(text):
-            return {"role": "user", "content": mend(text)}
-        case ToolMessage(call_id, _, content):
-            return {"role": "tool", "tool_call_id": call_id, "content": mend(content)}
-        case AssistantMessage(text, (), extra):
-            return {"role": "assistant", "content": mend(text), **_kept(extra)}
-        case AssistantMessage(text, _, extra):
-            calls = _calls(message)
-            return {"role": "assistant", "content": mend(text) or None, "tool_calls": calls, **_kept(extra)}
+def _sent(messages: Sequence[Message], model: str, habits: Habits, server: str) -> list[dict[str, Any]]:
+    field = _thought_field(messages, model, habits, server)
+    kept = [name for name in KEPT_FIELDS if _takes(name, habits)]
+    empty = "" if NO_NULL in habits else None
+    sent: list[dict[str, Any]] = []
+    for message in messages:
+        match message:
+            case SystemMessage(text):
+                sent.append({"role": "system", "content": mend(text)})
+            case UserMessage(text):
+                sent.append({"role": "user", "content": mend(text)})
+            case ToolMessage(call_id, _, content):
+                sent.append({"role": "tool", "tool_call_id": call_id, "content": mend(content)})
+            case AssistantMessage(text, calls, extra):
+                fields = {name: extra[name] for name in kept if name in extra}
+                if calls:
+                    fields["tool_calls"] = _calls(message, signed=_takes("extra_content", habits))
+                    if field is not None and not (text and ONE_VOICE in habits):
+                        fields[field] = mend(message.thought) if _thought_at(message)[1:2] == (server,) else ""
+                sent.append({"role": "assistant", "content": mend(text) or (empty if calls else ""), **fields})
+    return sent
 
 
-def _kept(extra: dict[str, Any]) -> dict[str, Any]:
-    return {name: extra[name] for name in KEPT_FIELDS if name in extra}
+def _thought_field(messages: Sequence[Message], model: str, habits: Habits, server: str) -> str | None:
+    """Names the field in which a model's thoughts go back; None where none goes.
+
+    It is known of a server that sent one since the start, or else by a turn that this model made before.
+    """
+    field = habits.get(THINKS_IN, {}).get("field")
+    for message in messages if field is None else ():
+        if isinstance(message, AssistantMessage) and message.calls and _thought_at(message)[1:] == (server, model):
+            field = _thought_at(message)[0]
+    return field if field in THOUGHT_FIELDS and _takes(field, habits) else None
+
+
+def _thought_at(message: AssistantMessage) -> tuple[Any, ...]:
+    """Gives the field in which a turn's thought came, from which server and model; nothing where none came."""
+    came = message.extra.get(THOUGHT)
+    return (came.get("field"), came.get("server"), came.get("model")) if isinstance(came, dict) else ()
 
 
 _NO_NAME = re.compile("[^a-zA-Z0-9_-]")
 
 
-def _calls(message: AssistantMessage) -> list[dict[str, Any]]:
-    extras = [*message.extra.get("tool_calls", ()), *[None] * len(message.calls)]
+def _calls(message: AssistantMessage, *, signed: bool) -> list[dict[str, Any]]:
+    extras = [*(message.extra.get("tool_calls", ()) if signed else ()), *[None] * len(message.calls)]
     calls: list[dict[str, Any]] = []
     for call, extra in zip(message.calls, extras, strict=False):
         # A name that a model made up may hold what servers refuse in a request: it would fail every later turn.
@@ -158,23 +173,44 @@ def _object(arguments: str) -> str:
     return mend(arguments)
 
 
-def _told(messages: Iterable[Message]) -> list[Message]:
-    """Gives a history without calls, for a model that knows no tools: they and their results are told as text.
+def _shaped(messages: Sequence[Message], habits: Habits, *, toolless: bool) -> list[Message]:
+    """Gives a history in the form that a model with these habits takes."""
+    shaped = list(messages)
+    if toolless:
+        shaped = [_plain(message) for message in shaped]
+    if ONE_CALL in habits:
+        shaped = _one_by_one(shaped)
+    if NO_SYSTEM in habits:
+        shaped = [UserMessage(each.text) if isinstance(each, SystemMessage) else each for each in shaped]
+    return joined(shaped)
 
-    Neighbours with the same speaker become one message, because such models' templates often want them to alternate.
-    """
-    told: list[Message] = []
+
+def _one_by_one(messages: Iterable[Message]) -> list[Message]:
+    """Makes a turn of each call, with its result behind it, for a model that takes one call a turn."""
+    waiting: list[AssistantMessage] = []
+    apart: list[Message] = []
     for message in messages:
-        plain = _plain(message)
-        last = told[-1] if told else None
-        if isinstance(plain, UserMessage) and isinstance(last, UserMessage):
-            told[-1] = UserMessage(f"{last.text}\n\n{plain.text}")
-        else:
-            told.append(plain)
-    return told
+        if isinstance(message, AssistantMessage) and len(message.calls) > 1:
+            waiting = _apart(message)
+            continue
+        if waiting:
+            apart.append(waiting.pop(0))
+        apart.append(message)
+    return apart
+
+
+def _apart(message: AssistantMessage) -> list[AssistantMessage]:
+    signs = [*message.extra.get("tool_calls", ()), *[None] * len(message.calls)]
+    turns = [
+        AssistantMessage("", (call,), {**message.extra, "tool_calls": [sign]})
+        for call, sign in zip(message.calls, signs, strict=False)
+    ]
+    turns[0] = msgspec.structs.replace(turns[0], text=message.text, thought=message.thought)
+    return turns
 
 
 def _plain(message: Message) -> Message:
+    """Tells a call or its result as text, for a model that knows no tools."""
     match message:
         case ToolMessage(_, name, content):
             return UserMessage(f"[Result of {name}]\n{content}")

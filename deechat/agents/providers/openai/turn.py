@@ -10,7 +10,17 @@ from typing import Any
 from deechat.agents.providers.base import Part, Reasoning, Text, Turn
 from deechat.agents.providers.openai import sse
 from deechat.agents.providers.openai.calls import Calls
-from deechat.agents.providers.openai.chunks import CallPiece, Choice, Chunk, Delta, counted, decode, kept, spoken
+from deechat.agents.providers.openai.chunks import (
+    CallPiece,
+    Choice,
+    Chunk,
+    Delta,
+    counted,
+    decode,
+    kept,
+    spoken,
+    thought_field,
+)
 from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.plain import said_plainly
 from deechat.agents.providers.openai.speech import Mender, ThinkSplitter, mend, mend_all
@@ -30,7 +40,8 @@ class Assembler:
 
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
     the server gave a finish reason, or it is `done`:
-    the server said that nothing follows. `said` makes the error of an error object.
+    the server said that nothing follows. `spoke`: text or thinking came. `said` makes the error of an error object.
+    `thought_in` names the field in which thinking came, None while none did.
     """
 
     def __init__(self, said: Callable[[Any], ModelError]) -> None:
@@ -45,7 +56,8 @@ class Assembler:
         self._finish = ""
         self._size = self._kept_size = 0
         self._pending: list[tuple[type[Text] | type[Reasoning], list[str]]] = []
-        self.finished = self.done = False
+        self.finished = self.done = self.spoke = False
+        self.thought_in: str | None = None
 
     def feed(self, data: bytes) -> Iterable[Part]:
         """Gives the parts of a read; what was said before a fault comes before the fault.
@@ -58,14 +70,16 @@ class Assembler:
         many = said_plainly(lines) if says else None
         if many is None:
             return self._read(self._take, lines)
-        kind, pieces = many
+        kind, pieces, field = many
         text = "".join(pieces)
-        if self._size + 4 * len(text) > MAX_ANSWER:
+        if self._size + 4 * len(text) > MAX_ANSWER or not text:
             return self._read(self._take, lines)
         if kind is Text and not self._splitter.is_past:
             return self._read(self._hear_at_head, pieces)
         self._size += len(text) if text.isascii() else len(text.encode())
-        return (kind(text),) if text else ()
+        self.spoke = True
+        self.thought_in = self.thought_in or field
+        return (kind(text),)
 
     def end(self) -> Generator[Part, None, None]:
         """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so."""
@@ -151,6 +165,8 @@ class Assembler:
             self._finish = choice.finish_reason if _REASON.fullmatch(choice.finish_reason) else "other"
 
     def _delta(self, delta: Delta) -> None:
+        if self.thought_in is None:
+            self.thought_in = thought_field(delta)
         for kind, piece in spoken(delta):
             self._hear(kind, (self._text_mender if kind is Text else self._thought_mender).feed(piece))
         for call in delta.tool_calls or ():
@@ -168,6 +184,7 @@ class Assembler:
     def _add(self, kind: type[Text] | type[Reasoning], text: str) -> None:
         if not text:
             return
+        self.spoke = True
         if not self._pending or self._pending[-1][0] is not kind:
             self._pending.append((kind, []))
         self._pending[-1][1].append(text)

@@ -1,9 +1,11 @@
-// The settings of a workspace. Data down: `open({ workspace, models, current, only })`, then `tools` when they are known;
-// `only`: there is no other workspace. Events up: "dee-save" {fields}, "dee-new-workspace", "dee-delete-workspace".
+// The settings of a workspace. Data down: `open({ workspace, models, current, only })`, then `tools` and `habits` when they are
+// known; `only`: there is no other workspace. Events up: "dee-save" {fields}, "dee-new-workspace", "dee-delete-workspace",
+// "dee-model" {model}: the habits of that one are wanted.
 // `fail(words)` and `close()` answer a save.
 
 import { DeeElement, h, iconButton } from "../dom.js";
 import { t } from "../words.js";
+import "./dee-profile.js";
 import "./dee-tools.js";
 
 const MODES = { agent: "modeAgent", chat: "modeChat" };
@@ -26,6 +28,8 @@ class DeeSettings extends DeeElement {
   #maxTokens = h("input", { id: "set-max-tokens", type: "number", min: 1, max: 10000000, step: 1 });
   #context = h("input", { id: "set-context", type: "number", min: 1000, max: 10000000, step: 1 });
   #tools = document.createElement("dee-tools");
+  #profile = document.createElement("dee-profile");
+  #default = null; // the model that answers where none is chosen
   #before = {}; // the fields as they were when the dialog was opened
   #error = h("p", { class: "field-error", role: "alert" });
   #delete = h("button", { type: "button", class: "button quiet-danger", text: t("deleteWorkspace") });
@@ -38,6 +42,7 @@ class DeeSettings extends DeeElement {
     this.#context.placeholder = t("contextHint");
     if (!this.firstChild) this.#build();
     this.querySelector("form").addEventListener("submit", (event) => this.#submit(event), { signal });
+    this.#model.addEventListener("change", () => this.#tellModel(), { signal });
   }
 
   #build() {
@@ -52,6 +57,7 @@ class DeeSettings extends DeeElement {
       field("name", this.#name),
       field("systemPrompt", this.#prompt, "systemPromptHint"),
       field("model", this.#model),
+      this.#profile,
       h("div", { class: "field-row" }, field("mode", this.#mode), field("temperature", this.#temperature)),
       h("div", { class: "field-row" }, field("maxTokens", this.#maxTokens), field("context", this.#context)),
       this.#tools,
@@ -66,8 +72,18 @@ class DeeSettings extends DeeElement {
     this.#tools.tools = tools;
   }
 
+  set habits(habits) {
+    this.#profile.habits = habits;
+  }
+
+  #tellModel() {
+    this.habits = null;
+    this.tell("dee-model", { model: this.#model.value || this.#default });
+  }
+
   open({ workspace, models, current, only }) {
     this.tools = null;
+    this.#default = current;
     this.#delete.hidden = only;
     const byDefault = current ? t("modelDefault", { model: current }) : t("modelNone");
     const ids = [...new Set([...models.map(({ id }) => id), workspace.model].filter(Boolean))];
@@ -84,6 +100,7 @@ class DeeSettings extends DeeElement {
     this.#before = this.#fields();
     this.fail("");
     this.#dialog.showModal();
+    this.#tellModel();
   }
 
   close() {

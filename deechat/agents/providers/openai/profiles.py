@@ -1,0 +1,127 @@
+"""What is known of model servers and of families of models, and what was learnt from those that were asked.
+
+A habit is a code and what fills its words. `KNOWN` is the one place in which a vendor or a family has a name; all else
+is learnt: from a refusal that the retry proved right, or from what an answer brought. What was learnt holds for an
+hour, and so is asked again: a server changes its mind, or its version.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+LASTS = 3600.0  # seconds for which something learnt holds
+MOST = 1_000  # habits that are kept: the names of models come from outside
+
+# Habits of servers, by code; `REFUSALS` and `body_of` say what each means for a request.
+NO_SYSTEM = "no_system"
+NO_TOOLS = "no_tools"
+NO_TOOL_CHOICE = "no_tool_choice"
+NO_NULL = "no_null_content"
+ONE_CALL = "one_call_a_turn"
+ONE_VOICE = "text_or_thought"  # beside calls either text or a thought goes back, not both
+THINKS_IN = "thinks_in"  # `field`: where its thoughts come, and go back beside calls
+NO_FIELD = "no_field"  # and ":" and the name of a field of the body, or of a message, that is refused
+
+
+class Family(NamedTuple):
+    """Models of which something is known beforehand: how their names look, and their habits."""
+
+    name: re.Pattern[str]
+    habits: tuple[str, ...]
+
+
+# Only what cannot be learnt, or not without harm.
+KNOWN = (
+    # Gemma 1 and 2: their template knows no system role, and some servers answer a bare 500 (sgl-project/sglang#892).
+    # A server that would have taken it puts the words in the same place.
+    Family(re.compile(r"(?<![a-z])(code)?gemma(-1\.1|-?2)?[-:]\d+b", re.IGNORECASE), (NO_SYSTEM,)),
+)
+
+
+class Habit(msgspec.Struct, frozen=True):
+    """A habit of a model at a server, or of all its models (`model` None).
+
+    `at` is when it was learnt, in Unix seconds; None: it is known beforehand, and cannot be forgotten.
+    """
+
+    server: str
+    model: str | None
+    code: str
+    params: dict[str, Any] = {}
+    at: float | None = None
+
+    @property
+    def words(self) -> tuple[str, dict[str, Any]]:
+        """The code of its words, and what fills them: a field has its name behind the code."""
+        code, _, field = self.code.partition(":")
+        return code, {**self.params, "field": field} if field else self.params
+
+
+class Profiles:
+    """The habits of all servers. They are in memory alone: after a restart each costs one refused request."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._learnt: dict[tuple[str, str | None, str], Habit] = {}
+
+    def learn(self, server: str, model: str | None, code: str, params: Mapping[str, Any] | None = None) -> None:
+        """Notes a habit, from now on."""
+        key = (server, model, code)
+        self._learnt.pop(key, None)
+        self._learnt[key] = Habit(server, model, code, dict(params or {}), self._clock())
+        while len(self._learnt) > MOST:
+            del self._learnt[next(iter(self._learnt))]
+
+    def forget(self, code: str | None = None, model: str | None = None) -> None:
+        """Forgets a habit of this model, or of all models; without a code everything that was learnt."""
+        for key, habit in list(self._learnt.items()):
+            if code is None or (habit.code, habit.model) == (code, model):
+                self._learnt.pop(key, None)
+
+    def of(self, server: str, model: str) -> dict[str, dict[str, Any]]:
+        """Gives the habits that count for a model: what fills the words of each, by its code."""
+        now = self._clock()
+        learnt = list(self._learnt.values())
+        ours = [
+            each for each in learnt if each.server == server and each.model in {None, model} and self._holds(each, now)
+        ]
+        return {each.code: each.params for each in (*known_of(server, model), *ours)}
+
+    def shown(self, model: str | None) -> list[Habit]:
+        """Lists what counts for a model, what is known of it first, then what was learnt, oldest first; without a
+        model all that was learnt.
+        """
+        now = self._clock()
+        learnt = [each for each in list(self._learnt.values()) if self._holds(each, now)]
+        if model is None:
+            return learnt
+        return known_of("", model) + [each for each in learnt if each.model in {None, model}]
+
+    def _holds(self, habit: Habit, now: float) -> bool:
+        # A clock that was set back makes a moment that is still to come: then it is asked again, too.
+        return habit.at is not None and habit.at <= now < habit.at + LASTS
+
+
+def known_of(server: str, model: str) -> list[Habit]:
+    """Lists what is known beforehand of a model."""
+    return [Habit(server, model, code) for family in KNOWN if family.name.search(model) for code in family.habits]
+
+
+class Profile(NamedTuple):
+    """One server's part of the profiles."""
+
+    profiles: Profiles
+    server: str
+
+    def of(self, model: str) -> dict[str, dict[str, Any]]:
+        """Gives the habits that count for a model."""
+        return self.profiles.of(self.server, model)
+
+    def learn(self, model: str | None, code: str, params: Mapping[str, Any] | None = None) -> None:
+        """Notes a habit."""
+        self.profiles.learn(self.server, model, code, params)
