@@ -10,13 +10,18 @@ from model_server import reply, status, text
 from openai_rig import HELLO, Rig
 
 from deechat.agents.providers.base import Question, Room
-from deechat.agents.providers.openai.context import FORGET, LOOK_AGAIN, LOOK_SOON, Contexts
+from deechat.agents.providers.openai.context import LOOK_AGAIN, LOOK_SOON, Contexts
 from deechat.agents.providers.openai.faults import Faults, Foreign, ModelFault
+from deechat.agents.providers.openai.profiles import LASTS, READS, Profile, Profiles
 from deechat.agents.providers.openai.provider import OpenAIProvider
 
 
 def fault(words: str, code: str = "context_length") -> ModelFault:
     return ModelFault(words, code=code, foreign=Foreign(status=400, evidence=words.lower()))
+
+
+def made(*look: Any, **clock: Any) -> Contexts:
+    return Contexts(Profile(Profiles(), "http://m"), *look, **clock)
 
 
 def listing(*rows: Any) -> bytes:
@@ -55,7 +60,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("words", "length", "sent"), WORDS, ids=[words[:40] for words, _, _ in WORDS])
 def test_the_length_and_what_was_sent_are_found_in_the_words(words: str, length: int, sent: int) -> None:
-    contexts = Contexts()
+    contexts = made()
     estimated = sent * 2 // 3
     contexts.learn("m", fault(words), estimated)
     room = contexts.room("m")
@@ -64,7 +69,7 @@ def test_the_length_and_what_was_sent_are_found_in_the_words(words: str, length:
 
 
 def test_words_without_a_number_mean_half_of_what_was_sent() -> None:
-    contexts = Contexts()
+    contexts = made()
     contexts.learn("m", fault("the request exceeds the available context size, try increasing it"), 9000)
     assert contexts.room("m").length == 4500
     contexts.learn("m", fault("too long"), 100)
@@ -72,18 +77,28 @@ def test_words_without_a_number_mean_half_of_what_was_sent() -> None:
 
 
 def test_a_length_alone_says_that_ours_was_an_underestimate() -> None:
-    contexts = Contexts()
+    contexts = made()
     contexts.learn("m", fault("maximum context length is 4096"), 3000)
     assert contexts.room("m") == Room(4096, 4096 / 3000, remedy="its settings")
 
 
+def test_what_was_learnt_stands_in_the_profile_and_is_forgotten_there() -> None:
+    profiles = Profiles()
+    contexts = Contexts(Profile(profiles, "http://m"))
+    contexts.learn("m", fault("maximum context length is 4096"), 5000)
+    (habit,) = profiles.shown("m")
+    assert (habit.code, habit.params) == (READS, {"tokens": 4096})
+    profiles.forget(READS, "m")
+    assert contexts.room("m").length is None
+
+
 def test_what_was_learnt_is_tried_again_after_an_hour() -> None:
     now = [0.0]
-    contexts = Contexts(clock=lambda: now[0])
+    contexts = Contexts(Profile(Profiles(lambda: now[0]), "http://m"))
     contexts.take_listing(listing({"id": "m", "context_length": 8192}))
     contexts.learn("m", fault("maximum context length is 4096"), 5000)
     assert contexts.room("m").length == 4096
-    now[0] = FORGET + 1
+    now[0] = LASTS + 1
     assert contexts.room("m").length == 8192
 
 
@@ -95,7 +110,7 @@ def test_a_guess_is_looked_up_again_soon_and_what_is_loaded_is_not() -> None:
         asked.append(path)
         return {"models": loaded} if path == "/api/ps" else {"model_info": {"llama.context_length": 131072}}
 
-    contexts = Contexts(look, clock=lambda: now[0])
+    contexts = made(look, clock=lambda: now[0])
     assert contexts.room("m") == contexts.room("m") == Room(4096, 1.0, 131072, "OLLAMA_CONTEXT_LENGTH")
     assert asked == ["/api/ps", "/api/show"]
     loaded.append({"name": "m:latest", "context_length": 32768})
@@ -107,7 +122,7 @@ def test_a_guess_is_looked_up_again_soon_and_what_is_loaded_is_not() -> None:
 
 
 def test_another_fault_teaches_nothing_of_lengths() -> None:
-    contexts = Contexts()
+    contexts = made()
     contexts.learn("m", fault("maximum context length is 4096", "model_error"), 3000)
     assert contexts.room("m").length is None
 
@@ -128,14 +143,14 @@ def test_another_fault_teaches_nothing_of_lengths() -> None:
     ],
 )
 def test_a_row_tells_a_length_or_nothing(row: dict[str, Any], length: int | None) -> None:
-    contexts = Contexts()
+    contexts = made()
     contexts.take_listing(listing({"id": "m", **row}, "no row", {"id": 7}, None))
     assert contexts.room("m").length == length
 
 
 def test_lists_in_other_fields_do_no_harm() -> None:
     for body in (b"[]", b'{"data": null}', b'{"models": [{"name": "m"}]}', b'[{"id": "m", "context_length": 4096}]'):
-        Contexts().take_listing(body)
+        made().take_listing(body)
 
 
 def test_what_no_list_tells_is_looked_up_and_again_after_a_while() -> None:
@@ -145,7 +160,7 @@ def test_what_no_list_tells_is_looked_up_and_again_after_a_while() -> None:
         asked.append(path)
         return {"default_generation_settings": {"n_ctx": 8192 if now[0] < 1 else 4096}} if path == "/props" else None
 
-    contexts = Contexts(look, clock=lambda: now[0])
+    contexts = made(look, clock=lambda: now[0])
     assert contexts.room("m").length == contexts.room("m").length == 8192
     assert asked == ["/api/ps", "/props"]
     now[0] = LOOK_AGAIN + 1
@@ -168,12 +183,12 @@ def test_what_no_list_tells_is_looked_up_and_again_after_a_while() -> None:
     ],
 )
 def test_routes_that_answer_anything_tell_nothing_that_hurts(answer: Any) -> None:
-    contexts = Contexts(lambda _path, _body: answer)
+    contexts = made(lambda _path, _body: answer)
     assert contexts.room("m").length in {None, 4096}
 
 
 def test_what_the_server_counts_corrects_the_estimate() -> None:
-    contexts = Contexts()
+    contexts = made()
     contexts.count("m", 100, 400)
     assert contexts.room("m").ratio == 1.0, "a short question says little"
     contexts.count("m", 1000, 1800)
@@ -189,7 +204,7 @@ def test_what_the_server_counts_corrects_the_estimate() -> None:
     [(2048, 2048), (4095, 4096), (2050, 4096), (1026, 2048), (40, None), (1500, None), (3000, None)],
 )
 def test_a_server_that_leaves_out_what_does_not_fit_shows_its_length(counted: int, length: int | None) -> None:
-    contexts = Contexts()
+    contexts = made()
     contexts.count("m", 12_000, counted)
     assert contexts.room("m").length == length
 

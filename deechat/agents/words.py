@@ -84,6 +84,7 @@ SENTENCES: dict[str, dict[str, str]] = {
 
 # Of habits of model servers, "{model} …": what is known of them, or was learnt.
 HABITS: dict[str, dict[str, str]] = {
+    "reads": {"en": "reads {tokens} tokens at once", "zh": "一次读取 {tokens} 个词元"},
     "no_system": {"en": "takes no system role", "zh": "不接受系统角色"},
     "no_tools": {"en": "takes no tools", "zh": "不支持工具"},
     "no_tool_choice": {"en": "takes no tool_choice", "zh": "不接受 tool_choice"},

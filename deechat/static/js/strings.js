@@ -273,6 +273,7 @@ export const WORDS = {
   profile: ["Known of this model:", "关于此模型："],
   learnt: ["{words}; learnt {time}", "{words}（{time} 得知）"],
   forget: ["Forget: {words}", "忘记：{words}"],
+  "habit.reads": ["reads {tokens} tokens at once", "一次读取 {tokens} 个词元"],
   "habit.no_system": ["takes no system role", "不接受系统角色"],
   "habit.no_tools": ["takes no tools", "不支持工具"],
   "habit.no_tool_choice": ["takes no tool_choice", "不接受 tool_choice"],

@@ -15,11 +15,11 @@ import msgspec
 
 from deechat.agents.providers.base import Room
 from deechat.agents.providers.openai.faults import ModelFault
+from deechat.agents.providers.openai.profiles import READS, Profile
 
 LEAST, MOST = 512, 100_000_000  # tokens of a length that is believed
 LOOK_AGAIN = 300.0  # seconds: a server may be started anew with another length
 LOOK_SOON = 10.0  # seconds, where the length is a guess until the model is loaded
-FORGET = 3600.0  # seconds after which a refusal is tried again
 USUAL = 4096  # where a server loads a model with its own default, and the model is not loaded yet
 COUNTED_FROM = 500  # estimated tokens of a question: in a shorter one the template's own weigh too much
 RATIOS = (0.5, 4.0)  # what its count may be of our estimate
@@ -80,14 +80,16 @@ class Told(NamedTuple):
 
 
 class Contexts:
-    """What is known of the models of one server. `look` asks a route of its own; None where there are none to ask."""
+    """What is known of the models of one server; what is learnt is noted in its `profile`.
 
-    def __init__(self, look: Look | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._look, self._clock = look, clock
+    `look` asks a route of its own; None where there are none to ask.
+    """
+
+    def __init__(self, profile: Profile, look: Look | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._profile, self._look, self._clock = profile, look, clock
         self._listed: dict[str, Told] = {}
         self._wanted: dict[str, float] = {}
         self._looked: dict[str, tuple[float, Told]] = {}
-        self._learnt: dict[str, tuple[float, int]] = {}
         self._ratios: dict[str, float] = {}
 
     def take_listing(self, body: bytes) -> None:
@@ -150,11 +152,10 @@ class Contexts:
             self._learn(model, length)
 
     def _learn(self, model: str, length: int) -> None:
-        self._learnt[model] = self._clock() + FORGET, length
+        self._profile.learn(model, READS, {"tokens": length})
 
     def _learnt_of(self, model: str) -> int | None:
-        until, length = self._learnt.get(model, (float("-inf"), 0))
-        return length if self._clock() < until else None
+        return _length(self._profile.of(model).get(READS, {}).get("tokens"))
 
 
 def _clipped_at(counted: int) -> int | None:

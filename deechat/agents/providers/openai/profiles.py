@@ -25,6 +25,7 @@ NO_NULL = "no_null_content"
 ONE_CALL = "one_call_a_turn"
 ONE_VOICE = "text_or_thought"  # beside calls either text or a thought goes back, not both
 THINKS_IN = "thinks_in"  # `field`: where its thoughts come, and go back beside calls
+READS = "reads"  # `tokens`: as much as it reads at once
 NO_FIELD = "no_field"  # and ":" and the name of a field of the body, or of a message, that is refused
 
 

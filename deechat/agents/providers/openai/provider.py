@@ -78,7 +78,7 @@ class OpenAIProvider:
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
         self._profile = Profile(profiles or Profiles(), self._address.shown)
-        self._contexts = Contexts(self._look if origin != "default" else None)
+        self._contexts = Contexts(self._profile, self._look if origin != "default" else None)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
 
