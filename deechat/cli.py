@@ -80,11 +80,14 @@ def _chat(arguments: argparse.Namespace) -> int:
     # Not above: whoever serves needs none of it.
     from deechat.config import Settings  # noqa: PLC0415
     from deechat.errors import SettingError  # noqa: PLC0415
+    from deechat.folder import keep_temporary_files  # noqa: PLC0415
     from deechat.terminal import session  # noqa: PLC0415
 
     try:
         settings = Settings.read(os.environ)
     except SettingError as exc:
         raise SystemExit(f"DeeChat cannot start: {exc}") from None
+    if settings.data.is_dir():  # else its server will say what is wrong with it
+        keep_temporary_files(settings.data)
     thread = None if arguments.new else arguments.thread
     return session.run(session.Options(arguments.server, arguments.workspace, thread), settings, os.environ)

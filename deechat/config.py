@@ -59,7 +59,7 @@ class Settings:
             base_url=take("OPENAI_BASE_URL", _url, None, show=shown_address),
             model=take("DEECHAT_MODEL", _text, None),
             provider=take("DEECHAT_PROVIDER", _one_of(PROVIDERS), "auto"),
-            data=take("DEECHAT_DATA", lambda text: Path(text).expanduser(), Path("data")),
+            data=take("DEECHAT_DATA", _folder, Path("data")),
             host=take("DEECHAT_HOST", _text, "127.0.0.1"),
             port=take("PORT", _whole(1, 65_535), 8000),
             password=take("DEECHAT_PASSWORD", _text, None, show=_hidden),
@@ -136,6 +136,13 @@ def _text(text: str) -> str:
     return text
 
 
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # of a user without an entry, as in a container, where HOME is not set either
+        raise ValueError("a folder without ~, since no home folder is known,") from None
+
+
 def _key(text: str) -> str:
     if not (text.isascii() and text.isprintable() and " " not in text):
         raise ValueError("a key of letters, digits and signs of ASCII, without spaces,")
@@ -167,7 +174,7 @@ def shown_address(text: str) -> str | None:
 
 _QUERY = re.compile("[?#]")
 # A host with a port; or a word that is too short to be a key.
-_HARMLESS = re.compile(r"[\w.-]+:\d{1,5}(/[\w./-]*)?|(?!sk-)[\w./ -]{1,20}")
+_HARMLESS = re.compile(r"(?!sk-)[\w.-]+:\d{1,5}(/[\w./-]*)?|(?!sk-)[\w./ -]{1,20}")
 # A host, without or with brackets that are whole, a port of digits, a path. A password without its host is none.
 _PLACE = re.compile(r"([\w. -]*|\[[0-9a-fA-F:.%]*\]?)(:\d*)?(/.*)?", re.DOTALL)
 
@@ -223,7 +230,10 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def _url(text: str) -> str:
+    """Takes an address of a model server; what was left out is added where one thing alone can be meant."""
     expected = "an address such as http://127.0.0.1:11434/v1"
+    text = _QUOTED.sub(r"\2", text).strip()
+    text = _with_scheme(text) if "://" not in text else text
     try:
         parts = urlsplit(text)
         sound = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -232,3 +242,26 @@ def _url(text: str) -> str:
     if not sound or any(character.isspace() for character in text):
         raise ValueError(expected)
     return text.rstrip("/")
+
+
+_QUOTED = re.compile(r"""(["'])(.*)\1""", re.DOTALL)  # a file of variables may keep its quotes
+_BARE = re.compile(r"(?!sk-)(\[[0-9a-fA-F:.]+\]|[\w.-]+)(:\d{1,5})?(/[^?#@]*)?", re.ASCII)
+_PUBLIC = re.compile(r"[\w.-]*\.(?!local$|lan$|internal$|localhost$)[a-z]{2,}", re.IGNORECASE)
+
+
+def _with_scheme(text: str) -> str:
+    """Adds the scheme that was left out: HTTPS for a name of the internet, unless a port says otherwise.
+
+    A word alone is no host but `localhost`: it may be a key.
+    """
+    bare = _BARE.fullmatch(text.removeprefix("//"))
+    if bare is None:
+        return text
+    host, port, _ = bare.groups()
+    public = bool(_PUBLIC.fullmatch(host))
+    if not (port or public or host.lower() == "localhost" or host.startswith("[") or _DIGITS.fullmatch(host)):
+        return text
+    return f"{'https' if port == ':443' or (public and not port) else 'http'}://{bare[0]}"
+
+
+_DIGITS = re.compile(r"[\d.]+\.[\d.]+", re.ASCII)

@@ -6,12 +6,26 @@ import fcntl
 import logging
 import os
 import secrets
+import tempfile
 import time
 from pathlib import Path
 
 from deechat.errors import SettingError, StorageUnavailableError
 
 log = logging.getLogger(__name__)
+
+
+def keep_temporary_files(folder: Path) -> Path | None:
+    """Makes this folder that of temporary files where no other can be written, and returns it then.
+
+    That is so with a root that is read-only, or a `/tmp` that is full. Children and SQLite want it as `TMPDIR`.
+    """
+    try:
+        tempfile.gettempdir()
+    except FileNotFoundError:
+        tempfile.tempdir = str(folder.absolute())
+        return folder.absolute()
+    return None
 
 
 class DataFolder:

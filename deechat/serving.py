@@ -17,7 +17,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 
 from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
-from deechat.folder import DataFolder
+from deechat.folder import DataFolder, keep_temporary_files
 from deechat.logs import configuration
 from deechat.net.peers import is_loopback
 from deechat.server.places import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE
@@ -83,6 +83,12 @@ def on_starting(server: Any) -> None:
         folder.release()
     except SettingError as exc:
         leave(exc)
+    if place := keep_temporary_files(folder.path):  # else gunicorn would end in a traceback
+        os.environ["TMPDIR"] = str(place)
+        log.warning("no folder for temporary files can be written: they are in %s; TMPDIR can name another", place)
+    chosen = server.cfg.worker_tmp_dir
+    if chosen and not os.access(chosen, os.W_OK | os.X_OK):
+        leave(f"--worker-tmp-dir is {chosen!r}, a folder that cannot be written: leave it out.")
 
 
 def when_ready(server: Any) -> None:

@@ -46,7 +46,7 @@ def test_a_variable_that_is_empty_counts_as_not_set() -> None:
         ("DEECHAT_MAX_RUNS", "0"),
         ("DEECHAT_PROVIDER", "openia"),
         ("DEECHAT_LOG_LEVEL", "loud"),
-        ("OPENAI_BASE_URL", "localhost:11434"),
+        ("OPENAI_BASE_URL", "local"),
         ("OPENAI_BASE_URL", "ftp://localhost/v1"),
         ("OPENAI_BASE_URL", "http://local host/v1"),
         ("OPENAI_BASE_URL", "http://localhost:99999/v1"),

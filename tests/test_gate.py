@@ -502,6 +502,11 @@ def test_a_browsers_own_word_counts_where_a_proxy_may_have_changed_the_host(serv
     headers["Authorization"] = f"Bearer {PASSWORD}"
     assert send(guarded, "POST", "/api/workspace/default/update", {}, headers).status == 200
     assert send(server, "POST", "/api/workspace/default/update", {}, headers).said == (403, "foreign_origin")
+    headers |= {"Host": "localhost", "Origin": "http://localhost:8080"}
+    assert send(server, "POST", "/api/workspace/default/update", {}, headers).status == 200
+    for site in ("same-site", "none"):
+        answer = send(server, "POST", "/api/workspace/default/update", {}, {**headers, "Sec-Fetch-Site": site})
+        assert answer.said == (403, "foreign_origin")
 
 
 def test_a_refused_page_is_told_which_host_came_and_the_lines_that_mend_it(guarded: Server) -> None:

@@ -245,7 +245,7 @@ def test_a_file_that_is_no_database_is_named_and_left_alone(content: bytes, tmp_
         ("gunicorn", "DEECHAT_MAX_STREAMS", "-5"),
         ("gunicorn", "DEECHAT_PROVIDER", "openia"),
         ("python app.py", "DEECHAT_LOG_LEVEL", "loud"),
-        ("deechat", "OPENAI_BASE_URL", "localhost:11434"),
+        ("deechat", "OPENAI_BASE_URL", "ftp://localhost:11434"),
     ],
 )
 def test_a_setting_that_does_not_parse_is_named_with_its_value(way: str, name: str, value: str, tmp_path: Path) -> None:

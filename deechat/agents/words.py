@@ -94,6 +94,7 @@ HABITS: dict[str, dict[str, str]] = {
         "en": "takes text or a thought beside tool calls, not both",
         "zh": "工具调用旁只接受文本或思考之一",
     },
+    "no_thought_with_tools": {"en": "takes tools only without thinking", "zh": "使用工具时不能思考"},
     "thinks_in": {
         "en": "thinks in {field}, and gets it back beside tool calls",
         "zh": "在 {field} 中思考，并随工具调用收回",

@@ -174,4 +174,6 @@ def _innermost(exc: BaseException) -> str:
     """Gives the words of what went wrong first, below all that wrapped it."""
     while exc.__context__ is not None:
         exc = exc.__context__
+    if isinstance(exc, requests.exceptions.InvalidSchema):  # of a proxy's address too
+        return str(exc).rstrip(".")
     return getattr(exc, "strerror", None) or type(exc).__name__

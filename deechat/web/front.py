@@ -68,7 +68,7 @@ class Front:
     @property
     def is_for_here(self) -> bool:
         """Whether all names that were asked for are this machine's own."""
-        return all(_is_own_name(each) for each in self.hosts)
+        return all(is_own_name(each) for each in self.hosts)
 
     def is_own(self, scheme: str, netloc: str) -> bool:
         """Check whether a page of `scheme://netloc` is one of ours; a port that is the scheme's own may be left out."""
@@ -132,7 +132,7 @@ def _names_elsewhere(environ: Mapping[str, Any]) -> bool:
     forwarded = str(environ.get("HTTP_FORWARDED", ""))
     if forwarded:
         said = [(name.lower(), quoted or token) for name, quoted, token in _FORWARDED.findall(forwarded)]
-        if not all(_is_own_name(value.lower()) for name, value in said if name == "host"):
+        if not all(is_own_name(value.lower()) for name, value in said if name == "host"):
             return True
         clients = [value for name, value in said if name == "for"]
         named += clients if len(clients) > forwarded.count(",") else [forwarded]  # each proxy must say for whom
@@ -145,7 +145,8 @@ def _parts(environ: Mapping[str, Any], header: str) -> list[str]:
     return [each for each in map(str.strip, str(environ.get(header, "")).split(",")) if each]
 
 
-def _is_own_name(host: str) -> bool:
+def is_own_name(host: str) -> bool:
+    """Check whether a host, with a port or without, has one of this machine's own names."""
     return re.sub(r":[0-9]*$", "", host) in HERE
 
 

@@ -23,7 +23,7 @@ from deechat.logs import Tally
 from deechat.web.attempts import Attempts
 from deechat.web.bodies import LARGEST_LOG_IN, LogIn, Nothing, read_body
 from deechat.web.connection import connection
-from deechat.web.front import front, peer
+from deechat.web.front import front, is_own_name, peer
 from deechat.web.logins import EndedLogins
 from deechat.web.outside import Outside
 
@@ -160,8 +160,9 @@ def _check_same_site(*, behind_proxy: bool) -> None:
     origin = request.headers.get("Origin")
     if site in {"cross-site", "same-site"}:
         raise ForbiddenError("A page of another site may not do this here.", code="foreign_origin")
-    # A proxy may have changed Host, so that a browser's own word counts; without a password there is no such proxy.
-    if origin is None or _is_own(origin) or (behind_proxy and site == "same-origin"):
+    # A proxy may have changed Host, or taken its port, so that a browser's own word counts. Without a password no name
+    # but this machine's own is served.
+    if origin is None or _is_own(origin) or (site == "same-origin" and (behind_proxy or _is_of_here(origin))):
         return
     raise ForbiddenError(
         f"A page of another site may not do this here: Origin is {origin[:200]!r}, and Host is {front().host[:200]!r}. "
@@ -177,3 +178,7 @@ def _is_own(origin: str) -> bool:
     except ValueError:
         return False
     return front().is_own(parts.scheme, parts.netloc)
+
+
+def _is_of_here(origin: str) -> bool:
+    return is_own_name(origin.lower().partition("://")[2])

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
-from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
+from deechat.agents.providers.listing import MAX_LISTING, Row, rows_in
 
 # In the order in which they are looked at: Ollama, llama.cpp, LM Studio, vLLM.
 CANDIDATES = (11434, 8080, 1234, 8000)
@@ -25,12 +25,12 @@ def find_local_server(
     `own_ports` are never looked at. It takes no longer than `within` for each candidate, and raises nothing.
     """
     for port in candidates:
-        if port not in own_ports and any(map(can_chat, _models(port, within))):
+        if port not in own_ports and any(row.can_chat for row in _models(port, within)):
             return f"http://{HOST}:{port}/v1"
     return None
 
 
-def _models(port: int, within: float) -> list[str]:
+def _models(port: int, within: float) -> list[Row]:
     until = time.monotonic() + within
     request = f"GET /v1/models HTTP/1.1\r\nHost: {HOST}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     with (
@@ -42,7 +42,7 @@ def _models(port: int, within: float) -> list[str]:
         sock.sendall(request.encode())
         response.begin()
         if response.status == 200:
-            return names_in(response.read(MAX_LISTING))
+            return rows_in(response.read(MAX_LISTING))
     return []
 
 

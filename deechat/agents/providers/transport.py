@@ -21,7 +21,7 @@ from deechat.agents.providers.transport_body import Body
 from deechat.agents.providers.transport_exchange import Exchange
 from deechat.agents.providers.transport_head import Head
 from deechat.agents.providers.transport_request import Form, Outgoing
-from deechat.agents.providers.transport_socket import Connection, Origin
+from deechat.agents.providers.transport_socket import Connect, Connection, Origin
 
 
 class Uncoded(NamedTuple):
@@ -35,18 +35,25 @@ class Uncoded(NamedTuple):
 
 
 class Transport(httpx2.BaseTransport):
-    """Asks servers directly; keeps `max_idle` connections for `idle_seconds`.
+    """Asks servers; keeps `max_idle` connections for `idle_seconds`.
 
     `trust` verifies them, and is told here that they shall speak HTTP/1.1. `ordinary` takes the requests that are not
-    done here, and is closed with this.
+    done here, and is closed with this. `connect` makes the connections where they go through a proxy.
     """
 
     def __init__(
-        self, trust: ssl.SSLContext, ordinary: httpx2.BaseTransport, *, max_idle: int, idle_seconds: float
+        self,
+        trust: ssl.SSLContext,
+        ordinary: httpx2.BaseTransport,
+        *,
+        max_idle: int,
+        idle_seconds: float,
+        connect: Connect | None = None,
     ) -> None:
         trust.set_alpn_protocols(["http/1.1"])
         self._trust = trust
         self._ordinary = ordinary
+        self._connect = connect
         self._idle = Idle(max_idle, idle_seconds)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -80,7 +87,7 @@ class Transport(httpx2.BaseTransport):
             except (httpx2.NetworkError, httpx2.RemoteProtocolError):
                 if not exchange.is_untaken:
                     raise
-        connection = Connection.to(origin, self._trust, request.timeouts.get("connect"))
+        connection = Connection.to(origin, self._trust, request.timeouts.get("connect"), self._connect)
         return Exchange(connection, request).answer(self._idle.put)
 
     def close(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -33,6 +33,10 @@ class Origin(NamedTuple):
         return cls(is_secure, url.raw_host.decode("ascii"), port)
 
 
+Connect = Callable[[str, int, float | None], socket.socket]
+"""What connects to a host and a port within so many seconds, or raises `OSError`."""
+
+
 class Connection:
     """An open connection. Who has it is the only one to use it, and closes it.
 
@@ -47,10 +51,12 @@ class Connection:
         self._share = 0
 
     @classmethod
-    def to(cls, origin: Origin, trust: ssl.SSLContext, timeout: float | None) -> Connection:
+    def to(
+        cls, origin: Origin, trust: ssl.SSLContext, timeout: float | None, connect: Connect | None = None
+    ) -> Connection:
         """Opens one, with TLS where the origin has it. Raises `ConnectError` and `ConnectTimeout`."""
         with _named(httpx2.ConnectTimeout, httpx2.ConnectError):
-            sock = _connected(origin.host, origin.port, timeout)
+            sock = (connect or connected)(origin.host, origin.port, timeout)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 secured = trust.wrap_socket(sock, server_hostname=origin.host) if origin.is_secure else sock
@@ -98,7 +104,7 @@ class Connection:
         self._sock.close()
 
 
-def _connected(host: str, port: int, timeout: float | None) -> socket.socket:
+def connected(host: str, port: int, timeout: float | None) -> socket.socket:
     """Connects. A number is not looked up: even that is a look-up in a thread, when sockets are those of greenlets."""
     try:
         socket.inet_pton(socket.AF_INET, host)

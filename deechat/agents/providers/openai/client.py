@@ -1,7 +1,7 @@
-"""The SDK's client for one server. It takes from the environment whom to trust, and a distant server's proxies alone.
+"""The SDK's client for one server. It takes from the environment whom to trust, and a distant server's proxy alone.
 
 The SDK says what a request for a completion looks like, once. Those that go out are copies with a body of their own,
-sent by our own transport, or by the HTTP client where a proxy may stand between: to make each anew took the SDK more
+sent by our own transport, or by the HTTP client where an HTTP proxy stands between: to make each anew took the SDK more
 processor time than all the rest of asking.
 """
 
@@ -11,14 +11,15 @@ import base64
 import functools
 import importlib
 import json
+import re
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
-from urllib.request import getproxies
 
+from deechat.agents.providers.openai.proxies import Proxy, proxy_for
 from deechat.agents.providers.openai.response import Answer
 from deechat.net.peers import is_loopback
 
@@ -29,17 +30,21 @@ IDLE_SECONDS = 4.0  # servers commonly close theirs after 5, and a request must 
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BODY = 64_000
 MAX_LOOK = 4_000_000
+_CUTS = re.compile("[:/@?#]|%(?:3A|2F|40|3F|23)", re.IGNORECASE)
+# The end of an address that was copied from an example of a request.
+_PASTED = re.compile(r"((/chat)?/completions|(?<=/v1)/(models|responses|embeddings))?/*$")
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is and what opens it: `url` holds no password, `shown` neither that nor a query.
+    """Where a server is and what opens it: `url` holds neither a password nor the `query`, which follows each path.
 
-    `secrets` are those of the key, the user and the query, in each form in which somebody may repeat them.
+    `shown` is `url` for a person. `secrets` are those of the key, the user and the query, in each form in which
+    somebody may repeat them.
     """
 
-    url: str = field(repr=False)
-    shown: str
+    url: str
+    query: str = field(repr=False)
     authorization: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
     is_local: bool
@@ -51,13 +56,32 @@ class Address:
         parts = urlsplit((base_url or OPENAI_URL).strip())
         user, _, place = parts.netloc.rpartition("@")
         token = base64.b64encode(unquote(user).encode()).decode()
+        path = _PASTED.sub("", re.sub("//+", "/", parts.path))
         return cls(
-            url=urlunsplit(parts._replace(netloc=place)),
-            shown=urlunsplit(parts._replace(netloc=place, query="", fragment="")),
+            url=urlunsplit((parts.scheme, place, path, "", "")),
+            query=parts.query,
             authorization=f"Basic {token}" if user else f"Bearer {key or NO_KEY}",
             secrets=_secrets(key, user, token, parts.query),
             is_local=is_loopback(parts.hostname or ""),
         )
+
+    @property
+    def shown(self) -> str:
+        return self.url
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.url).hostname or ""
+
+    @property
+    def below(self) -> Address | None:
+        """The address that is meant where the path was left out; None where there is a path."""
+        return None if urlsplit(self.url).path else replace(self, url=f"{self.url}/v1")
+
+    @property
+    def hint(self) -> str:
+        """What to try where nothing is found at this address; empty where it looks like others."""
+        return "" if re.search(r"/v\d", self.url) else " The addresses of most model servers end in /v1."
 
     @property
     def is_sendable(self) -> bool:
@@ -67,7 +91,8 @@ class Address:
 
 def _secrets(key: str, user: str, token: str, query: str) -> tuple[str, ...]:
     values = [value for _, value in parse_qsl(query)]
-    forms = [key, token, user, *user.split(":"), query, *values, *[quote(value, safe="") for value in values]]
+    pieces = _CUTS.split(user)  # who takes an address apart wrongly repeats a part of a password
+    forms = [key, token, user, *user.split(":"), *pieces, query, *values, *[quote(value, safe="") for value in values]]
     found = [*forms, *map(unquote, forms)]
     # The longest first: of a secret that holds another nothing is left over.
     return tuple(sorted({secret for secret in found if secret}, key=lambda secret: (-len(secret), secret)))
@@ -91,18 +116,26 @@ class Client:
             http.InvalidURL,
             ssl.SSLError,
         )
-        self._direct = None if _has_proxy(address) else _direct(http, trust, limits)
+        self.proxy = None if address.is_local else proxy_for(address.url)
+        self._ours = _ours(http, self.proxy, trust, limits)
         self._bound = _bounding(http)
+        self._hooks = {"request": [self._aim], "response": [self._bound]}
         self._http = http.Client(
             timeout=http.Timeout(patience, connect=min(patience, CONNECT_SECONDS), pool=None),
             limits=limits,
             follow_redirects=False,
-            trust_env=not address.is_local,
+            trust_env=False,
             verify=trust,
-            transport=self._direct,
-            event_hooks={"response": [self._bound]},
+            transport=self._ours,
+            proxy=self.proxy.url if self.proxy and self._ours is None else None,
+            event_hooks=self._hooks,
         )
         self._sdk = self._over(self._http)
+
+    def _aim(self, request: Any) -> None:
+        """Puts the address's query behind the path; the SDK would put the path behind the query."""
+        if self._address.query:
+            request.url = request.url.copy_with(query=self._address.query.encode())
 
     def _over(self, http_client: Any) -> Any:
         """Makes the SDK's client over a client of its HTTP library."""
@@ -130,7 +163,9 @@ class Client:
             return self._library.Response(200)
 
         nowhere = self._library.MockTransport(note)
-        with self._library.Client(timeout=self._http.timeout, trust_env=False, transport=nowhere) as http_client:
+        with self._library.Client(
+            timeout=self._http.timeout, trust_env=False, transport=nowhere, event_hooks={"request": [self._aim]}
+        ) as http_client:
             chat = self._over(http_client).chat.completions.with_streaming_response
             with chat.create(model="", messages=[], stream=True):
                 pass
@@ -157,8 +192,8 @@ class Client:
 
     @functools.cached_property
     def _form(self) -> Callable[[bytes], Any] | None:
-        """What sends a request like the pattern by our own transport; None where a proxy may stand between."""
-        form: Callable[[bytes], Any] | None = self._direct.form(self._pattern) if self._direct is not None else None
+        """What sends a request like the pattern by our own transport; None where an HTTP proxy stands between."""
+        form: Callable[[bytes], Any] | None = self._ours.form(self._pattern) if self._ours is not None else None
         return form
 
     def _send_by_library(self, body: bytes) -> Any:
@@ -175,9 +210,8 @@ class Client:
         said: Any = response.text.strip()
         with suppress(ValueError, RecursionError):
             said = json.loads(said)
-        error = said.get("error", said) if isinstance(said, dict) else said
         status_error: Exception = self._module.APIStatusError(
-            f"Error code: {response.status_code}", response=response, body=error
+            f"Error code: {response.status_code}", response=response, body=said
         )
         return status_error
 
@@ -207,16 +241,22 @@ class Client:
         self._http.close()
 
 
-def _has_proxy(address: Address) -> bool:
-    """Says whether the HTTP library may take a proxy of the environment; which one, or none, is left to it."""
-    return not address.is_local and not getproxies().keys().isdisjoint({"http", "https", "all"})
-
-
-def _direct(http: Any, trust: ssl.SSLContext, limits: Any) -> Any:
-    """Makes our own transport, with the HTTP library's for what it does not do itself."""
+def _ours(http: Any, proxy: Proxy | None, trust: ssl.SSLContext, limits: Any) -> Any:
+    """Makes our own transport, with the HTTP library's for what it does not do itself; None for an HTTP proxy."""
     ours = importlib.import_module("deechat.agents.providers.transport")  # it needs the HTTP library
-    ordinary = http.HTTPTransport(verify=trust, trust_env=False, limits=limits)
-    return ours.Transport(trust, ordinary, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
+    if proxy is None:
+        ordinary = http.HTTPTransport(verify=trust, trust_env=False, limits=limits)
+        return ours.Transport(trust, ordinary, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
+    if not proxy.is_socks:
+        return None
+    socks = importlib.import_module("deechat.agents.providers.transport_socks").Socks.of(proxy.url)
+
+    def refuse(request: Any) -> Any:
+        raise http.UnsupportedProtocol(f"{request.method} is not sent through a SOCKS proxy")
+
+    return ours.Transport(
+        trust, http.MockTransport(refuse), max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS, connect=socks.connect
+    )
 
 
 def _trust(address: Address) -> bool | ssl.SSLContext:

@@ -24,6 +24,7 @@ NO_TOOL_CHOICE = "no_tool_choice"
 NO_NULL = "no_null_content"
 ONE_CALL = "one_call_a_turn"
 ONE_VOICE = "text_or_thought"  # beside calls either text or a thought goes back, not both
+NO_EFFORT = "no_thought_with_tools"
 THINKS_IN = "thinks_in"  # `field`: where its thoughts come, and go back beside calls
 READS = "reads"  # `tokens`: as much as it reads at once
 NO_FIELD = "no_field"  # and ":" and the name of a field of the body, or of a message, that is refused
@@ -42,6 +43,10 @@ KNOWN = (
     # A server that would have taken it puts the words in the same place.
     Family(re.compile(r"(?<![a-z])(code)?gemma(-1\.1|-?2)?[-:]\d+b", re.IGNORECASE), (NO_SYSTEM,)),
 )
+
+
+# The models to begin with at a host that has dozens and says nothing of them but their names: the first that it lists.
+FIRST_CHOICES = {"api.openai.com": ("gpt-6-luna", "gpt-5.4-mini", "gpt-4.1-mini")}
 
 
 class Habit(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ the SDK is imported when it is first needed: it takes half a second and 37 MiB.
 from __future__ import annotations
 
 import importlib
+import json
+import logging
 import random
 import threading
 import time
@@ -18,11 +20,12 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Room, Turn
-from deechat.agents.providers.listing import MAX_LISTING, can_chat, names_in
+from deechat.agents.providers.listing import MAX_LISTING, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
 from deechat.agents.providers.openai.context import Contexts
-from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken
+from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
 from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, Profile, Profiles
+from deechat.agents.providers.openai.proxies import NoProxyError
 from deechat.agents.providers.openai.refusals import Lesson, lesson_of
 from deechat.agents.providers.openai.request import Body, body_of
 from deechat.agents.providers.openai.response import Answer, Patience
@@ -34,6 +37,10 @@ LOOK_SECONDS = 2.0  # for what a server tells of a model's length beside the pro
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
+
+_NOT_HEARD = frozenset({"model_unreachable", "model_timeout", "model_rate_limited"})  # of what is at an address
+
+log = logging.getLogger(__name__)
 
 
 def load_sdk() -> Any:
@@ -69,8 +76,9 @@ class OpenAIProvider:
         backoff: float = 0.5,
     ) -> None:
         self._address = Address.of(base_url, api_key)
-        origin: Origin = "found" if is_found else "setting" if base_url else "default"
-        self._faults = Faults(self._address.shown, self._address.secrets, origin)
+        self._origin: Origin = "found" if is_found else "setting" if base_url else "default"
+        self._faults = Faults(self._address.shown, self._address.secrets, self._origin, self._address.hint)
+        self._is_open = self._address.below is not None  # whether it is not known yet if the path has to be added
         self._is_found = is_found
         self._model = model or None
         self._found: str | None = None
@@ -78,18 +86,69 @@ class OpenAIProvider:
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
         self._profile = Profile(profiles or Profiles(), self._address.shown)
-        self._contexts = Contexts(self._profile, self._look if origin != "default" else None)
+        self._contexts = Contexts(self._profile, self._look if self._origin != "default" else None)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
-        client = self._client()
+        body = self._listing()
+        self._contexts.take_listing(body)
+        rows = rows_in(body)
+        names = [row.name for row in rows]
+        self._gone.difference_update(names)
+        if self._found not in names:
+            self._found = default_of(rows, self._address.host)
+        return names
+
+    def _listing(self) -> bytes:
+        """Asks for the list of models, below `/v1` too where the address has no path; then all is asked there."""
+        client, address = self._client(), self._address
+        try:
+            body = self._listed(client, address, self._faults)
+        except ModelError as fault:
+            if self._address is not address:  # another question has found the path meanwhile
+                return self._listing()
+            if not self._is_open or address.below is None or fault.code in _NOT_HEARD:
+                raise
+            return self._listing_below(client, address.below, fault)
+        self._is_open = False
+        return body
+
+    def _find_path(self) -> None:
+        if self._is_open:
+            with suppress(ModelError):  # what is wrong is said by the question
+                self.models()
+
+    def _listing_below(self, before: Client, address: Address, fault: ModelError) -> bytes:
+        faults = Faults(address.shown, address.secrets, self._origin, address.hint)
+        client = self._made(self._load(), address)
+        body, second = b"", None
+        try:
+            body = self._listed(client, address, faults)
+        except ModelError as exc:
+            second = exc
+        if second and (second.code != "model_auth" or fault.code == "model_auth"):
+            client.close()
+            self._is_open = second.code in _NOT_HEARD
+            raise fault
+        with self._lock:
+            if self._loaded is before:
+                log.info("the model server at %s is asked at %s", self._address.shown, address.shown)
+                self._address, self._faults, self._loaded, self._is_open = address, faults, client, False
+                client = before
+        client.close()  # the one that is not used from now on
+        if second:
+            raise second
+        return body
+
+    def _listed(self, client: Client, address: Address, faults: Faults) -> bytes:
+        """Gives a list of models that is one."""
         patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
         body = b""
         with (
             _closed_when_cancelled(),
-            self._translating(client, "", patience),
+            self._translating(client, "", patience, faults),
             client.models(patience.limit) as response,
         ):
             for piece in response.iter_bytes():
@@ -97,14 +156,10 @@ class OpenAIProvider:
                 if len(body) > MAX_LISTING or patience.left() < 0.01:
                     raise broken("its list of models does not end")
         try:
-            names = names_in(body)
+            rows_in(body)
         except (ValueError, RecursionError):
-            raise broken(f"what it has at {self._address.shown}/models is no list of models") from None
-        self._gone.difference_update(names)
-        self._contexts.take_listing(body)
-        if self._found not in names:
-            self._found = next(filter(can_chat, names), None)
-        return names
+            raise _no_list(body, address, faults) from None
+        return body
 
     def default_model(self) -> str | None:
         """Names the configured model, else the server's first that can chat; None when it has none."""
@@ -140,6 +195,7 @@ class OpenAIProvider:
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         """Asks, again where that may help, and yields the parts of the turn. Raises `ModelError`."""
+        self._find_path()
         model = self.model_for(question.model)
         if question.model and model and model != question.model:
             yield Notice("model_changed", {"before": question.model, "model": model})
@@ -198,7 +254,6 @@ class OpenAIProvider:
             client.ask(body.take()) as answer,
         ):
             try:
-                _check_type(answer.content_type, self._faults.clean)
                 yield from self._turn(client, answer, patience, model, estimated)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
@@ -209,7 +264,9 @@ class OpenAIProvider:
     def _turn(
         self, client: Client, answer: Answer, patience: Patience, model: str, estimated: int
     ) -> Generator[Part, None, None]:
-        turn = Assembler(lambda error: self._faults.said(error, model, late=turn.spoke))
+        turn = Assembler(
+            lambda error: self._faults.said(error, model, late=turn.spoke), self._faults.clean, answer.content_type
+        )
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:
@@ -219,12 +276,11 @@ class OpenAIProvider:
                         yield part
                     if not said:
                         time.sleep(0)  # a flood that says nothing must not keep the hub from everybody
-                    if turn.finished:
-                        if turn.done or patience.over():
-                            break
-                        patience.end_within(min(self._stall, USAGE_SECONDS))
+                    if (turn.settled or patience.is_ending) and self._is_over(turn, patience):
+                        break
             except client.foreign:
-                if not turn.finished:
+                if not turn.settled:
+                    yield from turn.rest()
                     raise
             if turn.done:
                 _drain(client, pieces, patience)
@@ -246,30 +302,57 @@ class OpenAIProvider:
         came = {"field": field, "server": self._profile.server, "model": model}
         return msgspec.structs.replace(turn, extra={**turn.extra, THOUGHT: came})
 
+    def _is_over(self, turn: Assembler, patience: Patience) -> bool:
+        """Says whether nothing more has to be read; sets how long the end may take to come."""
+        if not turn.settled:
+            patience.go_on()
+            return False
+        if turn.done or patience.over():
+            return True
+        patience.end_within(min(self._stall, USAGE_SECONDS))
+        return False
+
     @contextmanager
-    def _translating(self, client: Client, model: str, patience: Patience) -> Iterator[None]:
+    def _translating(
+        self, client: Client, model: str, patience: Patience, faults: Faults | None = None
+    ) -> Iterator[None]:
         try:
             yield
         except client.foreign as exc:
             # `from None`: the foreign error holds the request with its key, and the server's words as they came.
-            raise self._faults.of(exc, model, patience.limit) from None
+            raise (faults or self._faults).of(exc, model, patience.limit, client.proxy) from None
 
     def _client(self) -> Client:
         with self._lock:
             if self._loaded is None:
                 if not self._address.is_sendable:
                     raise ModelError("OPENAI_API_KEY holds characters that cannot be sent.", code="model_auth")
-                self._loaded = self._made(self._load())
+                self._loaded = self._made(self._load(), self._address)
             return self._loaded
 
-    def _made(self, sdk: Any) -> Client:
+    def _made(self, sdk: Any, address: Address) -> Client:
         try:
-            return Client(sdk, self._address, self._first_byte)
+            return Client(sdk, address, self._first_byte)
+        except NoProxyError as exc:
+            words = f"The model server at {address.shown} cannot be asked: {exc}."
+            raise ModelError(words, code="model_unreachable") from None
         except Exception as exc:  # noqa: BLE001  # the environment's proxies and certificates fail in a library's ways
             why = self._faults.clean(f"{type(exc).__name__}: {exc}")
-            words = f"The model server at {self._address.shown} cannot be asked ({why}). "
+            words = f"The model server at {address.shown} cannot be asked ({why}). "
             words += f"{self._faults.advice['url']} Check the proxies and certificates that the environment names."
             raise ModelError(words, code="model_unreachable") from None
+
+
+def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
+    """Makes the error of a list of models that is none, in the server's own words where it has some."""
+    with suppress(ValueError, RecursionError):
+        answer = json.loads(body)
+        if isinstance(answer, dict) and answer.get("error"):
+            words = (
+                f"The model server at {address.shown} says: {faults.clean(words_in(answer))}. {faults.advice['url']}"
+            )
+            return ModelError(words + address.hint, code="model_error")
+    return broken(f"what it has at {address.shown}/models is no list of models.{address.hint}".removesuffix("."))
 
 
 class _Failed:
@@ -314,13 +397,6 @@ def _closed_when_cancelled() -> Iterator[None]:
         if cancelled.upstream_closed_ms is None:
             cancelled.upstream_closed_ms = 0
         raise
-
-
-def _check_type(content_type: str, clean: Callable[[str], str]) -> None:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in {"text/event-stream", ""}:
-        shown = clean(kind)[:80]
-        raise broken(f"it is {shown!r}, not an event stream")
 
 
 def _drain(client: Client, pieces: Iterator[bytes], patience: Patience) -> None:

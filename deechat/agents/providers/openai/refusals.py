@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS
 from deechat.agents.providers.openai.faults import ModelFault
 from deechat.agents.providers.openai.profiles import (
+    NO_EFFORT,
     NO_FIELD,
     NO_NULL,
     NO_SYSTEM,
@@ -93,6 +94,7 @@ REFUSALS = (
         "several_calls", r"single tool.?calls?|parallel (tool|function).?call", ONE_CALL, clearly="single tool.?calls?"
     ),
     _of(TOOL_ROLE, rf"{_ORDER}|\brole\b.{{0,60}}\btool\b|\btool\b.{{0,30}}\brole\b", NO_TOOLS, clearly=_ORDER),
+    _of("tools", r"\breasoning_effort\b.{0,40}\bnone\b", NO_EFFORT),  # it names the tools too, and takes them
     _of(
         "tools",
         rf"{_NO_SCHEMA}.*({_near(_TOOLS)})",

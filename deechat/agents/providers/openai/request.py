@@ -20,6 +20,7 @@ from deechat.agents.providers.base import (
 )
 from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS
 from deechat.agents.providers.openai.profiles import (
+    NO_EFFORT,
     NO_FIELD,
     NO_NULL,
     NO_SYSTEM,
@@ -98,6 +99,8 @@ def body_of(question: Question, model: str, habits: Habits, server: str = "") ->
         body["tools"] = [_tool(tool.name, tool.description, tool.parameters) for tool in question.tools]
         if question.tool_choice == "none":  # "auto" is the default, and not every server knows the field
             body["tool_choice"] = "none"
+        if NO_EFFORT in habits:
+            body["reasoning_effort"] = "none"
     return Body(body)
 
 

@@ -1,0 +1,96 @@
+"""Which proxy of the environment stands before a server.
+
+The HTTP library would make all that the environment names, for a server that none of them is for too, and fail with
+the first that it cannot make. Here one is chosen first. `NO_PROXY` is read as curl reads it, with ports besides.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from ipaddress import ip_address, ip_network
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+# What a proxy's address may begin with, and what that is. GNOME writes `socks`.
+_SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5h", "socks": "socks5h"}
+_EXPECTED = "an address such as http://127.0.0.1:3128 or socks5h://127.0.0.1:1080"
+_SHOWABLE = re.compile(
+    r"(?:[A-Za-z][A-Za-z0-9+.-]{0,10}://)?(?:\*\*\*@)?(?:\[[\w.:]{0,60}\]?|[\w. -]{0,100})(?::\d{0,5})?/?"
+)
+_USER = re.compile(r"(?<=//)[^/]*@|^[^/]*@")
+
+
+class NoProxyError(ValueError):
+    """What the environment names as a proxy is none; its words say so without a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy: `url` may hold a user and a password, `shown` does not. `variable` is what names it."""
+
+    url: str = field(repr=False)
+    shown: str
+    variable: str
+
+    @property
+    def is_socks(self) -> bool:
+        return self.shown.startswith("socks")
+
+
+def proxy_for(url: str) -> Proxy | None:
+    """Gives the proxy through which a server is asked; None where it is asked directly.
+
+    Raises `NoProxyError` when what is named for it is no proxy.
+    """
+    parts, variables = urlsplit(url), getproxies()
+    kind = next((kind for kind in (parts.scheme, "all") if variables.get(kind)), "")
+    if not kind or _is_exempt(parts.hostname or "", parts.port or _PORTS.get(parts.scheme), variables.get("no", "")):
+        return None
+    value, variable = variables[kind].strip(), f"{kind.upper()}_PROXY"
+    proxy = urlsplit(value if "://" in value else f"http://{value}") if _is_sound(value) else None
+    if proxy is None:
+        raise NoProxyError(f"{variable} is {_shown(value)}, but {_EXPECTED} is expected")
+    scheme = _SCHEMES[proxy.scheme]
+    netloc = proxy.netloc if proxy.port else f"{proxy.netloc.removesuffix(':')}:{_PORTS[scheme]}"
+    return Proxy(f"{scheme}://{netloc}", f"{scheme}://{netloc.rpartition('@')[2]}", variable)
+
+
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
+
+
+def _is_sound(value: str) -> bool:
+    try:
+        proxy = urlsplit(value if "://" in value else f"http://{value}")
+        return proxy.scheme in _SCHEMES and bool(proxy.hostname) and proxy.port != 0 and " " not in value
+    except ValueError:
+        return False
+
+
+def _shown(value: str) -> str:
+    hidden = _USER.sub("***@", value)
+    if _SHOWABLE.fullmatch(hidden) and value != "://":
+        return repr(hidden)
+    scheme, sign, _ = value.partition("://")
+    return repr(f"{scheme}://***") if sign and scheme.isalnum() else "of another kind (not shown)"
+
+
+def _is_exempt(host: str, port: int | None, listed: str) -> bool:
+    host = host.lower().rstrip(".")
+    return any(_names(each, host, port) for each in re.split(r"[\s,]+", listed.lower()) if each)
+
+
+def _names(entry: str, host: str, port: int | None) -> bool:
+    """Says whether an entry of `NO_PROXY` is for a host: itself, a domain of it, or a network around it."""
+    entry = entry.rpartition("://")[2]
+    place = re.fullmatch(r"\[([^\]]*)\](?::(\d+))?|([^:]*):(\d+)|(.*)", entry)
+    bracketed, port_there, name, port_here, rest = place.groups() if place else ("",) * 5
+    wanted = port_there or port_here
+    if wanted and int(wanted) != port:
+        return False
+    named = bracketed or name or rest or ""
+    try:
+        return ip_address(host) in ip_network(named, strict=False)
+    except ValueError:
+        domain = named.lstrip("*").strip(".")
+        return named == "*" or (bool(domain) and (host == domain or host.endswith(f".{domain}")))
