@@ -76,6 +76,7 @@ class Application:
             tools=by_name,
             max_tool_rounds=self.settings.max_tool_rounds,
             max_tokens=self.settings.max_tokens,
+            context=self.settings.context,
         )
         self._active = Active(self._journal, handlers.of)
         self._recovery = Recovery(self._journal, self._active, recover=self.settings.recover)

@@ -37,7 +37,8 @@ class Covered(NamedTuple):
 COVERED = {
     "workspace": Covered(
         ("id", "slug", "name", "system_prompt", "model", "mode", "temperature", "tools", "allowed", "max_tokens",
-         "created_at", "deleted_at")
+         "created_at", "deleted_at"),
+        ("context",),
     ),
     "thread": Covered(("id", "workspace_id", "slug", "name", "created_at", "deleted_at"), ("updated_at", "messages")),
     "message": Covered(
@@ -48,6 +49,7 @@ COVERED = {
          "started_at", "ended_at", "reason", "asks"),
         ("retries", "rests"),
     ),
+    "summary": Covered(("message_id", "text")),
 }  # fmt: skip
 
 
@@ -134,10 +136,22 @@ def change(connection: sqlite3.Connection, table: str, row_id: str, **changes: A
     )
 
 
+def columns_in(connection: sqlite3.Connection, table: str) -> str:
+    """Return the covered columns of a table as in a SELECT; '' where the database has no such table yet.
+
+    A moving column that a later version brings is 0, as it will be: so the checksum fits.
+    """
+    there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+    covered = COVERED[table]
+    names = (*covered.fixed, *covered.moving, "checksum")
+    return ", ".join(name if name in there else "0" for name in names) if there else ""
+
+
 def fill(connection: sqlite3.Connection) -> None:
     """Number the messages of each thread and give every row the checksum of what it holds, which counts as true.
 
-    A row with a text that is no UTF-8 is given one that does not fit, so that it is told of.
+    Tables and moving columns that later versions bring are left out: they begin with none and with 0. A row with a text
+    that is no UTF-8 is given one that does not fit, so that it is told of.
     """
     connection.execute(
         "UPDATE message SET position = numbered.position FROM"
@@ -147,8 +161,10 @@ def fill(connection: sqlite3.Connection) -> None:
     connection.execute("UPDATE thread SET messages = (SELECT count(*) FROM message WHERE thread_id = thread.id)")
     for table, covered in COVERED.items():
         connection.create_function(f"{table}_checksum", -1, partial(_of_stored, table))
-        names = ", ".join(_undecoded(name) for name in covered.fixed + covered.moving)
-        connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({names})")
+        there = columns_in(connection, table).split(", ")
+        names = ", ".join(_undecoded(name) for name in covered.fixed + covered.moving if name in there)
+        if names:
+            connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({names})")
     for table, checksum, others in (("event", of_event, "seq, at, body"), ("block", of_block, "last_seq, body")):
         connection.create_function(f"{table}_checksum", -1, partial(_of_stored_log, checksum))
         connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({_undecoded('run_id')}, {others})")

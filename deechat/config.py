@@ -34,6 +34,7 @@ class Settings:
     port: int = 8000
     password: str | None = field(default=None, repr=False)
     max_tokens: int | None = None
+    context: int | None = None
     proxies: tuple[IPv4Network | IPv6Network, ...] | None = None
     max_tool_rounds: int = 10
     heartbeat: float = 15.0
@@ -63,6 +64,7 @@ class Settings:
             port=take("PORT", _whole(1, 65_535), 8000),
             password=take("DEECHAT_PASSWORD", _text, None, show=_hidden),
             max_tokens=take("DEECHAT_MAX_TOKENS", _whole(1, 10_000_000), None),
+            context=take("DEECHAT_CONTEXT", _whole(1_000, 10_000_000), None),
             proxies=take("FORWARDED_ALLOW_IPS", _networks, None),
             max_tool_rounds=take("DEECHAT_MAX_TOOL_ROUNDS", _whole(1, 1000), 10),
             heartbeat=take("DEECHAT_HEARTBEAT", _seconds, 15.0),

@@ -195,6 +195,17 @@ class StepRetold(Event, frozen=True):
     kind: Literal["thinking", "text"]
 
 
+class HistorySummarized(Event, frozen=True):
+    """The oldest turns no longer fit, and `text` stands for all of the branch up to the message `upto` from now on.
+
+    The model wrote it within the step. '' where it could not: those turns are left out of this run.
+    """
+
+    upto: str
+    text: str
+    usage: Usage
+
+
 class TextClosed(Event, frozen=True):
     """The answer's text is whole, and these are its sources."""
 
@@ -268,6 +279,7 @@ AnyEvent = (
     | Steered
     | StepRestarted
     | StepRetold
+    | HistorySummarized
     | TextClosed
     | RunCompleted
     | RunStopped

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from deechat.agents.handler import AgentHandler, Policies
-from deechat.agents.history import LENGTH, unpack
-from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
+from deechat.agents import window
+from deechat.agents.handler import ASSUMED, MOST_TOLD, AgentHandler, Cut, Policies
+from deechat.agents.history import unpack
+from deechat.agents.providers.base import AssistantMessage, Message, Provider, Room, UserMessage
 from deechat.agents.tools.base import Tool
 from deechat.agents.words import say
+from deechat.errors import ModelError
 from deechat.records import RunRecord
+from deechat.store import Message as Stored
 from deechat.store import Store, Thread, Workspace
+
+_Said = tuple[Stored, list[Message]]  # a stored message, and what a model is shown of it
+
+LITTLE = 250  # tokens that fit into the smallest context that can be set
+FIRST, FURTHER = 20, 100  # messages that are read at once: most threads are read whole by the first
+
+
+class _History(NamedTuple):
+    """The turns of a branch, where a window of them may begin, and the summary of what comes before them."""
+
+    turns: list[Message]
+    cuts: list[Cut]
+    summary: str
 
 
 class Handlers:
@@ -26,20 +43,27 @@ class Handlers:
         tools: Mapping[str, Tool],
         max_tool_rounds: int,
         max_tokens: int | None = None,
+        context: int | None = None,
     ) -> None:
         self._store = store
         self._choose = choose
         self._tools = tools
         self._max_tool_rounds = max_tool_rounds
         self._max_tokens = max_tokens
+        self._context = context
 
     def of(self, record: RunRecord) -> AgentHandler:
         """Makes a run's handler. Raises `NotFoundError` when its thread is gone."""
         thread = self._store.thread_by_id(record.thread_id)
         workspace = self._store.workspace_by_id(thread.workspace_id)
+        provider, context = self._choose(record.model), workspace.context or self._context
+        history = self._history(thread, record, partial(_length, provider, record.model, context))
         return AgentHandler(
-            provider=self._choose(record.model),
-            history=self._history(thread, record),
+            provider=provider,
+            history=history.turns,
+            cuts=history.cuts,
+            summary=history.summary,
+            context=context,
             system_prompt=workspace.system_prompt,
             model=record.model,
             temperature=workspace.temperature,
@@ -51,17 +75,41 @@ class Handlers:
             max_tool_rounds=self._max_tool_rounds,
         )
 
-    def _history(self, thread: Thread, record: RunRecord) -> list[Message]:
+    def _history(self, thread: Thread, record: RunRecord, limit: Callable[[], int]) -> _History:
+        """Reads the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""
+        read, summary = self._read(thread, record.parent_id, limit)
         turns: list[Message] = []
-        for message in self._store.branch(thread, record.parent_id, LENGTH):
-            if message.role == "user":
-                turns.append(UserMessage(message.content))
-            else:
-                turns += unpack(message.turns, message.content)
+        cuts: list[Cut] = []
+        for message, said in read:
+            if message.role == "user" and turns:
+                cuts.append(Cut(len(turns), message.parent_id or ""))
+            if message.role == "user" or turns:  # what was not read to its beginning begins with a person's message
+                turns += said
         if record.continues and turns and isinstance(turns[-1], AssistantMessage):
             # Model servers answer what a person said; many take an own turn at the end as an answer that is complete.
             turns.append(UserMessage(say("go_on", {}, record.language)))
-        return turns
+        return _History(turns, cuts, summary)
+
+    def _read(self, thread: Thread, last_id: str, limit: Callable[[], int]) -> tuple[list[_Said], str]:
+        read: list[_Said] = []
+        tokens, at, rows = 0, last_id, FIRST
+        while page := self._store.branch(thread, at, rows):
+            said: list[_Said] = [
+                (each, [UserMessage(each.content)] if each.role == "user" else unpack(each.turns, each.content))
+                for each in page
+            ]
+            tokens += sum(window.weigh([turn for _, turns in said for turn in turns], shrunk=True))
+            first = page[0].parent_id
+            # What fits into any context was never summarized, so a short thread costs one read.
+            found = self._store.summary(page) if first is not None or tokens > LITTLE else None
+            if found is not None:
+                number, summary = found
+                return [*said[number + 1 :], *read], summary
+            read = [*said, *read]
+            if first is None or tokens > limit():
+                break
+            at, rows = first, FURTHER
+        return read, ""
 
     def _policy(self, workspace_id: str, tool: Tool, arguments: dict[str, Any] | None) -> str:
         return self._policies(workspace_id)(tool, arguments)
@@ -69,6 +117,14 @@ class Handlers:
     def _policies(self, workspace_id: str) -> Policies:
         # Read anew each time: a person may change them while the run goes on.
         return partial(_policy_in, self._store.workspace_by_id(workspace_id))
+
+
+def _length(provider: Provider, model: str | None, context: int | None) -> int:
+    """Gives how many tokens are worth reading: what is left out of a context of so many can still be summarized."""
+    room = Room()
+    with suppress(ModelError):  # the question itself will say what is wrong
+        room = provider.room(model)
+    return int((context or min(room.length or ASSUMED, MOST_TOLD)) / room.ratio)
 
 
 def _policy_in(workspace: Workspace, tool: Tool, arguments: dict[str, Any] | None) -> str:

@@ -33,6 +33,7 @@ from deechat.events import (
     AnyEvent,
     Ending,
     Entry,
+    HistorySummarized,
     InputReceived,
     Metrics,
     ReasoningChunk,
@@ -46,7 +47,7 @@ from deechat.events import (
 )
 from deechat.journal import UNCOMMITTED_BYTES, Journal, Log
 from deechat.records import RunRecord, noting
-from deechat.store import Message, inserting
+from deechat.store import Message, inserting, summarizing
 
 TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
 EVENT = 64  # characters that an event is counted for, whatever it says
@@ -239,6 +240,8 @@ class Runner:
     def _record(self, event: AnyEvent, *also: Callable[[Any], None]) -> Entry:
         if self.retried and isinstance(event, StepFinished):
             self.retried, also = False, (*also, noting(self.record.id, retries=0))
+        if isinstance(event, HistorySummarized) and event.text:
+            also = (*also, summarizing(event.upto, event.text))
         entry = self._journal.append(self.log, event, *also)
         self.state.apply(entry)
         return entry
@@ -307,6 +310,8 @@ def answer(record: RunRecord, state: RunState, ending: Ending, metrics: Metrics,
     }
     if isinstance(ending, RunCompleted) and ending.finish_reason in LACKING:
         details["finishReason"] = ending.finish_reason
+    if state.summary is not None and state.summary.text:
+        details["summary"] = state.summary.text
     if isinstance(ending, RunFailed):
         details |= {"error": ending.message, "code": ending.code}
     content = "".join(state.text)

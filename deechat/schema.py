@@ -236,6 +236,23 @@ def m008_checksums(tables: Tables) -> None:
         blocks.add_rows(tables.conn, numbers)
 
 
+CONTEXTS = """
+-- How many tokens the model reads at once; 0: what its server tells, or the server's default.
+ALTER TABLE workspace ADD COLUMN context INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE summary (
+    message_id TEXT PRIMARY KEY REFERENCES message(id) ON DELETE CASCADE,
+    text TEXT NOT NULL,                    -- what the model wrote of the branch up to this message
+    checksum INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+"""
+
+
+@migrations()
+def m009_contexts(tables: Tables) -> None:
+    for statement in _statements(CONTEXTS):
+        tables.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Brings the database to this version's tables, each migration in a transaction of its own.
 

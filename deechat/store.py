@@ -12,7 +12,7 @@ import sqlite3
 import time
 import unicodedata
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import closing
 from typing import Any, TypeVar
 
@@ -29,7 +29,8 @@ DEFAULT_THREAD = "default"
 class Workspace(msgspec.Struct, frozen=True):
     """Threads that share a prompt, a model and tool policies.
 
-    `model`, `temperature` and `max_tokens` None: the server's default. `tools` are policies by a tool's name, where
+    `model`, `temperature` and `max_tokens` None: the server's default. `context` is how many tokens the model reads at
+    once, 0 where nobody said. `tools` are policies by a tool's name, where
     they differ from its own. `allowed` is what a person has said yes to for good, by a tool's name: what its `scope`
     gives, such as hosts, for a tool that asks for each of them.
     """
@@ -45,6 +46,7 @@ class Workspace(msgspec.Struct, frozen=True):
     allowed: dict[str, list[str]]
     max_tokens: int | None
     created_at: float
+    context: int = 0
 
 
 class Thread(msgspec.Struct, frozen=True):
@@ -77,8 +79,9 @@ class Message(msgspec.Struct, frozen=True):
 
 _WORKSPACE = COVERED["workspace"].columns
 _THREAD = COVERED["thread"].columns
-_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens")
+_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens", "context")
 _MESSAGE = COVERED["message"].columns
+_SUMMARY = COVERED["summary"].columns
 _PARENT = COVERED["message"].fixed.index("parent_id")
 _DELETED = {table: COVERED[table].fixed.index("deleted_at") for table in ("workspace", "thread")}
 Position = tuple[float, str]  # in a list: a time and an id
@@ -111,7 +114,7 @@ def _limited(page: Page[_T], limit: int, *, more: bool) -> Page[_T]:
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:11]))
+    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:11], row[12]))
 
 
 def _thread(row: Row) -> Thread:
@@ -172,9 +175,9 @@ class Store:
 
         def work(connection: sqlite3.Connection) -> str:
             slug, workspace_id = _free_slug(connection, _slug(name) or "workspace"), str(uuid.uuid4())
-            values = (workspace_id, slug, name, "", None, "agent", None, "{}", "{}", None, time.time(), None)
+            values = (workspace_id, slug, name, "", None, "agent", None, "{}", "{}", None, time.time(), None, 0)
             connection.execute(
-                f"INSERT INTO workspace ({_WORKSPACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO workspace ({_WORKSPACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, checksums.of_row("workspace", values)),
             )
             _insert_thread(connection, workspace_id, DEFAULT_THREAD, None)
@@ -424,6 +427,17 @@ class Store:
                 raise self._database.damage.note(f"what comes before the message {row[0]!r}")
         return [_message(row) for row in rows]
 
+    def summary(self, messages: Sequence[Message]) -> tuple[int, str] | None:
+        """Gives the summary that reaches furthest of those that end with one of these messages of a branch.
+
+        As the number of that message and the text. None where none does.
+        """
+        marks = ",".join("?" * len(messages))
+        ids = [message.id for message in messages]
+        rows = self._database.read(f"SELECT {_SUMMARY} FROM summary WHERE message_id IN ({marks})", *ids)
+        sound = self._database.damage.sound("summary", rows)
+        return max(((ids.index(row[0]), row[1]) for row in sound), default=None)
+
     # -- log-ins -------------------------------------------------------------------------------------------------------
 
     def ended_logins(self) -> dict[str, float]:
@@ -460,6 +474,18 @@ def inserting(message: Message) -> Work[None]:
             "UPDATE thread SET updated_at = ?1, messages = messages + 1, checksum = checksum + 1"
             f" + CAST(?1 * {TICKS} AS INTEGER) - CAST(updated_at * {TICKS} AS INTEGER) WHERE id = ?2",
             (float(message.sent_at), message.thread_id),
+        )
+
+    return work
+
+
+def summarizing(message_id: str, text: str) -> Work[None]:
+    """Gives the work that keeps what the model wrote of a branch up to this message; the first text stays."""
+
+    def work(connection: sqlite3.Connection) -> None:
+        connection.execute(
+            f"INSERT OR IGNORE INTO summary ({_SUMMARY}) SELECT ?, ?, ? FROM message WHERE id = ?",
+            (message_id, text, checksums.of_row("summary", (message_id, text)), message_id),
         )
 
     return work

@@ -228,12 +228,15 @@ Rule = Callable[[Any], Answer | str]
 class ModelServer:
     """The server, listening from `__enter__` to `__exit__` on a free port of 127.0.0.1, for any number of connections.
 
-    `models` are the names that `GET /v1/models` lists, or an `Answer` for it. `requests` has all that was asked,
+    `models` are the names that `GET /v1/models` lists, or an `Answer` for it; `rows` gives a name's row further fields,
+    and `routes` what is served beside the protocol, as JSON by the end of the path. `requests` has all that was asked,
     `asked` the bodies of the chat completions alone. A question beyond script and rule gets a 400 that says so.
     """
 
     def __init__(self, *models: str) -> None:
         self.models: list[str] | Answer = list(models or ["fake-1"])
+        self.rows: dict[str, Any] = {}
+        self.routes: dict[str, Any] = {}
         self.answer: Rule | None = None
         self.requests: list[Request] = []
         self.connections = 0
@@ -371,9 +374,12 @@ class ModelServer:
             raise
 
     def _answer_to(self, request: Request) -> Answer:
-        if request.page.endswith("/models"):
+        for path, body in self.routes.items():
+            if request.page.endswith(path):
+                return status(200, body)
+        if request.page.endswith("/models") and "/api/" not in request.page:
             names = self.models
-            return names if isinstance(names, Answer) else _listing(names)
+            return names if isinstance(names, Answer) else _listing(names, self.rows)
         if not request.page.endswith("/chat/completions"):
             return status(404, "no such page")
         with self._changed:
@@ -388,8 +394,9 @@ class ModelServer:
             self._changed.notify_all()
 
 
-def _listing(names: list[str]) -> Answer:
-    rows = [{"id": name, "object": "model", "created": 1700000000, "owned_by": "tests"} for name in names]
+def _listing(names: list[str], fields: dict[str, Any]) -> Answer:
+    head = {"object": "model", "created": 1700000000, "owned_by": "tests"}
+    rows = [{"id": name, **head, **fields.get(name, {})} for name in names]
     return status(200, {"object": "list", "data": rows})
 
 

@@ -64,8 +64,9 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "agents.repetition": (set(), set()),
     "agents.state": ({"agents.providers", "agents.repetition", "agents.tools", "events", "errors"}, {"msgspec"}),
     "agents.history": ({"agents.providers", "events", "errors"}, {"msgspec"}),
+    "agents.window": ({"agents.providers", "agents.state"}, {"msgspec"}),
     "agents.handler": (
-        {"agents.history", "agents.providers", "agents.state", "agents.tools", "events", "errors"},
+        {"agents.history", "agents.providers", "agents.state", "agents.tools", "agents.window", "events", "errors"},
         set(),
     ),
     "agents.loop": (
@@ -84,7 +85,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "agents": (set(), set()),
     "runner": ({"agents", "journal", "records", "store", "events", "errors"}, {"gevent"}),
     "active": ({"agents", "journal", "records", "runner"}, {"gevent"}),
-    "handlers": ({"agents", "records", "store"}, set()),
+    "handlers": ({"agents", "errors", "records", "store"}, set()),
     "opening": (
         {"agents.providers", "database", "journal", "records", "store", "events", "errors"},
         {"gevent", "msgspec"},

@@ -332,6 +332,7 @@ def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve:
     dialog.get_by_label("Mode", exact=True).select_option("chat")
     dialog.get_by_label("Temperature").fill("0.3")
     dialog.get_by_label("Longest answer").fill("700")
+    dialog.get_by_label("reads at once").fill("9000")
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_be_hidden()
     expect(tab.page.locator(".workspace-name")).to_have_text("Pirates")
@@ -341,6 +342,7 @@ def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve:
     assert "Talk like a pirate." in str(asked["messages"][0])
     assert asked["temperature"] == 0.3
     assert asked["max_tokens"] == 700
+    assert Client(tab.server).get("/api/workspace/default")["workspace"]["context"] == 9000
     assert not asked.get("tools")
 
     tab.page.get_by_role("button", name="Workspace settings").first.click()
@@ -350,6 +352,24 @@ def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve:
     expect(tab.threads).to_have_count(0)
     switcher.select_option(label="Pirates")
     expect(tab.threads.get_by_role("link")).to_have_text(["Hello"])
+
+
+def test_a_summary_is_a_thin_line_that_opens(open_tab: OpenTab, serve: Serve, model: ModelServer) -> None:
+    tab = open_tab(serve(model, DEECHAT_CONTEXT="6000")).open()
+    summarizes = lambda question: "Summarize" in question["messages"][0]["content"]  # noqa: E731
+    model.answer = lambda question: "They **spoke** of tea." if summarizes(question) else "Well."
+    for number in range(3):
+        tab.ask(f"{number}: " + "notes of the day " * 350)
+        tab.wait_done()
+    for _ in range(2):
+        line = tab.answer.locator("dee-summary summary")
+        expect(line).to_have_text("What was said earlier, as a summary for the model from here on")
+        text = tab.answer.get_by_text("They **spoke** of tea.")
+        expect(text).to_be_hidden()
+        line.click()
+        expect(text).to_be_visible()
+        tab.page.reload()
+        tab.wait_done()
 
 
 def test_code_and_answers_can_be_copied(tab: Tab, model: ModelServer) -> None:

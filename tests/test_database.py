@@ -326,6 +326,25 @@ def older(path: Path, stop_before: str = "m004_cost_by_size", *statements: str) 
             connection.execute(statement)
 
 
+def test_a_database_without_contexts_is_sound_before_and_after_it_is_brought_along(tmp_path: Path) -> None:
+    path = tmp_path / "test.sqlite3"
+    older(path, "m009_contexts")
+    check = Check(path)
+    check.run()
+    assert check.is_sound, check.words()
+    database = Database(path)
+    database.start(used=True)
+    store = Store(database)
+    assert store.workspace("default").context == 0
+    assert store.update_workspace(store.workspace("default"), context=8192).context == 8192
+    assert store.new_workspace("Another").context == 0
+    assert [each.context for each in store.workspaces()] == [8192, 0]
+    assert database.damage.words is None
+    database.close()
+    check.run()
+    assert check.is_sound, check.words()
+
+
 def test_a_second_try_keeps_the_copy_that_the_first_one_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "test.sqlite3"
     older(path)

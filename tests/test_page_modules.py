@@ -62,7 +62,7 @@ def test_the_page_translates_every_code_of_the_server(module_tab: Tab) -> None:
 def test_every_frame_of_the_wire_stands_in_the_dispatch_table(module_tab: Tab) -> None:
     source = inspect.getsource(base)
     sent = set(re.findall(r'"type": "(\w+)"', source)) | set(re.findall(r'"action": "(\w+)"', source))
-    assert len(sent) == 17
+    assert len(sent) == 18
     assert set(run(module_tab, "transcript", "return Object.keys(m.FRAMES)")) == sent
 
 

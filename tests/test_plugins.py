@@ -14,6 +14,7 @@ from deechat.events import (
     AnyEvent,
     ClarificationRequest,
     Entry,
+    HistorySummarized,
     InputReceived,
     Metrics,
     ReasoningChunk,
@@ -144,6 +145,14 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
         StepRetold(2, 5, "thinking"),
         '{"event":"StepRetold","step":2,"after":5,"kind":"thinking"}',
         '"uuid":"i:7","type":"stepRestarted","step":2,"afterId":5,"retold":"thinking"',
+    ),
+    (
+        HistorySummarized("m", "They spoke.", Usage(5, 2)),
+        (
+            '{"event":"HistorySummarized","upto":"m","text":"They spoke.",'
+            '"usage":{"prompt_tokens":5,"completion_tokens":2}}'
+        ),
+        '"uuid":"i:7","type":"historySummarized","upTo":"m","summary":"They spoke."',
     ),
     (
         TextClosed((SOURCE,)),

@@ -238,7 +238,8 @@ def test_what_is_learnt_is_bounded() -> None:
 
 
 def test_each_habit_has_words() -> None:
-    codes = {row.code.partition(":")[0] for row in REFUSALS} | {"thinks_in", "thinks_unopened", "no_tool_choice"}
+    codes = {row.code.partition(":")[0] for row in REFUSALS}
+    codes |= {"thinks_in", "thinks_unopened", "no_tool_choice", "reads"}
     assert codes == set(HABITS)
 
 

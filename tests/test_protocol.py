@@ -334,13 +334,13 @@ def test_a_branch_leaves_out_what_it_does_not_follow(agent: Client, model: Model
     assert agent.history()[-2]["parentId"] is None
 
 
-def test_twenty_messages_are_sent_each_whole(agent: Client, model: ModelServer) -> None:
+def test_a_conversation_that_fits_is_sent_whole(agent: Client, model: ModelServer) -> None:
     model.answer = lambda question: f"answer {len(question['messages'])}"
     for number in range(12):
         agent.ask(f"question {number}")
     sent = model.asked[-1]["messages"][1:]
-    assert len(sent) == 19  # the twentieth is an answer, and a history begins with the user
-    assert (sent[0]["role"], sent[-1]["content"]) == ("user", "question 11")
+    assert [message["role"] for message in sent] == ["user", "assistant"] * 11 + ["user"]
+    assert (sent[0]["content"], sent[-1]["content"]) == ("question 0", "question 11")
 
 
 def test_history_comes_in_pages(agent: Client, model: ModelServer) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from client import Client, Stream
 from model_server import Answer, ModelServer, reasoning, reply, status, text, tool_calls
 from server import Server
@@ -15,6 +17,15 @@ Serve = Callable[..., Server]
 QUESTIONS = 60
 # Most of what is refused is learnt at the first question: no system, null content.
 LESSONS = 2
+CONTEXT = 4_096  # tokens
+
+
+def narrow(body: Body) -> str | None:
+    """Refuses what is more than a small model reads, its tools included."""
+    sent = len(json.dumps([body["messages"], body.get("tools")])) // 3
+    if sent + body.get("max_tokens", 256) <= CONTEXT:
+        return None
+    return f"This model's maximum context length is {CONTEXT} tokens. However, your messages resulted in {sent} tokens."
 
 
 class Strict:
@@ -27,6 +38,7 @@ class Strict:
     def __init__(self, model: ModelServer, *rules: Rule) -> None:
         self.refusals: list[str] = []
         self.thoughts: dict[str, str] = {}
+        self.summaries = 0
         self._model = model
         self._failed: set[str] = set()
         self.gates: dict[str, Any] = {}
@@ -46,6 +58,9 @@ class Strict:
 
     def _answer(self, body: Body) -> Answer | str:
         last = body["messages"][-1]
+        if "Summarize the conversation" in body["messages"][0]["content"]:
+            self.summaries += 1
+            return "They worked out many sums."
         said = [each["content"] for each in body["messages"] if each["role"] == "user"][-1].rpartition("\n\n")[2]
         if last["role"] == "tool":
             stands = [self._gate(said)] if "late" in said else []
@@ -107,10 +122,11 @@ def converse(client: Client, server: Server, strict_model: Strict, number: int) 
     return continued(client, stream.run_id) if "wait on" in words else stream
 
 
+@pytest.mark.parametrize("rules", [(), (narrow,)], ids=["any context", "4,096 tokens"])
 def test_sixty_questions_with_tools_stops_steers_and_failures_and_not_one_refusal_that_reaches_the_person(
-    serve: Serve, model: ModelServer
+    serve: Serve, model: ModelServer, rules: tuple[Rule, ...]
 ) -> None:
-    strict_model = Strict(model)
+    strict_model = Strict(model, *rules)
     server = serve(model)
     client = Client(server).new_thread()
     reasons: list[str] = []
@@ -126,5 +142,6 @@ def test_sixty_questions_with_tools_stops_steers_and_failures_and_not_one_refusa
     assert reasons.count("failed") == QUESTIONS // 10
     assert reasons.count("stopped") == 2 * (QUESTIONS // 10)
     assert reasons.count("completed") == QUESTIONS - 3 * (QUESTIONS // 10)
-    assert len(strict_model.refusals) <= 2 * LESSONS, strict_model.refusals
+    assert len(strict_model.refusals) <= 2 * (LESSONS + len(rules)), strict_model.refusals
+    assert bool(strict_model.summaries) == bool(rules)
     client.check_all()

@@ -15,6 +15,7 @@ from deechat.events import (
     AnyEvent,
     ClarificationRequest,
     Entry,
+    HistorySummarized,
     Metrics,
     ReasoningChunk,
     RunCompleted,
@@ -26,6 +27,7 @@ from deechat.events import (
     ToolApprovalRequest,
     ToolCallInvocation,
     ToolCallResult,
+    Usage,
 )
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]")
@@ -58,6 +60,11 @@ def show(event: AnyEvent, language: str = "en") -> str:
         (RunStarted("r", "i", "w", "t", None, "m", continues="q"), "↪ goes on from the answer before\n"),
         (Status("🔧 x", "tool_call", {"name": "x"}), ""),
         (Status("Trying again", "model_retry"), "Trying again\n"),
+        (
+            HistorySummarized("m", "Secrets.", Usage(1, 1)),
+            "⋯ What was said earlier is a summary for the model from here on.\n",
+        ),
+        (HistorySummarized("m", "", Usage(0, 0)), ""),
         (TextChunk("two\nlines"), "two\nlines"),
         (ToolCallInvocation("c", "x", {"a": 1, "b": "two"}), "🔧 x  a: 1  b: two\n"),
         (ToolCallResult("c", "x", "one\ntwo"), "   x → one two\n"),

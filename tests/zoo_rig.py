@@ -34,6 +34,7 @@ class House:
         self._rooms: dict[str, str] = {}  # animal's name → workspace's slug
         self._plain: dict[str, Any] | None = None  # the settings of the shared workspace as they were
         model.models = ["fake-1", *(animal.name for animal in ANIMALS)]
+        model.rows = {animal.name: animal.row for animal in ANIMALS}
 
     def room(self, animal: Animal) -> Client:
         """Gives a client in the animal's workspace, which is made when it is first asked for."""
@@ -53,7 +54,7 @@ class House:
         """Lets the animal answer the next questions, and gives a client in its workspace, or in one that all share."""
         self.model._script.clear()
         self.model.requests.clear()
-        self.model.answer = animal.rule
+        self.model.answer, self.model.routes = animal.rule, animal.routes
         if animal.answers:
             self.model.script(*animal.answers)
         if workspace is None:

@@ -6,13 +6,16 @@ import json
 import secrets
 import string
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
+from deechat.agents import window
 from deechat.agents.history import well_formed
-from deechat.agents.providers.base import Message, Provider, Question, SystemMessage, ToolMessage, ToolSpec
+from deechat.agents.providers.base import Message, Provider, Question, Room, SystemMessage, ToolMessage, ToolSpec
 from deechat.agents.state import RunState, estimate_tokens
 from deechat.agents.tools.base import Tool
+from deechat.errors import ModelError
 from deechat.events import Usage
 
 DEFAULT_PROMPT = (
@@ -23,6 +26,14 @@ DEFAULT_PROMPT = (
 _ID_LENGTH = 9
 _ID_LETTERS = string.ascii_letters + string.digits
 
+SMALL = 1_000  # estimated tokens of a conversation that fits into any context, so that none is asked for its length
+ASSUMED = 32_768  # tokens of a context that nobody knows: enough for a long talk, and a refusal teaches better
+MOST_TOLD = 131_072  # of a length that a server tells: more is paid for at every question, so a person sets it
+ANSWER = 4_096  # tokens that are left free for the answer, at most a quarter of the context
+MARGIN = 0.9  # of the room is used, since tokens are estimated
+SUMMARY_ANSWER = 2_000  # tokens that a summary may take to write, its thoughts included, at most a quarter
+SUMMARY_SHARE = 8  # a summary that is kept is at most an eighth of the context
+
 Policies = Callable[[Tool, dict[str, Any] | None], str]
 
 
@@ -31,17 +42,46 @@ def own_policy(tool: Tool, _arguments: dict[str, Any] | None) -> str:
     return tool.policy
 
 
+class Cut(NamedTuple):
+    """A place in the history where a window may begin: the number of a person's message there, and what it follows.
+
+    `after` is the id of the stored message before it.
+    """
+
+    at: int
+    after: str
+
+
+class Plan(NamedTuple):
+    """What the model is asked with: the `messages` that fit, and what is `left` out before them, up to a message.
+
+    `tokens` is what the messages that fit are estimated at.
+    """
+
+    messages: list[Message]
+    tokens: int
+    left: Sequence[Message] = ()
+    upto: str = ""
+    summary: str = ""
+
+
 @dataclass(slots=True)
 class AgentHandler:
     """Everything that a run's agent works with; all of it is passed in.
 
     `history` are the turns up to the prompt, which is the last. `policy` says whether a tool may be used with arguments
     (None: at all): allow, ask or deny. `policies` gives what it would say now, to be asked about many tools. `model` is
-    None when nobody chose one and the provider uses its default.
+    None when nobody chose one and the provider uses its default. `summary` stands for what comes before the history, in
+    which `cuts` are the places where a window may begin. `context` is how many tokens the model reads at once, None
+    where nobody said; `ceiling` how many estimated ones may be sent since a server refused more.
     """
 
     provider: Provider
     history: Sequence[Message] = ()
+    cuts: Sequence[Cut] = ()
+    summary: str = ""
+    context: int | None = None
+    ceiling: int | None = None
     system_prompt: str = ""
     model: str | None = None
     temperature: float | None = None
@@ -52,26 +92,95 @@ class AgentHandler:
     policies: Callable[[], Policies] | None = None
     max_tool_rounds: int = 10
 
-    def question(self, state: RunState, *, may_use_tools: bool) -> Question:
+    def plan(self, state: RunState) -> Plan:
+        """Says what of the conversation the next step is asked with, and what of it no longer fits."""
+        begin, summary = self._begin(state)
+        messages = [*self.history[begin:], *state.turns]
+        tokens = sum(window.weigh(messages))
+        small = SMALL if self.context is None else min(SMALL, self.context // 4)
+        if not summary and self.ceiling is None and tokens <= small:
+            return Plan(messages, tokens)
+        room = self.room()
+        free = self._free(room) - window.weigh_beside(*self._beside, summary)
+        cuts = [cut for cut in self.cuts if cut.at > begin]
+        fitted = window.fit(messages, free, [cut.at - begin for cut in cuts])
+        upto = next((cut.after for cut in cuts if cut.at - begin == fitted.start), "")
+        tokens = sum(window.weigh(fitted.messages))
+        return Plan(fitted.messages, tokens, messages[: fitted.start], upto, summary if room.writes else "")
+
+    def _begin(self, state: RunState) -> tuple[int, str]:
+        """Gives where the history begins for this step, and the summary of what was before."""
+        told = state.summary
+        if told is None:
+            return 0, self.summary
+        at = next((cut.at for cut in self.cuts if cut.after == told.upto), 0)
+        return at, told.text or self.summary
+
+    def summarizes(self, state: RunState, plan: Plan) -> bool:
+        """Whether the model is to be asked for a summary: once it could not write one the run goes on without."""
+        failed = state.summary is not None and not state.summary.text
+        return bool(plan.left and plan.upto) and not failed and self.room().writes
+
+    def question(self, state: RunState, *, may_use_tools: bool, plan: Plan | None = None) -> Question:
         """Puts together what the model is asked in the next step."""
-        messages = [
-            SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT),
-            *well_formed([*self.history, *state.turns]),
-        ]
+        plan = plan or self.plan(state)
+        system, tools = self._beside
+        return Question(
+            messages=[system, *well_formed(window.with_summary(plan.messages, plan.summary))],
+            model=self.model,
+            tools=tools,
+            tool_choice="auto" if may_use_tools else "none",
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+            tokens=plan.tokens + window.weigh_beside(system, tools, plan.summary),
+        )
+
+    def summary_question(self, plan: Plan, share: int = 1) -> Question:
+        """Puts together what asks for a summary of what the plan leaves out, in a `share`th of the context."""
+        room = self.room()
+        length = self._length(room)
+        answer = min(SUMMARY_ANSWER, length // 4)
+        free = int((length - answer) * MARGIN / room.ratio)
+        free = free if self.ceiling is None else min(free, self.ceiling)
+        messages = window.to_summarize(plan.summary, plan.left, free // share, answer)
+        tokens = sum(window.weigh(messages))
+        return Question(messages=messages, model=self.model, max_tokens=answer, tokens=tokens)
+
+    def kept(self, summary: str) -> str:
+        """Cuts a summary to what is kept of it."""
+        return window.cut_middle(summary.strip(), self._length(self.room()) // SUMMARY_SHARE)
+
+    def refused(self, question: Question) -> None:
+        """Takes in that a server refused a question as too long: from now on less is asked."""
+        self.ceiling = question.tokens * 9 // 10
+
+    @property
+    def _beside(self) -> tuple[SystemMessage, list[ToolSpec]]:
+        """What goes beside the conversation: the system's words and the tools."""
         policy = self.policies() if self.policies else self.policy
-        specs = [
+        return SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT), [
             ToolSpec(tool.name, tool.description, tool.parameters)
             for tool in self.tools.values()
             if policy(tool, None) != "deny"
         ]
-        return Question(
-            messages=messages,
-            model=self.model,
-            tools=specs,
-            tool_choice="auto" if may_use_tools else "none",
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-        )
+
+    def room(self) -> Room:
+        """Says what is known of how much the model reads."""
+        with suppress(ModelError):  # the question itself will say what is wrong
+            return self.provider.room(self.model)
+        return Room()
+
+    def _length(self, room: Room) -> int:
+        """Gives the context's tokens; a refusal in this run counts more than a person's number."""
+        length = self.context or min(room.length or ASSUMED, MOST_TOLD)
+        return length if self.ceiling is None else min(length, room.length or length)
+
+    def _free(self, room: Room) -> int:
+        """Gives the estimated tokens that may be sent."""
+        length = self._length(room)
+        answer = min(ANSWER, length // 4) if self.max_tokens is None else min(self.max_tokens, length * 3 // 4)
+        most = int((length - answer) * MARGIN / room.ratio)
+        return most if self.ceiling is None else min(most, self.ceiling)
 
     def estimate(self, question: Question, answer: str) -> Usage:
         """Guesses the tokens of a step whose model server did not count them."""

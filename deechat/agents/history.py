@@ -15,7 +15,6 @@ from deechat.agents.providers.base import (
     joined,
 )
 
-LENGTH = 20  # messages of the thread that are sent, the prompt among them
 NO_RESULT = "No result was recorded: the call was interrupted."
 # Stands between results and what a person says next, where the model was stopped or steered: many servers refuse a
 # user's message right behind a tool's, and an empty turn of the assistant too.

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from deechat.agents.handler import AgentHandler, new_call_id
+from deechat.agents.handler import AgentHandler, Plan, new_call_id
 from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Retold, Text, Turn, asking
 from deechat.agents.repetition import EVERY, Repetition, Watch
 from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
@@ -26,6 +26,7 @@ from deechat.errors import Cancelled, ModelError
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    HistorySummarized,
     ReasoningChunk,
     RunCompleted,
     Status,
@@ -37,8 +38,14 @@ from deechat.events import (
     ToolApprovalRequest,
     ToolCallInvocation,
     ToolCallResult,
+    Usage,
 )
 
+TOO_LONG = "context_length"  # the code of a refusal of what is more than the model reads
+SHORTER = (
+    "Write a shorter message, or begin a new chat. Where the model reads more than that, its server's setting or "
+    "DEECHAT_CONTEXT says so."
+)
 ANSWER_BYTES = 1_000_000
 RESULT_BYTES = 16_000
 
@@ -92,9 +99,98 @@ def _begin_step(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
 
 
 def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
-    question = handler.question(state, may_use_tools=ask.may_use_tools)
+    """Asks; once more with less where the server says that it was too much."""
+    plan = yield from _make_room(handler, state)
+    question, said = handler.question(state, may_use_tools=ask.may_use_tools, plan=plan), Watch()
+    refusal = yield from _tried(handler, state, ask, question, said)
+    if refusal and not said.pieces:
+        handler.refused(question)
+        if handler.plan(state).tokens < plan.tokens:
+            yield _status(handler, "context_refused", model=_model(handler, state))
+            plan = yield from _make_room(handler, state)
+            question = handler.question(state, may_use_tools=ask.may_use_tools, plan=plan)
+            refusal = yield from _tried(handler, state, ask, question, said)
+    if refusal:
+        raise ModelError(f"{refusal.rstrip('.')}. {SHORTER}", code=TOO_LONG)
+
+
+def _tried(
+    handler: AgentHandler, state: RunState, ask: Ask, question: Question, said: Watch
+) -> Generator[AnyEvent, None, str | None]:
+    """Asks; gives the words of a server to which it was too much, without the error, which would hold the question."""
+    try:
+        yield from _ask_once(handler, state, ask, question, said)
+    except ModelError as exc:
+        if exc.code != TOO_LONG:
+            raise
+        return exc.message
+    return None
+
+
+def _make_room(handler: AgentHandler, state: RunState) -> Generator[AnyEvent, None, Plan]:
+    """Puts a summary in the place of the oldest turns where they no longer fit; the model writes it.
+
+    Gives what is to be sent then.
+    """
+    plan = handler.plan(state)
+    if not handler.summarizes(state, plan):
+        return plan
+    model, room = _model(handler, state), handler.room()
+    if room.length and room.could and room.could > room.length and not (plan.summary or state.summary):
+        yield _status(handler, "context_small", model=model, could=room.could, length=room.length, remedy=room.remedy)
+    yield _status(handler, "summarizing", model=model)
+    try:
+        summary = yield from _summary(handler, plan)
+    except ModelError as exc:
+        yield HistorySummarized(plan.upto, "", Usage(0, 0))
+        yield _status(handler, "history_left_out", why=exc.message.rstrip("."))
+    else:
+        yield summary
+    return handler.plan(state)
+
+
+def _summary(handler: AgentHandler, plan: Plan) -> Generator[AnyEvent, None, HistorySummarized]:
+    """Asks the model for a summary, in half of the room where the server says that it was too much.
+
+    Raises `ModelError`. What it says is shown to nobody, but who stops the run stops it too.
+    """
+    for share in (1, 2, 4):
+        question = handler.summary_question(plan, share)
+        said, turn = Watch(), None
+        try:
+            with asking(handler.provider, question) as parts:
+                for part in parts:
+                    match part:
+                        case Text(text):
+                            said.pieces.append(text)
+                        case Retold(kind, _, anew):
+                            said.pieces[:] = [anew] if kind == "text" else []
+                        case Notice(code, params):
+                            yield _status(handler, code, **params)
+                        case Turn():
+                            turn = part
+        except ModelError as exc:
+            if exc.code != TOO_LONG or share == 4:
+                raise
+            continue
+        text = handler.kept("".join(said.pieces))
+        if turn is None or not text:
+            raise ModelError("the model wrote nothing", code="model_protocol")
+        return HistorySummarized(plan.upto, text, turn.usage or handler.estimate(question, text))
+    raise AssertionError("the last share raises")
+
+
+def _model(handler: AgentHandler, state: RunState) -> str:
+    return handler.model or (state.started.model if state.started else None) or "the model"
+
+
+def _status(handler: AgentHandler, code: str, **params: Any) -> Status:
+    return Status(say(code, params, handler.language), code, params)
+
+
+def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Question, said: Watch) -> Events:
     gap = _gap(state)
-    turn, said = None, Watch()
+    turn = None
     look_at = state.answer_bytes + EVERY
     with asking(handler.provider, question) as parts:
         for part in parts:
@@ -110,7 +206,7 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
                     yield from _retell(state, part)
                     gap = "" if state.step_text else _gap(state)
                 case Notice(code, params):
-                    yield Status(say(code, params, handler.language), code, params)
+                    yield _status(handler, code, **params)
                 case Turn():
                     turn = part
             if state.answer_bytes >= look_at:

@@ -30,6 +30,7 @@ from deechat.events import (
     ClarificationRequest,
     Ending,
     Entry,
+    HistorySummarized,
     InputReceived,
     Metrics,
     ReasoningChunk,
@@ -154,7 +155,9 @@ class RunState(msgspec.Struct):
     steered: list[str] = []
     unread: list[str] = []
     turns: list[Message] = []
+    summary: HistorySummarized | None = None
     ending: Ending | None = None
+    _aside: list[Usage] = []  # of summaries: they are no part of the answer
     _model: str | None = None
     _text_mark: int = 0
     _reasoning_mark: int = 0
@@ -298,14 +301,17 @@ class RunState(msgspec.Struct):
         if self.asking and self._step_output_at is not None:
             usage.append(Usage(0, estimate_tokens(self.step_text), estimated=True))
             output_seconds += max(0.0, worked - self._step_output_at)
-        prompt = sum(each.prompt_tokens for each in usage)
         completion = sum(each.completion_tokens for each in usage)
+        tps = round(completion / output_seconds, 2) if output_seconds > 0.001 else 0.0
+        usage += self._aside
+        prompt = sum(each.prompt_tokens for each in usage)
+        completion += sum(each.completion_tokens for each in self._aside)
         first = self._first_output_at
         return Metrics(
             prompt_tokens=prompt,
             completion_tokens=completion,
             total_tokens=prompt + completion,
-            output_tps=round(completion / output_seconds, 2) if output_seconds > 0.001 else 0.0,
+            output_tps=tps,
             ttft=None if first is None else round(max(0.0, first - self.started_at), 4),
             duration=round(max(0.0, worked - self.started_at), 4),
             model=self._model,
@@ -364,6 +370,10 @@ class RunState(msgspec.Struct):
         self.unread.clear()
         self._text_mark, self._reasoning_mark = len(self.text), len(self.reasoning)
         self._step_output_at = None
+
+    def _on_summarized(self, event: HistorySummarized, _at: float) -> None:
+        self.summary = event
+        self._aside.append(event.usage)
 
     def _on_text(self, event: TextChunk, at: float) -> None:
         self.text.append(event.text)
@@ -455,6 +465,7 @@ _FOLD: dict[type, Callable[[RunState, Any, float], None]] = {
     StepStarted: RunState._on_step_started,
     StepRestarted: RunState._on_step_restarted,
     StepRetold: RunState._on_step_retold,
+    HistorySummarized: RunState._on_summarized,
     TextChunk: RunState._on_text,
     ReasoningChunk: RunState._on_reasoning,
     StepFinished: RunState._on_step_finished,

@@ -35,6 +35,22 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "{model} takes no limit of tokens; asking again without it",
         "zh": "{model} 不接受词元上限，正在不带上限重新询问",
     },
+    "summarizing": {
+        "en": "The conversation is longer than {model} reads at once; summarizing what was said first",
+        "zh": "对话超出 {model} 一次能读取的长度，正在总结较早的内容",
+    },
+    "history_left_out": {
+        "en": "What was said first could not be summarized ({why}); the answer is made without it",
+        "zh": "较早的内容无法总结（{why}），将在没有它的情况下回答",
+    },
+    "context_refused": {
+        "en": "{model} could not read all of the conversation; asking again with less of it",
+        "zh": "{model} 无法读取整个对话，正在缩短后重新询问",
+    },
+    "context_small": {
+        "en": "{model} could read {could} tokens, but its server gives it {length}: change that with {remedy}",
+        "zh": "{model} 可以读取 {could} 个词元，但服务器只给了 {length} 个：可通过 {remedy} 更改",
+    },
     "tool_rounds_used_up": {
         "en": "That was the last of {rounds} rounds of tool calls; asking for the answer now",
         "zh": "{rounds} 轮工具调用已用完，现在请求最终回答",
@@ -68,6 +84,7 @@ SENTENCES: dict[str, dict[str, str]] = {
 
 # Of habits of model servers, "{model} …": what is known of them, or was learnt.
 HABITS: dict[str, dict[str, str]] = {
+    "reads": {"en": "reads {tokens} tokens at once", "zh": "一次读取 {tokens} 个词元"},
     "no_system": {"en": "takes no system role", "zh": "不接受系统角色"},
     "no_tools": {"en": "takes no tools", "zh": "不支持工具"},
     "no_tool_choice": {"en": "takes no tool_choice", "zh": "不接受 tool_choice"},

@@ -74,6 +74,7 @@ class UpdateWorkspace(Struct, rename="camel"):
     mode: Literal["agent", "chat", "query"] | UnsetType = UNSET
     temperature: Annotated[float, Meta(ge=0, le=2)] | UnsetType | None = UNSET
     max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | UnsetType | None = UNSET
+    context: Annotated[int, Meta(ge=1_000, le=10_000_000)] | UnsetType | None = UNSET
     tools: Policies | UnsetType = UNSET
     policies: Policies | UnsetType = UNSET
     allowed: dict[str, Scopes] | UnsetType = UNSET

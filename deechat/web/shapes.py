@@ -23,6 +23,7 @@ def workspace_json(workspace: Workspace) -> Json:
         "mode": workspace.mode,
         "temperature": workspace.temperature,
         "maxTokens": workspace.max_tokens,
+        "context": workspace.context or None,
         "tools": workspace.tools,
     }
 

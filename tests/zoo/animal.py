@@ -45,6 +45,8 @@ class Animal:
     notices: Sequence[str] | None = None
     asked: Callable[[list[dict[str, Any]]], None] | None = None
     settings: dict[str, Any] = field(default_factory=dict)  # of its workspace
+    row: dict[str, Any] = field(default_factory=dict)  # what its row in the list of models says beside its name
+    routes: dict[str, Any] = field(default_factory=dict)  # what the server tells beside the protocol, by path
 
     def __repr__(self) -> str:
         return self.name

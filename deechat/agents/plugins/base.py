@@ -15,6 +15,7 @@ from deechat.events import (
     AnyEvent,
     ClarificationRequest,
     Entry,
+    HistorySummarized,
     InputReceived,
     Metrics,
     ReasoningChunk,
@@ -223,6 +224,10 @@ def _step_retold(event: StepRetold, _id: str) -> Frame:
     return {"type": "stepRestarted", "step": event.step, "afterId": event.after, "retold": event.kind}
 
 
+def _summarized(event: HistorySummarized, _id: str) -> Frame:
+    return {"type": "historySummarized", "upTo": event.upto, "summary": event.text}
+
+
 def _completed(event: RunCompleted, message_id: str) -> Frame:
     return {
         "type": "finalizeResponseStream",
@@ -277,6 +282,7 @@ _FIELDS: dict[type[AnyEvent], Callable[[Any, str], Frame]] = {
     Steered: _steered,
     StepRestarted: _step_restarted,
     StepRetold: _step_retold,
+    HistorySummarized: _summarized,
     RunCompleted: _completed,
     RunStopped: _stopped,
     RunFailed: _failed,

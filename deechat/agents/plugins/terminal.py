@@ -188,6 +188,10 @@ def _retold(frame: Frame, say: Say) -> Pieces:
     return [("bold", say("was_thinking" if frame["retold"] == "thinking" else "was_text") + "\n")]
 
 
+def _summarized(frame: Frame, say: Say) -> Pieces:
+    return [("dim", say("summarized") + "\n")] if frame["summary"] else []
+
+
 def _resync(_frame: Frame, say: Say) -> Pieces:
     return [("bold", say("resync") + "\n")]
 
@@ -254,6 +258,7 @@ _SHOWN: dict[str, Callable[[Frame, Say], Pieces]] = {
     "steered": _steered,
     "stepRestarted": _restarted,
     "stepRetold": _retold,
+    "historySummarized": _summarized,
     "resync": _resync,
     "finalizeResponseStream": _completed,
     "stopGeneration": _stopped,

@@ -86,7 +86,7 @@ class ToolSpec(msgspec.Struct, frozen=True):
 class Question(msgspec.Struct, frozen=True):
     """What one step asks. `model`, `temperature` and `max_tokens` None mean the server's default.
 
-    Every call in `messages` is followed by its result, in order, before any other message.
+    Every call in `messages` is followed by its result, in order, before any other message. `tokens`: our estimate.
     """
 
     messages: Sequence[Message]
@@ -95,6 +95,7 @@ class Question(msgspec.Struct, frozen=True):
     tool_choice: Literal["auto", "none"] = "auto"
     temperature: float | None = None
     max_tokens: int | None = None
+    tokens: int = 0
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -141,6 +142,21 @@ class Turn(msgspec.Struct, frozen=True):
 Part = Text | Reasoning | Retold | Notice | Turn
 
 
+class Room(msgspec.Struct, frozen=True):
+    """How much a model reads at once, as far as its provider knows.
+
+    `length` is in the server's tokens, question and answer together; None: unknown. `ratio`: how many of its tokens one
+    of our estimated ones is. `could`: what the model could read where its server was given less, and `remedy` the
+    server's setting for that. `writes` false: it is no model, so it is asked for no summaries.
+    """
+
+    length: int | None = None
+    ratio: float = 1.0
+    could: int | None = None
+    remedy: str = ""
+    writes: bool = True
+
+
 class Provider(Protocol):
     """Something that answers questions.
 
@@ -161,6 +177,10 @@ class Provider(Protocol):
 
     def model_for(self, wanted: str | None) -> str | None:
         """Names the model that answers where this one was chosen, or nobody chose one. Raises `ModelError`."""
+        ...
+
+    def room(self, model: str | None) -> Room:
+        """Says how much the model that `model_for` names reads at once; may look it up. Raises `ModelError`."""
         ...
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
@@ -189,7 +209,8 @@ class Scripted:
     """A provider that follows a script: one list of parts a question, in order.
 
     An exception in the list is raised there; a callable is called there (to wait for a test, say). `asked` holds the
-    questions. A question beyond the script is a mistake of the test and raises `AssertionError`.
+    questions; `length` is what it reads at once. A question beyond the script is a mistake of the test and raises
+    `AssertionError`.
     """
 
     name = "scripted"
@@ -198,6 +219,7 @@ class Scripted:
         self._scripts = iter(scripts)
         self._model = model
         self.asked: list[Question] = []
+        self.length: int | None = None
 
     def models(self) -> list[str]:
         return [self._model]
@@ -207,6 +229,9 @@ class Scripted:
 
     def model_for(self, wanted: str | None) -> str | None:
         return wanted or self._model
+
+    def room(self, model: str | None) -> Room:  # noqa: ARG002 - there is one
+        return Room(self.length)
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         self.asked.append(question)

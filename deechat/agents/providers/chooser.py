@@ -57,6 +57,7 @@ class _Instead:
         self._offline, self._lost = offline, lost
         self.name = offline.name
         self.models, self.default_model, self.model_for = offline.models, offline.default_model, offline.model_for
+        self.room = offline.room
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         yield Notice("model_server_gone", {"server": self._lost})

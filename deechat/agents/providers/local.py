@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from deechat.agents.providers.base import Notice, Part, Provider, Question, asking
+from deechat.agents.providers.base import Notice, Part, Provider, Question, Room, asking
 from deechat.errors import ModelError
 
 LOOK_AGAIN = 15.0  # seconds from one look to the next, where there is none
@@ -38,6 +38,9 @@ class _Server:
 
     def model_for(self, wanted: str | None) -> str | None:
         return self.provider.model_for(None if wanted in self.foreign else wanted)
+
+    def room(self, model: str | None) -> Room:
+        return self.provider.room(None if model in self.foreign else model)
 
     def follow(self, before: _Server, wanted: str | None) -> None:
         """Takes the place of another server, whose models may still be chosen somewhere."""
@@ -92,6 +95,9 @@ class Local:
 
     def model_for(self, wanted: str | None) -> str | None:
         return self._told(lambda server: server.model_for(wanted))
+
+    def room(self, model: str | None) -> Room:
+        return self._told(lambda server: server.room(model))
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         """Asks, at another server where the one that was found is gone, and says so. Raises `ModelError`."""

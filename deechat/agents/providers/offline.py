@@ -22,6 +22,7 @@ from deechat.agents.providers.base import (
     Message,
     Part,
     Question,
+    Room,
     Text,
     ToolMessage,
     Turn,
@@ -32,6 +33,7 @@ from deechat.agents.providers.offline_words import QUESTIONS, SKIPPED, say, week
 from deechat.events import ToolCall
 
 CALCULATOR, CLOCK, WEB, ASK = "calculator", "current_time", "web_fetch", "ask_user"
+ENOUGH = 32_768  # tokens of a conversation, of which the last message is read
 LONGEST_EXCERPT = 600  # characters of a page
 LONGEST_STREAM = 1.2  # seconds for a whole answer, however long
 PAUSE = 0.02  # seconds between two pieces, at most
@@ -57,6 +59,9 @@ class OfflineProvider:
 
     def default_model(self) -> str | None:
         return "offline"
+
+    def room(self, model: str | None) -> Room:  # noqa: ARG002 - there is no other
+        return Room(ENOUGH, writes=False)
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
         """Answers the last message: with the results of the calls if there are some, else with calls or words."""

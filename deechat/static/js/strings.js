@@ -161,6 +161,7 @@ export const WORDS = {
   replyLate: ["This was answered already.", "已经有人回答了。"],
   steerPending: ["On its way to the agent", "正在送达助手"],
   steerKept: ["The agent reads it with your answer", "助手会与您的回答一起读取"],
+  summarized: ["What was said earlier, as a summary for the model from here on", "较早的对话，从这里起以摘要提供给模型"],
   steeredLabel: ["Added while the agent was working", "在助手工作时补充"],
 
   // Statuses that the server sends as codes
@@ -188,6 +189,22 @@ export const WORDS = {
     "在本机找到的模型服务器 {server} 不再应答，以下回答不使用模型",
   ],
   "status.limit_refused": ["{model} takes no limit of tokens; asking again without it", "{model} 不接受词元上限，正在不带上限重新询问"],
+  "status.summarizing": [
+    "The conversation is longer than {model} reads at once; summarizing what was said first",
+    "对话超出 {model} 一次能读取的长度，正在总结较早的内容",
+  ],
+  "status.history_left_out": [
+    "What was said first could not be summarized ({why}); the answer is made without it",
+    "较早的内容无法总结（{why}），将在没有它的情况下回答",
+  ],
+  "status.context_refused": [
+    "{model} could not read all of the conversation; asking again with less of it",
+    "{model} 无法读取整个对话，正在缩短后重新询问",
+  ],
+  "status.context_small": [
+    "{model} could read {could} tokens, but its server gives it {length}: change that with {remedy}",
+    "{model} 可以读取 {could} 个词元，但服务器只给了 {length} 个：可通过 {remedy} 更改",
+  ],
   "status.tool_rounds_used_up": [
     "That was the last of {rounds} rounds of tool calls; asking for the answer now",
     "{rounds} 轮工具调用已用完，现在请求最终回答",
@@ -265,6 +282,7 @@ export const WORDS = {
   profile: ["Known of this model:", "关于此模型："],
   learnt: ["{words}; learnt {time}", "{words}（{time} 得知）"],
   forget: ["Forget: {words}", "忘记：{words}"],
+  "habit.reads": ["reads {tokens} tokens at once", "一次读取 {tokens} 个词元"],
   "habit.no_system": ["takes no system role", "不接受系统角色"],
   "habit.no_tools": ["takes no tools", "不支持工具"],
   "habit.no_tool_choice": ["takes no tool_choice", "不接受 tool_choice"],
@@ -282,6 +300,8 @@ export const WORDS = {
   temperature: ["Temperature", "温度"],
   temperatureHint: ["0 to 2, or empty", "0 到 2，或留空"],
   maxTokens: ["Longest answer, in tokens", "回答最多词元数"],
+  context: ["What the model reads at once, in tokens", "模型一次读取的词元数"],
+  contextHint: ["Empty: as its server tells", "留空：以服务器所述为准"],
   maxTokensHint: ["Empty: no limit here", "留空：此处不限"],
   save: ["Save", "保存"],
   saved: ["Saved.", "已保存。"],

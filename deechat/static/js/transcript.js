@@ -7,6 +7,7 @@
 export const ENDINGS = new Set(["finalizeResponseStream", "stopGeneration", "abort"]);
 
 const MODEL_CHANGES = new Set(["model_changed", "model_server_changed"]); // statuses that name who answers now
+const LASTING = new Set(["context_small", "history_left_out"]); // statuses that say what a person may want to change
 // Finish reasons of answers that lack something: cut at the limit, filtered, without a word of text at the end.
 const LACKING = new Set(["length", "content_filter", "no_text"]);
 
@@ -56,8 +57,9 @@ export const FRAMES = {
   stepStarted(message) {
     message.status = message.model && { text: null, code: "thinking", params: { model: message.model } };
   },
-  statusResponse(message, frame) {
+  statusResponse(message, frame, seq) {
     message.status = { text: frame.textResponse, code: frame.code ?? null, params: frame.params ?? {} };
+    if (LASTING.has(frame.code)) message.parts.push({ kind: "notice", key: `n${seq}`, rev: 1, ...message.status });
     if (MODEL_CHANGES.has(frame.code)) message.model = frame.params?.model ?? message.model;
   },
   reasoningChunk: (message, frame, seq) => say(message, "reasoning", frame.textResponse, seq),
@@ -107,6 +109,10 @@ export const FRAMES = {
     if (frame.retold) return; // thinking and text are told apart anew, in the frames that follow
     message.status = null;
     message.anew = true;
+  },
+  historySummarized(message, frame, seq) {
+    message.status = null;
+    if (frame.summary) message.parts.push({ kind: "summary", key: `h${seq}`, rev: 1, text: frame.summary });
   },
   finalizeResponseStream(message, frame) {
     if (frame.sources?.length) message.sources = frame.sources;
@@ -197,12 +203,13 @@ function lacking(finishReason) {
 const ENDING_OF = { completed: "finalizeResponseStream", stopped: "stopGeneration" };
 
 // The message that a stored one gives. The history does not tell in which order text and tools came, so the parts stand in
-// the usual one: thoughts, tools, text. Folding the run's frames gives the order, when somebody looks.
+// the usual one: what it summarized, thoughts, tools, text. Folding the run's frames gives the order, when somebody looks.
 export function fromHistory(stored) {
   const message = newMessage();
   Object.assign(message, { id: stored.chatId, runId: stored.run ?? null, metrics: stored.metrics ?? null });
   message.model = stored.metrics?.model ?? null;
   message.sources = stored.sources ?? [];
+  if (stored.summary) message.parts.push({ kind: "summary", key: "h", rev: 1, text: stored.summary });
   if (stored.reasoning?.trim()) message.parts.push({ kind: "reasoning", key: "r", rev: 1, text: stored.reasoning, open: false });
   for (const call of stored.toolCalls ?? []) message.parts.push(storedCall(call));
   for (const [n, text] of (stored.steered ?? []).entries()) {

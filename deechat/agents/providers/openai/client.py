@@ -29,6 +29,7 @@ MAX_IDLE = 10  # idle connections; in the HTTP library's pool, for proxies, each
 IDLE_SECONDS = 4.0  # servers commonly close theirs after 5, and a request must not meet that moment
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BODY = 64_000
+MAX_LOOK = 4_000_000
 _CUTS = re.compile("[:/@?#]|%(?:3A|2F|40|3F|23)", re.IGNORECASE)
 # The end of an address that was copied from an example of a request.
 _PASTED = re.compile(r"((/chat)?/completions|(?<=/v1)/(models|responses|embeddings))?/*$")
@@ -217,6 +218,24 @@ class Client:
     def models(self, timeout: float) -> Any:
         """Asks for the models; gives a context manager of the response."""
         return self._sdk.models.with_streaming_response.list(timeout=timeout)
+
+    def look(self, path: str, body: Any, timeout: float) -> Any:
+        """Asks a route of the server's own, beside the protocol; gives its JSON, None where it answers with none."""
+        parts = urlsplit(self._address.url)
+        url = urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix("/v1") + path))
+        method = "GET" if body is None else "POST"
+        headers = {"Authorization": self._address.authorization}
+        with (
+            suppress(ValueError, RecursionError, *self.foreign),
+            self._http.stream(method, url, headers=headers, json=body, timeout=timeout) as response,
+        ):
+            said = b""
+            for piece in response.iter_bytes():
+                said += piece
+                if len(said) > MAX_LOOK:
+                    return None
+            return json.loads(said) if response.is_success else None
+        return None
 
     def close(self) -> None:
         self._http.close()

@@ -23,9 +23,10 @@ MAX_WORDS = 500
 MAX_READ = 20_000  # of what a server says is looked at
 _CONTEXT = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum (context|prompt|model|input) length"
-    r"|(exceed\w{0,10}|larger than|longer than|too (long|large)).{0,60}\b(context|maximum number of tokens)"
+    r"|(exceed\w{0,10}|(larger|longer|greater) than|too (long|large)).{0,60}\b(context|maximum number of tokens)"
     r"|context (length|size|window|limit).{0,60}(exceed|overflow)|(prompt|input|messages?) (is|are) too long"
     r"|reduce the length of (the|your) (messages|prompt|input)|too many (input |prompt )?tokens"
+    r"|request too large for|context length of only|max_new_tokens` must be"
 )
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|not exist|unknown)|(invalid|unknown|no such) model|not a valid model"
@@ -99,8 +100,10 @@ class Row(NamedTuple):
 
 
 def _too_long(foreign: Foreign) -> bool:
-    if foreign.status in {401, 403, 429} or foreign.kinds:
+    if foreign.status in {401, 403} or foreign.kinds:
         return False
+    if foreign.status == 429:  # a limit a minute that one request passes alone: no waiting helps
+        return "request too large" in foreign.evidence
     return bool(_CONTEXT.search(foreign.evidence))
 
 

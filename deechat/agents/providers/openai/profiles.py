@@ -27,6 +27,7 @@ ONE_VOICE = "text_or_thought"  # beside calls either text or a thought goes back
 NO_EFFORT = "no_thought_with_tools"
 THINKS_IN = "thinks_in"  # `field`: where its thoughts come, and go back beside calls
 UNOPENED = "thinks_unopened"  # its text begins with thinking that only a closing tag tells from the answer
+READS = "reads"  # `tokens`: as much as it reads at once
 NO_FIELD = "no_field"  # and ":" and the name of a field of the body, or of a message, that is refused
 
 

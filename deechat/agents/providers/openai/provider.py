@@ -19,9 +19,10 @@ from typing import Any
 
 import msgspec
 
-from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Turn
+from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Room, Turn
 from deechat.agents.providers.listing import MAX_LISTING, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
+from deechat.agents.providers.openai.context import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
 from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, UNOPENED, Profile, Profiles
 from deechat.agents.providers.openai.proxies import NoProxyError
@@ -32,6 +33,7 @@ from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
 
 RETRIES = 2
+LOOK_SECONDS = 2.0  # for what a server tells of a model's length beside the protocol
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
@@ -84,12 +86,15 @@ class OpenAIProvider:
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
         self._profile = Profile(profiles or Profiles(), self._address.shown)
+        self._contexts = Contexts(self._profile, self._look if self._origin != "default" else None)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
-        rows = rows_in(self._listing())
+        body = self._listing()
+        self._contexts.take_listing(body)
+        rows = rows_in(body)
         names = [row.name for row in rows]
         self._gone.difference_update(names)
         if self._found not in names:
@@ -168,6 +173,19 @@ class OpenAIProvider:
         """Names the model that answers where this one was chosen: it, as far as is known, or else the default."""
         return wanted if wanted and wanted not in self._gone else self.default_model()
 
+    def room(self, model: str | None) -> Room:
+        """Says how much the model reads at once; looks it up where no list told it. Raises `ModelError`."""
+        name = self.model_for(model)
+        if name is None:
+            return Room()
+        if self._contexts.wants_listing(name):
+            with suppress(ModelError):  # the question itself will say what is wrong
+                self.models()
+        return self._contexts.room(name)
+
+    def _look(self, path: str, body: dict[str, Any] | None) -> Any:
+        return self._client().look(path, body, LOOK_SECONDS)
+
     def close(self) -> None:
         """Closes idle connections. The provider can be used again."""
         with self._lock:
@@ -195,9 +213,10 @@ class OpenAIProvider:
             habits = self._profile.of(model) | {each.code: each.params for each in lessons}
             body = body_of(question, model, habits, self._profile.server)
             try:
-                yield from self._ask_once(body)
+                yield from self._ask_once(body, question.tokens)
             except ModelFault as exc:
                 fault = exc
+                self._contexts.learn(model, fault, question.tokens)
             else:
                 for each in lessons:
                     self._profile.learn(model if each.per_model else None, each.code, each.params)
@@ -226,7 +245,7 @@ class OpenAIProvider:
                 return other if other != model else None
         return None
 
-    def _ask_once(self, body: Body) -> Generator[Part, None, None]:
+    def _ask_once(self, body: Body, estimated: int) -> Generator[Part, None, None]:
         client, model = self._client(), body.model
         patience = Patience(self._first_byte, self._stall)
         with (
@@ -235,14 +254,16 @@ class OpenAIProvider:
             client.ask(body.take()) as answer,
         ):
             try:
-                yield from self._turn(client, answer, patience, body)
+                yield from self._turn(client, answer, patience, body, estimated)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
                 answer.close()
                 cancelled.upstream_closed_ms = round((time.monotonic() - noticed) * 1000)
                 raise
 
-    def _turn(self, client: Client, answer: Answer, patience: Patience, body: Body) -> Generator[Part, None, None]:
+    def _turn(
+        self, client: Client, answer: Answer, patience: Patience, body: Body, estimated: int
+    ) -> Generator[Part, None, None]:
         model = body.model
         turn = Assembler(
             lambda error: self._faults.said(error, model, late=turn.spoke),
@@ -269,10 +290,15 @@ class OpenAIProvider:
             if turn.done:
                 _drain(client, pieces, patience)
         for part in turn.end():
-            yield self._noted(part, turn, model) if isinstance(part, Turn) else part
+            yield self._noted(part, turn, model, estimated) if isinstance(part, Turn) else part
 
-    def _noted(self, turn: Turn, told: Assembler, model: str) -> Turn:
-        """Notes how the model's thinking came, and on a turn with calls in which field it is wanted back."""
+    def _noted(self, turn: Turn, told: Assembler, model: str, estimated: int) -> Turn:
+        """Notes how the model's thinking came, and on a turn with calls in which field it is wanted back.
+
+        What the server counted in the question is compared with our estimate of it.
+        """
+        if turn.usage is not None:
+            self._contexts.count(model, estimated, turn.usage.prompt_tokens)
         if told.learnt is not None:
             (self._profile.learn if told.learnt else self._profile.forget)(model, UNOPENED)
         if told.thought_in is None:

@@ -7,6 +7,7 @@ import { duration, errorText, errorTitle, statusWords, t } from "../words.js";
 import "./dee-approval.js";
 import "./dee-questions.js";
 import "./dee-reasoning.js";
+import "./dee-summary.js";
 import "./dee-text.js";
 import "./dee-tool.js";
 
@@ -17,8 +18,16 @@ const PARTS = {
   tool: () => document.createElement("dee-tool"),
   approval: () => document.createElement("dee-approval"),
   questions: () => document.createElement("dee-questions"),
+  summary: () => document.createElement("dee-summary"),
+  notice: () => Object.assign(h("p", { class: "note" }), { show: showNotice }),
   steered: () => Object.assign(h("div", { class: "steered" }), { show: showSteered }),
 };
+
+const BEFORE = new Set(["reasoning", "summary", "notice"]); // parts that are nothing to go on from
+
+function showNotice(part) {
+  this.textContent = statusWords(part);
+}
 
 function showSteered(part, { waiting }) {
   const label = part.pending ? (waiting ? "steerKept" : "steerPending") : "steeredLabel";
@@ -212,7 +221,7 @@ class DeeAnswer extends DeeElement {
   #hasBegun() {
     const { parts, ending } = this.#item.message;
     const goesOn = this.previousElementSibling?.localName === this.localName;
-    return goesOn || ending?.reason === "interrupted" || parts.some(({ kind }) => kind !== "reasoning");
+    return goesOn || ending?.reason === "interrupted" || parts.some(({ kind }) => !BEFORE.has(kind));
   }
 
   #button(picture, words, event) {

@@ -26,6 +26,7 @@ class DeeSettings extends DeeElement {
   #mode = h("select", { id: "set-mode" });
   #temperature = h("input", { id: "set-temperature", type: "number", min: 0, max: 2, step: "any" });
   #maxTokens = h("input", { id: "set-max-tokens", type: "number", min: 1, max: 10000000, step: 1 });
+  #context = h("input", { id: "set-context", type: "number", min: 1000, max: 10000000, step: 1 });
   #tools = document.createElement("dee-tools");
   #profile = document.createElement("dee-profile");
   #default = null; // the model that answers where none is chosen
@@ -38,6 +39,7 @@ class DeeSettings extends DeeElement {
   connected(signal) {
     this.#temperature.placeholder = t("temperatureHint");
     this.#maxTokens.placeholder = t("maxTokensHint");
+    this.#context.placeholder = t("contextHint");
     if (!this.firstChild) this.#build();
     this.querySelector("form").addEventListener("submit", (event) => this.#submit(event), { signal });
     this.#model.addEventListener("change", () => this.#tellModel(), { signal });
@@ -57,7 +59,7 @@ class DeeSettings extends DeeElement {
       field("model", this.#model),
       this.#profile,
       h("div", { class: "field-row" }, field("mode", this.#mode), field("temperature", this.#temperature)),
-      field("maxTokens", this.#maxTokens),
+      h("div", { class: "field-row" }, field("maxTokens", this.#maxTokens), field("context", this.#context)),
       this.#tools,
       this.#error,
       h("div", { class: "dialog-foot" }, more, this.#delete, this.#save),
@@ -94,6 +96,7 @@ class DeeSettings extends DeeElement {
     this.#mode.value = workspace.mode;
     this.#temperature.value = workspace.temperature ?? "";
     this.#maxTokens.value = workspace.maxTokens ?? "";
+    this.#context.value = workspace.context ?? "";
     this.#before = this.#fields();
     this.fail("");
     this.#dialog.showModal();
@@ -113,7 +116,9 @@ class DeeSettings extends DeeElement {
     const temperature = this.#temperature.value === "" ? null : Number(this.#temperature.value);
     const model = this.#model.value || null;
     const maxTokens = this.#maxTokens.value === "" ? null : Number(this.#maxTokens.value);
-    return { name: this.#name.value.trim(), systemPrompt: this.#prompt.value, model, mode: this.#mode.value, temperature, maxTokens };
+    const context = this.#context.value === "" ? null : Number(this.#context.value);
+    const [name, systemPrompt, mode] = [this.#name.value.trim(), this.#prompt.value, this.#mode.value];
+    return { name, systemPrompt, model, mode, temperature, maxTokens, context };
   }
 
   // Only what was changed here is saved: another tab may have changed the rest meanwhile.

@@ -1,0 +1,247 @@
+"""How much each model of a server reads at once: what the server tells, what a refusal taught, what it counted.
+
+Servers tell it in the rows of their list of models, in routes of their own, or in the words of a refusal. The tokens
+that they count in a question correct our estimate of it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from deechat.agents.providers.base import Room
+from deechat.agents.providers.openai.faults import ModelFault
+from deechat.agents.providers.openai.profiles import READS, Profile
+
+LEAST, MOST = 512, 100_000_000  # tokens of a length that is believed
+LOOK_AGAIN = 300.0  # seconds: a server may be started anew with another length
+LOOK_SOON = 10.0  # seconds, where the length is a guess until the model is loaded
+USUAL = 4096  # where a server loads a model with its own default, and the model is not loaded yet
+COUNTED_FROM = 500  # estimated tokens of a question: in a shorter one the template's own weigh too much
+RATIOS = (0.5, 4.0)  # what its count may be of our estimate
+
+Look = Callable[[str, "dict[str, Any] | None"], Any]  # a path of the server and a body to its JSON; None without one
+
+# What the row of a model says of the length it is served with, and of the one that it could have.
+_SERVED = (
+    ("loaded_context_length",),
+    ("meta", "n_ctx"),
+    ("max_model_len",),
+    ("context_length",),
+    ("context_window",),
+    ("max_context_length",),
+    ("max_input_tokens",),
+)
+_POSSIBLE = (("max_context_length",), ("meta", "n_ctx_train"))
+_ALSO = ("top_provider", "context_length")  # of the one that answers, where several serve a model
+
+_NUMBER = r"(\d[\d,_]*)"
+_LIMITS = [
+    re.compile(pattern.replace("#", _NUMBER))
+    for pattern in (
+        r'"n_ctx": #',
+        r"n_ctx: #",
+        r"maximum (?:context|prompt|model|input) length (?:is|of) #",
+        r"context limit: [\d,]+ \+ [\d,]+ > #",
+        r"tokens > # maximum",
+        r"with # maximum context",
+        r"context length of only #",
+        r"context (?:length|window|size)\D{0,30}#",
+        r"number of tokens allowed \(#",
+        r"must be <= #",
+        r"limit #, requested",
+    )
+]
+_SENT = [
+    re.compile(pattern.replace("#", _NUMBER))
+    for pattern in (
+        r'"n_prompt_tokens": #',
+        r"n_keep: #",
+        r"\(# (?:in the messages|in your prompt|of text input)",
+        r"(?:resulted in|request has|contains?|keep the first|prompt is too long:|context limit:) (?:at least )?#",
+        r"(?:token count|requested tokens|the input) \(#",
+        r"given: #",
+        r"requested:? (?:about )?#",
+    )
+]
+
+
+class Told(NamedTuple):
+    """What a server says of a model: the length that it has, None unknown, and the one it could have by a setting."""
+
+    length: int | None
+    could: int | None = None
+    remedy: str = ""
+    is_guess: bool = False
+
+
+class Contexts:
+    """What is known of the models of one server; what is learnt is noted in its `profile`.
+
+    `look` asks a route of its own; None where there are none to ask.
+    """
+
+    def __init__(self, profile: Profile, look: Look | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._profile, self._look, self._clock = profile, look, clock
+        self._listed: dict[str, Told] = {}
+        self._wanted: dict[str, float] = {}
+        self._looked: dict[str, tuple[float, Told]] = {}
+        self._ratios: dict[str, float] = {}
+
+    def take_listing(self, body: bytes) -> None:
+        """Take the lengths from an answer to `GET /models` that was understood."""
+        for row in _rows(msgspec.json.decode(body)):
+            if isinstance(row.get("id"), str):
+                self._listed[row["id"]] = _told_in(row)
+
+    def wants_listing(self, model: str) -> bool:
+        """Say whether the list of models has to be read for this one; once in a while, where it does not name it."""
+        if model in self._listed or self._clock() - self._wanted.get(model, -LOOK_AGAIN) < LOOK_AGAIN:
+            return False
+        self._wanted[model] = self._clock()
+        return True
+
+    def room(self, model: str) -> Room:
+        """Say what is known of a model; what no list tells is looked up, again after a while."""
+        told = self._listed.get(model, Told(None))
+        if told.length is None:
+            told = self._looked_up(model, told)
+        return Room(
+            self._learnt_of(model) or told.length,
+            self._ratios.get(model, 1.0),
+            told.could,
+            told.remedy or "its settings",
+        )
+
+    def _looked_up(self, model: str, listed: Told) -> Told:
+        until, told = self._looked.get(model, (float("-inf"), listed))
+        if self._look is None or self._clock() < until:
+            return told
+        found = next((found for probe in PROBES if (found := probe(self._look, model))), None)
+        told = found or listed
+        self._looked[model] = self._clock() + (LOOK_SOON if told.is_guess else LOOK_AGAIN), told
+        return told
+
+    def learn(self, model: str, fault: ModelFault, estimated: int) -> None:
+        """Take the model's length from the words of a refusal of that kind, or else half of what was sent."""
+        if fault.code != "context_length":
+            return
+        evidence = fault.evidence
+        limit, sent = _number(_LIMITS, evidence), _number(_SENT, evidence)
+        if estimated and sent and limit and sent > limit // 2:
+            self._ratios[model] = min(max(sent / estimated, RATIOS[0]), RATIOS[1])
+        elif estimated and limit:
+            self._ratios[model] = min(max(self._ratios.get(model, 1.0), limit / estimated), RATIOS[1])
+        self._learn(model, limit or max(LEAST, int(estimated * self._ratios.get(model, 1.0)) // 2))
+
+    def count(self, model: str, estimated: int, counted: int) -> None:
+        """Compare what the server counted in a question with what we had estimated.
+
+        A server that counts far less has left out what did not fit, without a word; the number tells its length.
+        """
+        if estimated < COUNTED_FROM:
+            return
+        ratio = counted / estimated
+        if RATIOS[0] <= ratio <= RATIOS[1]:
+            self._ratios[model] = ratio
+        elif ratio < RATIOS[0] and (length := _clipped_at(counted)):
+            self._learn(model, length)
+
+    def _learn(self, model: str, length: int) -> None:
+        self._profile.learn(model, READS, {"tokens": length})
+
+    def _learnt_of(self, model: str) -> int | None:
+        return _length(self._profile.of(model).get(READS, {}).get("tokens"))
+
+
+def _clipped_at(counted: int) -> int | None:
+    """Return the length of a context that so many tokens fill, or fill to its half and a few that are always kept.
+
+    Lengths are powers of two. None when it is near none.
+    """
+    for length in (1 << power for power in range(10, 21)):
+        if length * 0.98 <= counted <= length:
+            return length
+        if length < counted <= length + 8:
+            return 2 * length
+    return None
+
+
+def _number(patterns: list[re.Pattern[str]], words: str) -> int | None:
+    found = (match for pattern in patterns if (match := pattern.search(words)))
+    return next((number for match in found if (number := _length(re.sub("[,_]", "", match[1])))), None)
+
+
+def _length(value: Any) -> int | None:
+    """Return a length that can be believed; it came over the wire and may be anything."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
+        value = int(value)
+    whole = isinstance(value, int | float) and not isinstance(value, bool) and LEAST <= value <= MOST
+    return int(value) if whole else None
+
+
+def _at(row: Any, path: tuple[str, ...]) -> int | None:
+    for name in path:
+        row = row.get(name) if isinstance(row, dict) else None
+    return _length(row)
+
+
+def _rows(answer: Any, *names: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a list of models, in whichever field it stands."""
+    found = [answer.get(name) for name in ("data", "models", *names)] if isinstance(answer, dict) else [answer]
+    for rows in found:
+        if isinstance(rows, list):
+            yield from (row for row in rows if isinstance(row, dict))
+
+
+def _told_in(row: dict[str, Any]) -> Told:
+    length, could = (next(filter(None, (_at(row, path) for path in paths)), None) for paths in (_SERVED, _POSSIBLE))
+    provided = _at(row, _ALSO)
+    return Told(min(length, provided) if length and provided else length or provided, could)
+
+
+# -- routes of servers' own --------------------------------------------------------------------------------------------
+
+
+def _of_model(answer: Any, model: str) -> dict[str, Any] | None:
+    wanted = (model, f"{model}:latest")
+    return next((row for row in _rows(answer) if any(row.get(key) in wanted for key in ("id", "model", "name"))), None)
+
+
+def _ollama(look: Look, model: str) -> Told | None:
+    """Ask for what is loaded and with which length, and for what the model could read."""
+    running = look("/api/ps", None)
+    if not isinstance(running, dict) or "models" not in running:
+        return None
+    said = look("/api/show", {"model": model})
+    shown = said if isinstance(said, dict) else {}
+    info = shown.get("model_info")
+    info = info if isinstance(info, dict) else {}
+    lengths = [_length(value) for name, value in info.items() if name.endswith(".context_length")]
+    could = next(filter(None, lengths), None)
+    loaded = _at(_of_model(running, model) or {}, ("context_length",))
+    fixed = re.search(r"(?m)^\s*num_ctx\s+(\d+)", str(shown.get("parameters")))
+    known = loaded or (_length(fixed[1]) if fixed else None)
+    return Told(known or min(could or USUAL, USUAL), could, "OLLAMA_CONTEXT_LENGTH", is_guess=not loaded)
+
+
+def _llama_cpp(look: Look, _model: str) -> Told | None:
+    length = _at(look("/props", None), ("default_generation_settings", "n_ctx"))
+    return Told(length, remedy="--ctx-size") if length else None
+
+
+def _lm_studio(look: Look, model: str) -> Told | None:
+    row = _of_model(look("/api/v0/models", None), model)
+    length = _at(row, ("loaded_context_length",)) if row else None
+    return (
+        Told(length, _at(row, ("max_context_length",)), "the context length with which it loads the model")
+        if length
+        else None
+    )
+
+
+PROBES: tuple[Callable[[Look, str], Told | None], ...] = (_ollama, _llama_cpp, _lm_studio)

@@ -1,0 +1,249 @@
+"""How much a model reads: told in rows and routes, learnt from refusals, corrected by counts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from model_server import reply, status, text
+from openai_rig import HELLO, Rig
+
+from deechat.agents.providers.base import Question, Room
+from deechat.agents.providers.openai.context import LOOK_AGAIN, LOOK_SOON, Contexts
+from deechat.agents.providers.openai.faults import Faults, Foreign, ModelFault
+from deechat.agents.providers.openai.profiles import LASTS, READS, Profile, Profiles
+from deechat.agents.providers.openai.provider import OpenAIProvider
+
+
+def fault(words: str, code: str = "context_length") -> ModelFault:
+    return ModelFault(words, code=code, foreign=Foreign(status=400, evidence=words.lower()))
+
+
+def made(*look: Any, **clock: Any) -> Contexts:
+    return Contexts(Profile(Profiles(), "http://m"), *look, **clock)
+
+
+def listing(*rows: Any) -> bytes:
+    return json.dumps({"object": "list", "data": rows}).encode()
+
+
+# What servers say, the model's length in it, and what was sent where they tell that.
+WORDS = [
+    ("This model's maximum context length is 4097 tokens. However, your messages resulted in 4619 tokens.", 4097, 4619),
+    (
+        "maximum context length is 16384 tokens. However, you requested 122946 tokens (112946 in the messages, 10000",
+        16384,
+        112946,
+    ),
+    (
+        "maximum context length is 8191 tokens, however you requested 8238 tokens (8238 in your prompt; 0 for",
+        8191,
+        8238,
+    ),
+    ("This model's maximum context length is 8192 tokens and your request has 9000 input tokens", 8192, 9000),
+    ("This endpoint's maximum context length is 131072 tokens. However, you requested about 140000", 131072, 140000),
+    ('{"type": "exceed_context_size_error", "n_prompt_tokens": 1407, "n_ctx": 1256}', 1256, 1407),
+    ("Requested tokens (2285) exceed context window of 2048", 2048, 2285),
+    ("loaded with context length of only 32768 tokens, which. Trying to keep the first 111490 tokens", 32768, 111490),
+    ("greater than the context length (n_keep: 10247 >= n_ctx: 4096)", 4096, 10247),
+    ("prompt is too long: 208310 tokens > 200000 maximum", 200000, 208310),
+    ("input length and `max_tokens` exceed context limit: 178959 + 64000 > 200000, decrease", 200000, 178959),
+    ("on tokens per minute (TPM): Limit 6000, Requested 14368, please reduce your message size", 6000, 14368),
+    ("The input token count (317740) exceeds the maximum number of tokens allowed (131072).", 131072, 317740),
+    ("Prompt contains 40000 tokens and 0 draft tokens, too large for model with 32768 maximum context", 32768, 40000),
+    ("maximum prompt length is 131,072 but the request contains 537,812 tokens.", 131072, 537812),
+    ("The input (5000 tokens) is longer than the model's context length (4096 tokens).", 4096, 5000),
+    ("`inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 512", 4096, 5000),
+]
+
+
+@pytest.mark.parametrize(("words", "length", "sent"), WORDS, ids=[words[:40] for words, _, _ in WORDS])
+def test_the_length_and_what_was_sent_are_found_in_the_words(words: str, length: int, sent: int) -> None:
+    contexts = made()
+    estimated = sent * 2 // 3
+    contexts.learn("m", fault(words), estimated)
+    room = contexts.room("m")
+    assert room.length == length
+    assert room.ratio == pytest.approx(1.5, rel=0.01)
+
+
+def test_words_without_a_number_mean_half_of_what_was_sent() -> None:
+    contexts = made()
+    contexts.learn("m", fault("the request exceeds the available context size, try increasing it"), 9000)
+    assert contexts.room("m").length == 4500
+    contexts.learn("m", fault("too long"), 100)
+    assert contexts.room("m").length == 512
+
+
+def test_a_length_alone_says_that_ours_was_an_underestimate() -> None:
+    contexts = made()
+    contexts.learn("m", fault("maximum context length is 4096"), 3000)
+    assert contexts.room("m") == Room(4096, 4096 / 3000, remedy="its settings")
+
+
+def test_what_was_learnt_stands_in_the_profile_and_is_forgotten_there() -> None:
+    profiles = Profiles()
+    contexts = Contexts(Profile(profiles, "http://m"))
+    contexts.learn("m", fault("maximum context length is 4096"), 5000)
+    (habit,) = profiles.shown("m")
+    assert (habit.code, habit.params) == (READS, {"tokens": 4096})
+    profiles.forget(READS, "m")
+    assert contexts.room("m").length is None
+
+
+def test_what_was_learnt_is_tried_again_after_an_hour() -> None:
+    now = [0.0]
+    contexts = Contexts(Profile(Profiles(lambda: now[0]), "http://m"))
+    contexts.take_listing(listing({"id": "m", "context_length": 8192}))
+    contexts.learn("m", fault("maximum context length is 4096"), 5000)
+    assert contexts.room("m").length == 4096
+    now[0] = LASTS + 1
+    assert contexts.room("m").length == 8192
+
+
+def test_a_guess_is_looked_up_again_soon_and_what_is_loaded_is_not() -> None:
+    now, loaded = [0.0], []
+    asked = []
+
+    def look(path: str, _body: Any) -> Any:
+        asked.append(path)
+        return {"models": loaded} if path == "/api/ps" else {"model_info": {"llama.context_length": 131072}}
+
+    contexts = made(look, clock=lambda: now[0])
+    assert contexts.room("m") == contexts.room("m") == Room(4096, 1.0, 131072, "OLLAMA_CONTEXT_LENGTH")
+    assert asked == ["/api/ps", "/api/show"]
+    loaded.append({"name": "m:latest", "context_length": 32768})
+    now[0] = LOOK_SOON + 1
+    assert contexts.room("m").length == 32768
+    now[0] += LOOK_SOON + 1
+    assert contexts.room("m").length == 32768
+    assert len(asked) == 4
+
+
+def test_another_fault_teaches_nothing_of_lengths() -> None:
+    contexts = made()
+    contexts.learn("m", fault("maximum context length is 4096", "model_error"), 3000)
+    assert contexts.room("m").length is None
+
+
+@pytest.mark.parametrize(
+    ("row", "length"),
+    [
+        ({"context_length": 4096}, 4096),
+        ({"context_length": 131072, "top_provider": {"context_length": 8192}}, 8192),
+        ({"top_provider": {"context_length": 8192}}, 8192),
+        ({"max_model_len": 4096.0}, 4096),
+        ({"context_window": "4096"}, 4096),
+        ({"max_context_length": 131072, "loaded_context_length": 4096}, 4096),
+        ({"meta": {"n_ctx": 4096, "n_ctx_train": 131072}}, 4096),
+        ({"meta": {"n_ctx_train": 131072}}, None),
+        *(({"context_length": odd}, None) for odd in (0, -1, 8, True, None, "many", [4096], {"a": 1}, 1e20, "9" * 400)),
+        ({"meta": None, "top_provider": []}, None),
+    ],
+)
+def test_a_row_tells_a_length_or_nothing(row: dict[str, Any], length: int | None) -> None:
+    contexts = made()
+    contexts.take_listing(listing({"id": "m", **row}, "no row", {"id": 7}, None))
+    assert contexts.room("m").length == length
+
+
+def test_lists_in_other_fields_do_no_harm() -> None:
+    for body in (b"[]", b'{"data": null}', b'{"models": [{"name": "m"}]}', b'[{"id": "m", "context_length": 4096}]'):
+        made().take_listing(body)
+
+
+def test_what_no_list_tells_is_looked_up_and_again_after_a_while() -> None:
+    now, asked = [0.0], []
+
+    def look(path: str, _body: Any) -> Any:
+        asked.append(path)
+        return {"default_generation_settings": {"n_ctx": 8192 if now[0] < 1 else 4096}} if path == "/props" else None
+
+    contexts = made(look, clock=lambda: now[0])
+    assert contexts.room("m").length == contexts.room("m").length == 8192
+    assert asked == ["/api/ps", "/props"]
+    now[0] = LOOK_AGAIN + 1
+    assert contexts.room("m").length == 4096
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        [],
+        "x",
+        7,
+        {},
+        {"models": 3},
+        {"models": [None]},
+        {"data": {"m": 1}},
+        {"models": [{"name": ["m"]}, {"name": "m", "context_length": {}}], "model_info": [1], "parameters": 7},
+        {"data": [{"id": {}}, {"id": "m", "loaded_context_length": "x"}], "default_generation_settings": []},
+    ],
+)
+def test_routes_that_answer_anything_tell_nothing_that_hurts(answer: Any) -> None:
+    contexts = made(lambda _path, _body: answer)
+    assert contexts.room("m").length in {None, 4096}
+
+
+def test_what_the_server_counts_corrects_the_estimate() -> None:
+    contexts = made()
+    contexts.count("m", 100, 400)
+    assert contexts.room("m").ratio == 1.0, "a short question says little"
+    contexts.count("m", 1000, 1800)
+    assert contexts.room("m").ratio == 1.8
+    assert contexts.room("n").ratio == 1.0
+    contexts.count("m", 1000, 40)
+    contexts.count("m", 1000, 90_000)
+    assert contexts.room("m").ratio == 1.8, "such a count is none"
+
+
+@pytest.mark.parametrize(
+    ("counted", "length"),
+    [(2048, 2048), (4095, 4096), (2050, 4096), (1026, 2048), (40, None), (1500, None), (3000, None)],
+)
+def test_a_server_that_leaves_out_what_does_not_fit_shows_its_length(counted: int, length: int | None) -> None:
+    contexts = made()
+    contexts.count("m", 12_000, counted)
+    assert contexts.room("m").length == length
+
+
+# -- the provider ------------------------------------------------------------------------------------------------------
+
+
+def test_a_provider_tells_the_room_of_its_model_and_keeps_it() -> None:
+    with Rig() as rig:
+        rig.server.rows = {"fake-1": {"max_model_len": 4096}}
+        provider = rig.provider
+        assert provider.room(None).length == provider.room("fake-1").length == 4096
+        assert len(rig.server.requests) <= 2
+        assert provider.room("unknown").length is None
+
+
+def test_a_server_that_lists_nothing_has_no_length_and_no_error() -> None:
+    with Rig() as rig:
+        rig.server.models = status(500, "no")
+        assert rig.make(model="m").room(None).length is None
+        rig.server.routes = {"/props": {"default_generation_settings": {"n_ctx": 4096}}}
+        assert rig.make(model="m").room("m").length == 4096
+
+
+def test_the_count_of_an_answer_reaches_the_room() -> None:
+    with Rig() as rig:
+        rig.server.script(reply(text("Hi"), tokens=(1500, 1)))
+        provider = rig.make(model="fake-1")
+        rig.ask(Question(HELLO.messages, tokens=1000), provider)
+        assert provider.room(None).ratio == 1.5
+
+
+def test_openai_s_own_address_is_asked_for_no_other_route() -> None:
+    assert OpenAIProvider(api_key="k")._contexts._look is None
+    assert OpenAIProvider(base_url="http://127.0.0.1:1/v1")._contexts._look is not None
+
+
+def test_a_limit_a_minute_that_one_request_passes_alone_is_no_rate_limit() -> None:
+    faults = Faults("http://m")
+    too_large = {"error": {"message": "Request too large for gpt-4o on tokens per min (TPM): Limit 3, Requested 4"}}
+    assert faults.said({**too_large["error"], "code": 429}, "m").code == "context_length"
+    assert faults.said({"message": "Rate limit reached", "code": 429}, "m").code == "model_rate_limited"
