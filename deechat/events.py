@@ -218,11 +218,15 @@ class Metrics(msgspec.Struct, frozen=True):
     estimated: bool = False
 
 
-CUT = "length"  # the finish reason of an answer that the model could not end: it reached its limit of tokens
+# Finish reasons of answers that lack something.
+CUT = "length"  # the model could not end it: it reached its limit of tokens
+FILTERED = "content_filter"  # the model's provider held the rest of it back, or all
+SILENT = "no_text"  # ours: the model ended its last turn without a word of text, though it may have thought
+LACKING = frozenset({CUT, FILTERED, SILENT})
 
 
 class RunCompleted(Event, frozen=True):
-    """The answer is there, or as much of it as the model's limit allows."""
+    """The answer is there, or as much of it as there will be: a `finish_reason` of `LACKING` says what it lacks."""
 
     ends: ClassVar[bool] = True
     reason: ClassVar[str] = "completed"

@@ -29,7 +29,7 @@ from deechat.agents.providers.base import UNANSWERED
 from deechat.agents.state import LONGEST_RUN, CallState, Move, RunState, fold
 from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
 from deechat.events import (
-    CUT,
+    LACKING,
     AnyEvent,
     Ending,
     Entry,
@@ -305,8 +305,8 @@ def answer(record: RunRecord, state: RunState, ending: Ending, metrics: Metrics,
         "sources": sources_of(ending.sources if isinstance(ending, RunCompleted) else ()),
         "reason": ending.reason,
     }
-    if isinstance(ending, RunCompleted) and ending.finish_reason == CUT:
-        details["finishReason"] = CUT
+    if isinstance(ending, RunCompleted) and ending.finish_reason in LACKING:
+        details["finishReason"] = ending.finish_reason
     if isinstance(ending, RunFailed):
         details |= {"error": ending.message, "code": ending.code}
     content = "".join(state.text)

@@ -29,7 +29,7 @@ from deechat.errors import (
     StorageUnavailableError,
     UnprocessableError,
 )
-from deechat.events import CUT, Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
+from deechat.events import LACKING, Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.journal import Journal, Log
 from deechat.opening import Opened, Opening, Prompt
 from deechat.records import RunRecord
@@ -97,21 +97,21 @@ class Runs:
         """Starts a new run that goes on from an ended one, and gives its record; it is on disk by then.
 
         Raises `NotFoundError`, `BusyError`, `StorageUnavailableError`, and `ConflictError` unless it is the last run of
-        its thread and did not complete, or was cut at the model's limit.
+        its thread and did not complete, or its answer lacks something.
         """
         thread = self._store.thread_by_id(self._records.run(run_id).thread_id)
         workspace = self._store.workspace_by_id(thread.workspace_id)
         with self._lock(thread.id):
             self._check_free(thread)
             before = self._records.run(run_id)
-            if before.reason == "completed" and not self._was_cut(thread, before):
+            if before.reason == "completed" and not self._lacks_something(thread, before):
                 raise ConflictError("The answer is complete: there is nothing to continue.", code="run_completed")
             if self._records.last_in(thread.id) != run_id:
                 raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
             return self._begin(lambda: self._opening.continuation(workspace, thread, before, language))
 
-    def _was_cut(self, thread: Thread, record: RunRecord) -> bool:
-        return self._store.message(thread, record.message_id).details.get("finishReason") == CUT
+    def _lacks_something(self, thread: Thread, record: RunRecord) -> bool:
+        return self._store.message(thread, record.message_id).details.get("finishReason") in LACKING
 
     def _lock(self, name: str) -> BoundedSemaphore:
         return self._locks.setdefault(name, BoundedSemaphore(1))

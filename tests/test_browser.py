@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 from browser_support import OpenTab, Tab
 from client import Client
-from model_answers import reasoning, reply, text, tool_calls
+from model_answers import Answer, reasoning, reply, text, tool_calls
 from model_server import ModelServer
 from playwright.sync_api import expect
 from server import Server
@@ -292,6 +292,35 @@ def test_an_answer_that_is_cut_at_the_limit_says_so_and_goes_on(
     expect(tab.page.locator("dee-answer").last).to_contain_text("time.")
     expect(tab.button("Continue")).to_be_hidden()
     expect(cut).to_have_count(1)
+
+
+@pytest.mark.parametrize(
+    ("case", "goes_on"),
+    [
+        ((reply(reasoning("Let me see.")), "The model ended its turn without saying anything more."), False),
+        ((reply(reasoning("Let me"), finish="length"), "was used up before the answer began."), False),
+        ((reply(finish="content_filter"), "The model's provider filtered this answer"), False),
+        ((reply("We the", finish="content_filter"), "The model's provider filtered this answer"), True),
+        ((reply(), "it ended without saying anything"), False),
+    ],
+    ids=["all thought", "all thought, cut", "filtered", "filtered in the midst", "nothing"],
+)
+def test_an_answer_that_lacks_something_says_so_and_can_be_asked_for_again(
+    open_tab: OpenTab, serve: Serve, model: ModelServer, case: tuple[Answer, str], goes_on: bool
+) -> None:
+    answer, remark = case
+    tab = open_tab(serve(model)).open()
+    model.script(answer, "It is 42.")
+    tab.ask("What is 6*7?")
+    for _ in ("live", "from the history"):
+        expect(tab.page.get_by_text(remark)).to_be_visible()
+        expect(tab.button("Try again")).to_be_visible()
+        expect(tab.button("Continue")).to_have_count(int(goes_on))
+        tab.page.reload()
+    tab.button("Try again").click()
+    expect(tab.page.locator("dee-answer").last).to_contain_text("It is 42.")
+    expect(tab.page.get_by_text(remark)).to_have_count(0)
+    expect(tab.button("Try again")).to_have_count(0)
 
 
 def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve: Serve, model: ModelServer) -> None:

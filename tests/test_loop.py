@@ -12,6 +12,7 @@ from deechat.agents.handler import AgentHandler
 from deechat.agents.providers.base import (
     AssistantMessage,
     Notice,
+    Part,
     Reasoning,
     Retold,
     Scripted,
@@ -28,6 +29,7 @@ from deechat.events import (
     Entry,
     InputReceived,
     ReasoningChunk,
+    RunCompleted,
     RunStarted,
     Status,
     Steered,
@@ -193,6 +195,25 @@ def test_a_later_steps_text_is_set_apart_from_what_stood_before() -> None:
     provider = Scripted([Text("Look:"), calls(call('{"number": 1}'))], [Text("It"), Text(" is 2."), Turn("stop")])
     events, _ = drive(handler(provider))
     assert "".join(event.text for event in events if isinstance(event, TextChunk)) == "Look:\n\nIt is 2."
+
+
+@pytest.mark.parametrize(
+    ("parts", "finish"),
+    [
+        ([Reasoning("Hm"), Turn("stop")], "no_text"),
+        ([Text(" \n"), Turn("stop")], "no_text"),
+        ([Turn("odd")], "no_text"),
+        ([Turn("length")], "length"),
+        ([Turn("content_filter")], "content_filter"),
+        ([Text("x"), Turn("odd")], "odd"),
+    ],
+)
+def test_an_ending_says_what_the_last_step_lacks(parts: list[Part], finish: str) -> None:
+    first = [Text("Look:"), calls(call('{"number": 1}'))]
+    for script in ([parts], [first, parts]):
+        events, _ = drive(handler(Scripted(*script)))
+        assert isinstance(events[-1], RunCompleted)
+        assert events[-1].finish_reason == finish
 
 
 def test_a_notice_becomes_a_status_in_the_runs_language() -> None:

@@ -18,7 +18,7 @@ TOOLS = ("a", "b", "ab")
 
 
 def turn_of(stream: bytes, cut: int | None = None) -> Turn:
-    assembler = Assembler(lambda error: ModelError(str(error)), TOOLS)
+    assembler = Assembler(lambda error: ModelError(str(error)), tools=TOOLS)
     cuts = [stream] if cut is None else [stream[at : at + cut] for at in range(0, len(stream), cut)]
     *_, turn = [*(part for piece in cuts for part in assembler.feed(piece)), *assembler.end()]
     assert isinstance(turn, Turn)

@@ -283,9 +283,11 @@ def test_a_user_in_the_base_url_goes_as_basic_authentication(rig):
     assert rig.server.requests[-1].path == "/v1/chat/completions"
 
 
-def test_a_stream_that_says_done_and_nothing_else_is_an_empty_turn(rig):
+def test_a_stream_that_says_done_and_nothing_else_is_a_failure(rig):
     rig.server.script(stream(DONE))
-    assert rig.ask() == [Turn("stop")]
+    error = rig.fails()
+    assert (error.code, len(rig.server.asked)) == ("model_protocol", 1)
+    assert "without saying anything" in error.message
 
 
 def test_calls_come_whole_through_the_wire(rig):

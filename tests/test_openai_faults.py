@@ -87,12 +87,24 @@ ROWS = [
     (stream(HTML, headers=AS_HTML), "model_protocol", "text/html"),
     (status(200, {"object": "chat.completion", "choices": []}), "model_protocol", "application/json"),
     (stream(b"data: {not json}\n\n"), "model_protocol", "not a chunk of JSON"),
-    (stream(b"data: [1, 2]\n\n"), "model_protocol", "not a chunk of JSON"),
-    (stream(b'data: {"choices": [{"delta": {"content": NaN}}]}\n\n'), "model_protocol", "not a chunk of JSON"),
-    (stream(b'data: {"a": "\\ud83d", "b": NaN}\n\n'), "model_protocol", "not a chunk of JSON"),
-    (stream(b'data: {"choices": [{"delta": {"content": "\xff"}}]}\n\n'), "model_protocol", "UTF-8"),
-    (stream(b'data: {"choices": [{"delta": {"content": "\xc3"}}]}\n\n'), "model_protocol", "UTF-8"),
-    (stream(b"data: " + b"[" * 100_000 + b"\n\n"), "model_protocol", "not a chunk of JSON"),
+    (stream(b'data: {"choices": \n\n'), "model_protocol", "not a chunk of JSON"),
+    (stream(b'data: {"choices": \ndata: {"choices": []}\n\n'), "model_protocol", "not a chunk of JSON"),
+    (stream(b"data: {'choices': [{'delta': {'content': 'x'}}]}\n\n"), "model_protocol", "not a chunk of JSON"),
+    (stream(b'data: {"choices": [{"delta": {"content": "x"}}]} {"x": \n\n'), "model_protocol", "not a chunk of JSON"),
+    (reply("x", delta(error={"message": "in the delta"})), "model_error", "in the delta"),
+    (stream(b'{\n"choices": [\n'), "model_protocol", "not a chunk of JSON"),
+    (stream(b'data: {"x": ' + b"[" * 100_000 + b"\n\n"), "model_protocol", "nested too deeply"),
+    (stream(*[b'data: {"x' + b"x" * 50_000 + b"\n"] * 81), "model_protocol", "more than 4 MB"),
+    (stream(b"data: [1, 2]\n\n"), "model_protocol", "neither a finish_reason nor [DONE]"),
+    (stream(b'data: {"a": "\\ud83d", "b": NaN}\n\n'), "model_protocol", "neither a finish_reason nor [DONE]"),
+    (stream(b"data: no such thing here\n\n"), "model_protocol", "but said: no such thing here"),
+    (stream(b'error: {"message": "a field"}\n\n', DONE), "model_error", "a field"),
+    (stream(b"error: plain words\n\n", DONE), "model_error", "plain words"),
+    (stream(b'event: error\ndata: {\ndata: "message": "over lines"}\n\n'), "model_error", "over lines"),
+    (stream(frame({"type": "error", "message": "typed"})), "model_error", "typed"),
+    (event({"error": {"message": "within", "code": 429}}), "model_rate_limited", "within"),
+    (status(200, {"detail": "Not Found"}), "model_error", "Not Found"),
+    (Answer([b"Ollama is running"], headers={"content-type": "text/plain"}), "model_protocol", "Ollama is running"),
     (stream(*[b"x" * 100_000] * 41), "model_protocol", "more than 4 MB"),
     (reply("half", finish=None, done=False), "model_protocol", "neither a finish_reason nor [DONE]"),
     (stream(), "model_protocol", "neither a finish_reason nor [DONE]"),
@@ -235,6 +247,34 @@ def test_a_key_that_no_header_can_carry_is_said_before_anything_is_sent(rig, key
     assert rig.server.connections == 0
 
 
+UNEXPECTED = {"error": "Unexpected endpoint or method. (POST /chat/completions)"}
+
+
+def test_an_address_that_is_not_known_is_named_and_so_is_the_usual_one(rig):
+    url = rig.server.base_url.removesuffix("/v1")
+    rig.server.script(status(200, UNEXPECTED))
+    error = rig.fails(provider=rig.make(base_url=url, model="m"))
+    assert error.code == "model_error"
+    assert UNEXPECTED["error"] in error.message
+    assert f"OPENAI_BASE_URL. Most servers answer below {url}/v1." in error.message
+
+
+def test_no_other_address_is_named_where_it_has_a_version(rig):
+    rig.server.script(status(200, UNEXPECTED), status(404, "page not found"))
+    for error in (rig.fails(), rig.fails()):
+        assert "Most servers" not in error.message
+        assert "OPENAI_BASE_URL" in error.message
+
+
+def test_a_listing_that_is_not_there_leaves_no_hole_in_the_words(rig):
+    rig.server.models = status(404, b"<html><title>404 Not Found</title></html>", content_type="text/html")
+    with pytest.raises(ModelError) as caught:
+        rig.provider.models()
+    assert caught.value.code == "model_not_found"
+    assert "lists no models (404: 404 Not Found)" in caught.value.message
+    assert "  " not in caught.value.message
+
+
 def test_long_words_are_cut():
     assert len(Faults("http://x").clean("word " * 1000)) == 500
 
@@ -250,7 +290,23 @@ def test_long_words_are_cut():
         ([{"msg": "a"}, "b"], "a; b"),
         ("<html><TITLE>Bad gateway</TITLE>", "Bad gateway"),
         ("<p>", "an HTML page"),
+        ("<?xml version='1.0'?><Error><Message>no such deployment</Message></Error>", "no such deployment"),
         ({"odd": 1}, '{"odd": 1}'),
+        ({"error": True, "message": "m"}, "m"),
+        ({"error": {"code": 7}}, '{"error": {"code": 7}}'),
+        ({"error": "Bad Request", "message": "m"}, "Bad Request: m"),
+        ({"error": {"message": "m"}, "message": "m"}, "m"),
+        ({"title": "Not Found", "status": 404, "detail": "no account"}, "Not Found: no account"),
+        ({"error": {"message": "wrapped", "metadata": {"raw": '{"error": "really"}'}}}, "wrapped: really"),
+        ({"error": {"message": "m", "metadata": {"provider_name": "p"}}}, "m"),
+        ({"Response": {"Error": {"Code": "x", "Message": "m"}}}, "m"),
+        ({"base_resp": {"status_code": 1, "status_msg": "m"}}, "m"),
+        ({"errors": [{"message": "a"}, {"message": "b"}]}, "a; b"),
+        ('{"error": {"message": "m"}}', "m"),
+        ('{"error":', '{"error":'),
+        ('event: error\ndata: {"error": "m"}\n\n', "m"),
+        ("data: words", "words"),
+        ({"error": 7}, "7"),
     ],
 )
 def test_the_words_of_an_error_body_are_found(body, words):

@@ -110,6 +110,19 @@ def odd(chance: random.Random) -> bytes:
             plain.replace(b'"content"', chance.choice(again)),
             plain.replace(b'"content"', b'"unknown":"\xff","content"'),
             plain.replace(b'"content"', b'"c\\u006fntent"'),
+            plain.replace(b'"content"', b'"x":NaN,"content"'),
+            plain.replace(b'"content":"', b'"content":"\xff\t'),
+            plain.replace(b'"choices":', b'"choices":\ndata:'),
+            plain.replace(b'"index": 0', chance.choice([b'"index": 0.0', b'"index": "0"', b'"index": true'])),
+            plain.replace(b'"finish_reason": null', chance.choice([b'"finish_reason": 7', b'"finish_reason": "null"'])),
+            plain[:-2] + b" " + value + b"\n\n",
+            plain[:-2] + plain,
+            b"data: [" + value + b"," + value + b"]\n\n",
+            b"data: " + plain,
+            b"event: ping\ndata: pong\n\n",
+            b"data: null\n\ndata: [1]\n\ndata: 2024-04-27 01:35:43.68\n\n",
+            b'data: {"message": "loading"}\n\n',
+            b"words without a name\n",
         ]
     )
 
@@ -121,21 +134,12 @@ def faulty(chance: random.Random) -> bytes:
         [
             DONE,
             b"data: {not json}\n\n",
-            b"data: [1]\n\n",
-            b"data: " + value + value + b"\n\n",
-            b"data: " + value + b" " + value + b"\n\n",
-            b"data: " + value + b"," + value + b"\n\n",
-            b"data: data: " + value + b"\n\n",
+            b"data: " + value + b"{\n\n",
             b"data: " + value.replace(b'"choices":', b'"choices":\n') + b"\n\n",
             b"data: " + value.replace(b'"choices"', b'"choices":[],\n"choices"') + b"\n\n",
-            b"data: " + value.replace(b'"content":"', b'"content":"\xff') + b"\n\n",
-            b"data: " + value.replace(b'"content":"', b'"content":"\xed\xa0\xbd') + b"\n\n",
-            b"data: " + value.replace(b'"content"', b'"x":NaN,"content"') + b"\n\n",
-            b'data: {"message":"\xff","choices":[{"delta":{"content":"x"}}]}\n\n',
-            b'data: {"choices":[{"index":0.0,"delta":{"content":"x"}}]}\n\n',
-            b'data: {"choices":[{"index":true,"delta":{"content":"x"}}]}\n\n',
-            b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":7}]}\n\n',
-            b'data: {"choices":[{"delta":{"content":"x","tool_calls":{}}}]}\n\n',
+            b'error: {"message":"no"}\n\n',
+            b'data: {"choices":[{"delta":{"content":"x"},"finish_reason":"error"}]}\n\n',
+            b'data: {"choices":[{"delta":{"content":"x"},"error":"no"}]}\n\n',
             b'data: {"x":' + b"[" * 5_000 + b"]" * 5_000 + b',"choices":[{"delta":{"content":"x"}}]}\n\n',
             b'data: {"error":{"message":"no"}}\n\n',
             b'data: {"object":"error","message":"no"}\n\n',
@@ -157,9 +161,7 @@ def stream(chance: random.Random) -> bytes:
         lines[:0] = [frame(delta(content=piece)) for piece in chance.choice(heads)]
     if chance.random() < 0.8:
         lines += [frame(delta("stop")), DONE]
-    whole = b"".join(lines)
-    if b"event: error" not in whole:  # whose line must not be followed by an empty one, as when a CRLF is cut in two
-        whole = whole.replace(b"\n", chance.choice([b"\n", b"\n", b"\r\n", b"\r"]))
+    whole = b"".join(lines).replace(b"\n", chance.choice([b"\n", b"\n", b"\r\n", b"\r"]))
     return whole[: chance.randrange(len(whole) + 1)] if chance.random() < 0.1 else whole
 
 

@@ -11,7 +11,7 @@ from model_server import DONE, delta, frame, reasoning, reply, text, tool_calls
 
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
 from deechat.agents.providers.openai.speech import Mender, mend
-from deechat.agents.providers.openai.sse import Lines, field
+from deechat.agents.providers.openai.sse import BARE, Lines, field
 from deechat.agents.providers.openai.thinking import ThinkSplitter
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
@@ -118,6 +118,15 @@ def test_a_line_is_a_name_and_a_value():
     assert field(b"data:x") == (b"data", b"x")
     assert field(b"data") == (b"data", b"")
     assert field(b": comment") == (b"", b"comment")
+    assert field(b" Data : x") == (b"data", b"x")
+    assert field(b"[DONE]") == (b"data", b"[DONE]")
+    assert field(b'{"x": 1}') == (BARE, b'{"x": 1}')
+
+
+def test_a_crlf_that_is_cut_in_two_is_one_line_break():
+    lines = Lines()
+    assert [lines.feed(data) for data in (b"a\r", b"\nb\r", b"\r", b"\n", b"\nc")] == [[b"a"], [b"b"], [b""], [], [b""]]
+    assert lines.end() == b"c"
 
 
 # --- what ends it ------------------------------------------------------------------------------------------------
@@ -156,6 +165,97 @@ def test_calls_count_whatever_the_finish_reason_says(finish):
     assert heard(tool_calls(("a", {})), finish=finish)[2] == Turn("tool_calls", (ToolCall("", "a", "{}"),))
 
 
+@pytest.mark.parametrize(
+    ("word", "finish"),
+    [
+        ("STOP", "stop"),
+        ("end_turn", "end_turn"),
+        ("tool-calls", "stop"),
+        ("MAX_TOKENS", "length"),
+        ("model_length", "length"),
+        ("SAFETY", "content_filter"),
+        ("refusal", "content_filter"),
+        ({"type": "length", "length": 9}, "length"),
+        ("a secret?", "other"),
+    ],
+)
+def test_a_finish_reason_has_one_word_for_what_matters(word, finish):
+    assert heard("x", delta(word), finish=None, done=False)[2] == Turn(finish)
+
+
+@pytest.mark.parametrize("word", ["null", "None", 7, True, [], {}, ["stop"], {"type": 3}])
+def test_what_is_no_word_is_no_finish_reason(word):
+    with pytest.raises(ModelError, match="neither"):
+        heard("x", delta(word), finish=None, done=False)
+
+
+@pytest.mark.parametrize("word", ["error", "ERROR", "network_error", "insufficient_system_resource", "abort"])
+def test_a_finish_reason_that_names_a_failure_is_one(word):
+    with pytest.raises(ModelError, match="no reason given"):
+        heard("x", finish=word)
+
+
+def test_a_finish_reason_settles_an_answer_that_has_begun():
+    assembler = Assembler(said)
+
+    def settled_after(*chunks: Any) -> bool:
+        list(assembler.feed(b"".join(map(frame, chunks))))
+        return assembler.settled
+
+    assert not settled_after(delta("stop"))
+    assert not settled_after(delta("stop", reasoning_content="Hm"))
+    assert not settled_after(delta(content="x"))
+    assert not settled_after(delta("stop")), "it went on after one, so the next may be none either"
+    list(assembler.feed(DONE))
+    assert assembler.settled
+
+
+def test_a_finish_reason_after_the_text_settles_until_more_comes():
+    assembler = Assembler(said)
+    list(assembler.feed(frame(delta(content="x")) + frame(delta("stop"))))
+    assert assembler.settled
+    list(assembler.feed(frame({"choices": [], "usage": {}})))
+    assert assembler.settled
+    assert list(assembler.feed(frame(delta(content="y")))) == [Text("y")]
+    assert not assembler.settled
+    assert list(assembler.end()) == [Turn("stop")]
+
+
+@pytest.mark.parametrize(
+    "chunks", [[], [delta(role="assistant", content="")], [{"choices": []}], [delta(tool_calls=[{}])]]
+)
+@pytest.mark.parametrize("finish", ["stop", "tool_calls", "odd", None])
+def test_a_stream_that_says_nothing_is_no_answer(chunks, finish):
+    with pytest.raises(ModelError, match="without saying anything") as caught:
+        heard(*chunks, finish=finish)
+    assert caught.value.code == "model_protocol"
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_a_limit_or_a_filter_says_why_nothing_came(finish):
+    assert heard(finish=finish) == ("", "", Turn(finish))
+
+
+@pytest.mark.parametrize("said_before", [b"", frame(delta(content="x"))])
+@pytest.mark.parametrize("tail", [DONE, b""])
+def test_an_object_with_words_and_no_choices_is_the_reason_where_an_end_is_missing(said_before, tail):
+    aside = frame({"code": 500, "message": "the upstream died"})
+    with pytest.raises(ModelError, match="the upstream died"):
+        read([said_before + aside + tail])
+
+
+def test_an_object_with_words_is_harmless_beside_an_answer_with_its_end():
+    aside = {"status": "busy", "message": "loading the model"}
+    assert heard(aside, "x", finish="stop")[1] == "x"
+    assert heard("a", aside, "x", finish=None)[1] == "ax"
+    assert heard("x", aside, finish="stop")[1] == "x"
+
+
+def test_an_empty_error_beside_text_is_none():
+    chunks = [{**delta(content="x"), "error": {"code": "", "message": None}}, {**delta(content="y"), "error": ""}]
+    assert heard(chunks)[1] == "xy"
+
+
 # --- usage -------------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +276,7 @@ def counting(**usage: Any) -> dict[str, Any]:
     ],
 )
 def test_the_last_usage_that_counts_both_is_the_turns(chunks, usage):
-    assert heard(chunks)[2].usage == usage
+    assert heard("x", chunks)[2].usage == usage
 
 
 # --- text and reasoning ------------------------------------------------------------------------------------------
@@ -198,10 +298,12 @@ def test_reasoning_in_several_fields_of_a_delta_is_taken_once():
         ("", "", ""),
         ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}, {"type": "image"}, 3], "", "ab"),
         ([{"type": "thinking", "thinking": [{"type": "text", "text": "t"}]}, {"type": "text", "text": "a"}], "t", "a"),
+        (["a", {"type": "text", "text": "b"}], "", "ab"),
+        ({"type": "text", "text": "a"}, "", "a"),
     ],
 )
 def test_content_may_be_text_nothing_or_a_list(content, thought, words):
-    assert heard(delta(content=content))[:2] == (thought, words)
+    assert heard(delta(content=content), "!")[:2] == (thought, words + "!")
 
 
 def test_a_refusal_is_what_the_model_said():

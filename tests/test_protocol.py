@@ -7,8 +7,9 @@ import time
 import uuid
 from collections.abc import Callable
 
+import pytest
 from client import Client, Stream
-from model_server import ModelServer, nap, reasoning, reply, text, tool_calls
+from model_server import Answer, ModelServer, nap, reasoning, reply, text, tool_calls
 from server import Server
 
 SUM = [("calculator", {"expression": "2+3"})]
@@ -393,6 +394,22 @@ def test_without_a_limit_none_is_sent(agent: Client, model: ModelServer) -> None
     model.script("Yes.")
     agent.ask("hi")
     assert not {"max_tokens", "max_completion_tokens"} & set(model.asked[-1])
+
+
+@pytest.mark.parametrize(
+    ("answer", "remark"),
+    [(reply(reasoning("Hm.")), "no_text"), (reply("We the", finish="content_filter"), "content_filter")],
+)
+def test_an_answer_that_lacks_something_is_complete_and_can_be_continued(
+    agent: Client, model: ModelServer, answer: Answer, remark: str
+) -> None:
+    model.script(answer, "Here.")
+    first = agent.ask("Go")
+    assert first.ending is not None
+    assert (first.ending["reason"], first.ending["finishReason"]) == ("completed", remark)
+    assert agent.history()[-1]["finishReason"] == remark
+    second = agent._keep(Stream(agent.post(f"/api/runs/{first.run_id}/continue", stream=True))).read()
+    assert second.text == "Here."
 
 
 def test_an_answer_that_was_cut_at_the_limit_is_complete_and_can_be_continued(

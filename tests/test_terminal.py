@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 from client import Client
-from model_server import ModelServer, free_port, reply, status, text
+from model_server import ModelServer, free_port, reasoning, reply, status, text
 from server import ROOT, Server, wait_until
 from terminal_rig import COMMAND, Person, chat, environment
 
@@ -232,6 +232,29 @@ def test_what_is_typed_meanwhile_steers_and_ctrl_c_stops(agent: Client, model: M
     somebody.interrupt_at_the_prompt()
     assert somebody.leave() == 0
     assert [each["reason"] for each in agent.history() if each["role"] == "assistant"] == ["stopped"]
+
+
+def test_an_answer_that_lacks_something_says_so_and_can_be_gone_on_with(
+    agent: Client, model: ModelServer, person: Callable[..., Person]
+) -> None:
+    model.script(
+        reply(text("Once upon a"), finish="length"), reply(reasoning("Hm.")), reply(finish="content_filter"), " time."
+    )
+    somebody = person(agent.server, "--new")
+    for said, remark in (
+        ("A story", "The model reached its limit; the answer is cut there."),
+        ("/continue", "The model ended its turn without saying anything more."),
+        ("/continue", "The model's provider filtered this answer"),
+    ):
+        somebody.say(said)
+        somebody.see(remark)
+        somebody.see("/continue goes on; or ask again.")
+    somebody.say("/continue")
+    somebody.see(" time.")
+    model.script(reply(reasoning("Hm.")))
+    done = chat(agent.server, "hi\n", "--new")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "without saying anything more" in done.stderr
 
 
 def test_a_first_ctrl_c_at_the_prompt_says_what_a_second_does(server: Server, person: Callable[..., Person]) -> None:

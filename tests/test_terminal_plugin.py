@@ -85,6 +85,14 @@ def show(event: AnyEvent, language: str = "en") -> str:
             RunCompleted("length", Metrics(10, 5, 15, 0.0, None, 2.0, None, estimated=True)),
             "The model reached its limit; the answer is cut there.\n? · ≈ 10 + 5 tokens · 2.0 s\n",
         ),
+        (
+            RunCompleted("content_filter", Metrics(1, 0, 1, 0.0, None, 2.0, "m")),
+            "The model's provider filtered this answer; what it held back is missing.\nm · 1 + 0 tokens · 2.0 s\n",
+        ),
+        (
+            RunCompleted("no_text", Metrics(1, 0, 1, 0.0, None, 2.0, "m")),
+            "The model ended its turn without saying anything more.\nm · 1 + 0 tokens · 2.0 s\n",
+        ),
     ],
     ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
 )

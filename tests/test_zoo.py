@@ -84,6 +84,8 @@ def test_what_comes_of_it(cage: Server, keeper: ModelServer, animal: Animal) -> 
         assert [frame["finishReason"] for frame in stream.frames if frame.get("type") == "stepFinished"][
             -1
         ] == animal.finish
+    if animal.remark is not None:
+        assert ending["finishReason"] == animal.remark
     if animal.notices is not None:
         codes = [frame["code"] for frame in stream.frames if frame.get("type") == "statusResponse"]
         assert [code for code in codes if code != "tool_call"] == list(animal.notices)

@@ -25,6 +25,8 @@ from deechat.agents.providers.base import (
 from deechat.agents.repetition import without_repeats
 from deechat.agents.tools.arguments import is_object
 from deechat.events import (
+    LACKING,
+    SILENT,
     ClarificationRequest,
     Ending,
     Entry,
@@ -257,7 +259,8 @@ class RunState(msgspec.Struct):
         if move := self._move_of_calls():
             return move
         if self.finished is not None and not self.finished.calls and not self.unread:
-            return Finish(self.finished.finish_reason)
+            is_silent = self.finished.finish_reason not in LACKING and not self.step_text.strip()
+            return Finish(SILENT if is_silent else self.finished.finish_reason)
         return self._ask(self.step + 1, max_tool_rounds)
 
     def _move_of_calls(self) -> UseTools | Resume | Wait | None:

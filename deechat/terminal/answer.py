@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import requests
 
+from deechat.agents.plugins.terminal import LACKS
 from deechat.terminal.keyboard import Keyboard
 from deechat.terminal.link import Link, RefusedError, UnreachableError
 from deechat.terminal.prompts import ASKERS, Asker
@@ -42,9 +43,9 @@ class Answer:
     """One run, while somebody looks at it.
 
     After `attend`, `outcome` is `completed`, `stopped`, `failed` or `interrupted` as the run's ending says, or `LEFT`
-    or `LOST`; `refused` says that it asked and nobody was there. `waiting` are the lines that were typed and are to be
-    sent after this run, oldest first. Lines that come too late for it are added there, and so are all that are typed
-    while others wait: a line never overtakes an earlier one.
+    or `LOST`; `lacks` says that it completed without all of an answer, `refused` that it asked and nobody was there.
+    `waiting` are the lines that were typed and are to be sent after this run, oldest first. Lines that come too late
+    for it are added there, and so are all that are typed while others wait: a line never overtakes an earlier one.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Answer:
         self.outcome = ""
         self.interrupted = False
         self.refused = False
+        self.lacks = False
         self._waiting = waiting
         self._link, self._screen, self._keyboard, self._say = link, screen, keyboard, say
         self._queue: SimpleQueue[Shown | Lost | Over | Line | Interrupt] = SimpleQueue()
@@ -107,6 +109,7 @@ class Answer:
             self._open.clear()
         elif kind in ENDINGS:
             self.outcome = frame["reason"]
+            self.lacks = frame.get("finishReason") in LACKS
 
     def _on_lost(self, event: Lost) -> None:
         self._screen.note(self._say("back" if event.back else "lost"))

@@ -118,6 +118,8 @@ class Chat:
         answer = Answer(run_id, self._link, self._screen, self._keyboard, self._say, waiting=self._pending)
         answer.attend(opened, self._alive)
         self._interrupted = answer.interrupted
+        if answer.lacks and self._keyboard.interactive:
+            self._screen.note(self._say("can_continue"))
         self._failed |= answer.outcome != "completed" or answer.refused
         if answer.outcome == LEFT:
             self._code = 0 if self._keyboard.interactive else INTERRUPTED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TextIO
 
-from deechat.agents.plugins.terminal import Flow, Terminal, kind_of
+from deechat.agents.plugins.terminal import LACKS, Flow, Terminal, kind_of
 
 Frame = dict[str, Any]
 _NEEDED = {"toolApprovalRequest", "clarificationRequest", "stepRestarted", "resync", "stopGeneration", "abort"}
@@ -17,9 +17,9 @@ _WHOLE = {"stepFinished", "finalizeResponseStream", "stopGeneration", "abort"}
 
 
 def _is_needed(frame: Frame) -> bool:
-    """Whether the frame is the answer's text, a question, or trouble, an answer that was cut included."""
+    """Whether the frame is the answer's text, a question, or trouble, an answer that lacks something included."""
     kind = frame.get("type", "")
-    return kind == "textResponseChunk" or kind in _NEEDED or frame.get("finishReason") == "length"
+    return kind == "textResponseChunk" or kind in _NEEDED or frame.get("finishReason") in LACKS
 
 
 class Sink:

@@ -38,6 +38,7 @@ WORDS: dict[str, dict[str, str]] = {
     },
     "not_now": {"en": "{name} has to wait until the answer is over.", "zh": "{name} 要等回答结束后才能用。"},
     "no_answer_to_stop": {"en": "No answer is being made.", "zh": "现在没有正在进行的回答。"},
+    "can_continue": {"en": "/continue goes on; or ask again.", "zh": "/continue 继续，或重新提问。"},
     "nothing_to_continue": {"en": "There is no answer here to go on with.", "zh": "这里没有可以继续的回答。"},
     "again_leaves": {"en": "Ctrl-C again, or Ctrl-D, leaves.", "zh": "再按一次 Ctrl-C 或 Ctrl-D 离开。"},
     "goes_on": {"en": "The answer goes on at the server.", "zh": "回答会在服务器上继续。"},

@@ -21,6 +21,7 @@ class Animal:
     - `text` and `thought`: the whole answer and its whole thinking;
     - `calls`: each call's name and the arguments it ran with;
     - `reason`: how the run ended, `finish`: the last step's finish reason, None where it does not matter;
+    - `remark`: the `finishReason` of a completed run's ending, which says what an answer lacks;
     - `code` and `words`: of an error, and what its words must hold;
     - `notices`: codes of statuses that a person must have been shown, in order (tool calls left out);
     - `asked`: looks at all bodies that the server was asked with, and asserts.
@@ -38,6 +39,7 @@ class Animal:
     calls: Sequence[tuple[str, dict[str, Any]]] | None = None
     reason: str = "completed"
     finish: str | None = None
+    remark: str | None = None
     code: str | None = None
     words: Sequence[str] = ()
     notices: Sequence[str] | None = None

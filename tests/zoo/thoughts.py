@@ -114,7 +114,7 @@ ANIMALS = (
     prose("end-in-a-block", "QwenLM/qwen-code#8818", "As so:\n```xml\n<p>\n</think>\n</p>\n```\nDone."),
     prose("never-closed", "openclaw/openclaw#37696", "<think>Hello! How are you?"),
     Animal(
-        "cut-while-thinking",
+        "cut-within-a-tag",
         "kekzl/imp#800",
         answers=(reply(text("<think>The user wants"), finish="length"),),
         text="",

@@ -12,12 +12,14 @@ from typing import Any
 
 from deechat.agents.plugins.base import Frame, frame_of
 from deechat.agents.plugins.terminal_words import clean, words
-from deechat.events import Entry
+from deechat.events import CUT, FILTERED, SILENT, Entry
 
 SHORT = 300  # characters of a tool's result
 LONGEST_VALUE = 4_000  # characters of an argument: who says yes to it has to see it
 ASKING = "ask_user"  # its call and its result hold what was shown as the request and its answer
 FLOWING = {"textResponseChunk", "reasoningChunk"}  # one piece goes on where the one before ended
+
+LACKS = {CUT: "cut", FILTERED: "filtered", SILENT: "silent"}  # finish reason → words for what an answer lacks
 
 _STYLES = {"dim": "\x1b[2m", "bold": "\x1b[1m", "red": "\x1b[31m", "plain": ""}
 
@@ -194,8 +196,8 @@ def _completed(frame: Frame, say: Say) -> Pieces:
     pieces: Pieces = []
     for number, source in enumerate(frame["sources"], start=1):
         pieces.append(("dim", say("source", number=number, title=_line(source["title"], say)) + "\n"))
-    if frame["finishReason"] == "length":
-        pieces.append(("bold", say("cut") + "\n"))
+    if frame["finishReason"] in LACKS:
+        pieces.append(("bold", say(LACKS[frame["finishReason"]]) + "\n"))
     return [*pieces, ("dim", _metrics(frame["metrics"], say) + "\n")]
 
 

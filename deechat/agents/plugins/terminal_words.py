@@ -39,6 +39,14 @@ WORDS: dict[str, dict[str, str]] = {
     "resync": {"en": "↻ All of it comes again, from the start.", "zh": "↻ 从头重新显示。"},
     "source": {"en": "   [{number}] {title}", "zh": "   [{number}] {title}"},
     "cut": {"en": "The model reached its limit; the answer is cut there.", "zh": "模型到达长度上限，回答在此中断。"},
+    "filtered": {
+        "en": "The model's provider filtered this answer; what it held back is missing.",
+        "zh": "模型服务方过滤了这个回答，被拦下的内容不在其中。",
+    },
+    "silent": {
+        "en": "The model ended its turn without saying anything more.",
+        "zh": "模型没有再说什么就结束了回答。",
+    },
     "stopped": {"en": "■ Stopped.", "zh": "■ 已停止。"},
     "failed": {"en": "✗ {error}", "zh": "✗ {error}"},
     "tokens": {"en": "{about}{prompt} + {completion} tokens", "zh": "{about}{prompt} + {completion} 个词元"},

@@ -202,6 +202,15 @@ export const WORDS = {
     "The answer reached its limit of tokens, the model's own or this workspace's, and is cut there.",
     "回答已达到词元上限（模型自身的或这个工作区设置的），在此中断。",
   ],
+  cutBeforeText: [
+    "The limit of tokens, the model's own or this workspace's, was used up before the answer began.",
+    "词元上限（模型自身的或这个工作区设置的）在回答开始之前就已用完。",
+  ],
+  filteredAnswer: [
+    "The model's provider filtered this answer; what it held back is missing.",
+    "模型服务方过滤了这个回答，被拦下的内容不在其中。",
+  ],
+  noText: ["The model ended its turn without saying anything more.", "模型没有再说什么就结束了回答。"],
   stopped: ["You stopped this answer.", "您已停止这个回答。"],
   "error.failed": ["The answer could not be finished", "回答未能完成"],
   "error.model_auth": ["The model server refused the key", "模型服务器拒绝了密钥"],

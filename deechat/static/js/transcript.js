@@ -7,7 +7,8 @@
 export const ENDINGS = new Set(["finalizeResponseStream", "stopGeneration", "abort"]);
 
 const MODEL_CHANGES = new Set(["model_changed", "model_server_changed"]); // statuses that name who answers now
-const CUT = "length"; // the finish reason of an answer that the model could not end
+// Finish reasons of answers that lack something: cut at the limit, filtered, without a word of text at the end.
+const LACKING = new Set(["length", "content_filter", "no_text"]);
 
 export function newMessage() {
   return {
@@ -21,7 +22,7 @@ export function newMessage() {
     rename: null, // { slug, name } when the run named its thread
     sources: [],
     metrics: null,
-    ending: null, // { type, reason, code, error, cut } once it is over; `cut`: the model reached its limit
+    ending: null, // { type, reason, code, error, lacks } once it is over; `lacks`: a finish reason of `LACKING`, or null
   };
 }
 
@@ -185,8 +186,12 @@ function end(message, frame, reason) {
     reason: frame.reason ?? reason,
     code: frame.code ?? null,
     error: typeof frame.error === "string" ? frame.error : null,
-    cut: frame.finishReason === CUT,
+    lacks: lacking(frame.finishReason),
   };
+}
+
+function lacking(finishReason) {
+  return LACKING.has(finishReason) ? finishReason : null;
 }
 
 const ENDING_OF = { completed: "finalizeResponseStream", stopped: "stopGeneration" };
@@ -206,7 +211,7 @@ export function fromHistory(stored) {
   if (stored.content) message.parts.push({ kind: "text", key: "t", rev: 1, text: stored.content, open: false });
   const reason = stored.reason ?? "completed";
   const type = ENDING_OF[reason] ?? "abort";
-  message.ending = { type, reason, code: stored.code ?? null, error: stored.error || null, cut: stored.finishReason === CUT };
+  message.ending = { type, reason, code: stored.code ?? null, error: stored.error || null, lacks: lacking(stored.finishReason) };
   return message;
 }
 

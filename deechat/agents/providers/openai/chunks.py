@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import Reasoning, Text
-from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.speech import Said
 from deechat.events import Usage
 
@@ -21,7 +20,6 @@ from deechat.events import Usage
 KEPT_FIELDS = ("reasoning_details", "thinking_blocks")
 # The fields in which thinking comes, the most usual first; it goes back beside calls in the one it came in.
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
-_ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Function(msgspec.Struct, gc=False):
@@ -55,14 +53,22 @@ class Delta(msgspec.Struct, gc=False):
     function_call: Function | None = None
     reasoning_details: Any = None
     thinking_blocks: Any = None
+    error: Any = None
 
 
 class Choice(msgspec.Struct, gc=False):
-    """One of the answers; only the first is ever asked for."""
+    """One of the answers; only the first is ever asked for.
+
+    `message` is a whole answer, and `text` a piece of one, of servers that send no `delta`.
+    """
 
     index: int | None = None
     delta: Delta | None = None
-    finish_reason: str | None = None
+    finish_reason: Any = None
+    message: Any = None
+    text: Any = None
+    usage: Any = None
+    error: Any = None
 
 
 class Chunk(msgspec.Struct, gc=False):
@@ -76,30 +82,94 @@ class Chunk(msgspec.Struct, gc=False):
 
 
 _decoder = msgspec.json.Decoder(Chunk)
+_loose = json.JSONDecoder(strict=False)
+_BETWEEN = re.compile(r"(?:[\s,]|data:)*")
 
 
-def decode(line: bytes) -> Chunk:
-    """Reads a line. What is not JSON in UTF-8, or not of a chunk's shape, raises `ModelError`."""
+def decode(line: bytes) -> tuple[Sequence[Chunk], bytes]:
+    """Gives the chunks of a line that begins with a brace, nearly always one, and what is left of it.
+
+    What has another shape than a chunk, or is not quite JSON, is read a second time, strict in nothing but braces and
+    quotes: fields of a wrong type are left out one by one, bytes that are not UTF-8 become U+FFFD, as an event stream
+    is read by its standard. Raises `RecursionError` for what is nested too deeply.
+    """
     try:
-        return _decoder.decode(line)
-    except UnicodeDecodeError:
-        raise broken("it sent bytes that are not UTF-8") from None
-    except (msgspec.DecodeError, RecursionError) as exc:
-        # msgspec takes no lone surrogates; the standard library does, and a pair may be split across two lines.
-        if not isinstance(exc, msgspec.ValidationError) and _ESCAPED_SURROGATE.search(line):
-            return _decode_slowly(line)
-        raise broken(f"it sent a line that is not a chunk of JSON ({exc})") from None
+        return (_decoder.decode(line),), b""
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _decode_loosely(line.decode(errors="replace"))
 
 
-def _decode_slowly(line: bytes) -> Chunk:
-    try:
-        return msgspec.convert(json.loads(line, parse_constant=_refuse), Chunk)
-    except (ValueError, RecursionError):  # json's, Unicode's and msgspec's errors are all ValueErrors
-        raise broken("it sent a line that is not a chunk of JSON") from None
+def _decode_loosely(text: str) -> tuple[Sequence[Chunk], bytes]:
+    chunks: list[Chunk] = []
+    at = 0
+    while text.startswith("{", at):
+        try:
+            value, end = _loose.raw_decode(text, at)
+        except ValueError:
+            break
+        chunks.append(_chunk_of(value))
+        between = _BETWEEN.match(text, end)  # always there
+        at = between.end() if between else end
+    return chunks, text[at:].encode()
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is no JSON")
+# -- an object of JSON to a chunk, whatever the types of its fields ----------------------------------------------------
+
+
+def _chunk_of(value: dict[str, Any]) -> Chunk:
+    choices = [_choice_of(each) for each in _objects(value.get("choices"))]
+    return Chunk(choices, *(value.get(name) for name in ("usage", "error", "object", "message")))
+
+
+def _choice_of(value: dict[str, Any]) -> Choice:
+    delta = value.get("delta")
+    return Choice(
+        _number(value.get("index")),
+        delta_of(delta) if isinstance(delta, dict) else None,
+        *(value.get(name) for name in ("finish_reason", "message", "text", "usage", "error")),
+    )
+
+
+def delta_of(value: dict[str, Any]) -> Delta:
+    """Gives what a delta, or a whole message, holds of what is needed."""
+    function = value.get("function_call")
+    given = {name: value.get(name) for name in Delta.__struct_fields__}
+    given["tool_calls"] = [_piece_of(each) for each in _objects(value.get("tool_calls"))]
+    given["function_call"] = _function_of(function) if isinstance(function, dict) else None
+    return Delta(**given)
+
+
+def _piece_of(value: dict[str, Any]) -> CallPiece:
+    function = value.get("function")
+    return CallPiece(
+        _number(value.get("index")),
+        _name(value.get("id")),
+        _function_of(function) if isinstance(function, dict) else None,
+        value.get("extra_content"),
+    )
+
+
+def _function_of(value: dict[str, Any]) -> Function:
+    return Function(_name(value.get("name")), value.get("arguments"))
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        return [value] if value else []
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _number(value: Any) -> int | None:
+    if isinstance(value, str):
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
+    return int(value) if isinstance(value, int) or (isinstance(value, float) and value.is_integer()) else None
+
+
+def _name(value: Any) -> str | None:
+    return value if isinstance(value, str) else str(value) if isinstance(value, int) else None
+
+
+# -- what a chunk says -------------------------------------------------------------------------------------------------
 
 
 def spoken(delta: Delta) -> Iterator[Said]:
@@ -123,11 +193,15 @@ def _content(content: Any) -> Iterator[Said]:
     elif isinstance(content, list):
         for item in content:
             yield from _item(item)
+    else:
+        yield from _item(content)
 
 
 def _item(item: Any) -> Iterator[Said]:
     """Gives what a piece of a content list says: OpenAI's text, Mistral's thinking."""
-    if isinstance(item, dict):
+    if isinstance(item, str):
+        yield Text, item
+    elif isinstance(item, dict):
         if isinstance(item.get("text"), str):
             yield Text, item["text"]
         for _, thought in _content(item.get("thinking")):

@@ -209,9 +209,8 @@ class Client:
         said: Any = response.text.strip()
         with suppress(ValueError, RecursionError):
             said = json.loads(said)
-        error = said.get("error", said) if isinstance(said, dict) else said
         status_error: Exception = self._module.APIStatusError(
-            f"Error code: {response.status_code}", response=response, body=error
+            f"Error code: {response.status_code}", response=response, body=said
         )
         return status_error
 

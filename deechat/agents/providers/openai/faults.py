@@ -10,6 +10,7 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal, NamedTuple
@@ -29,6 +30,10 @@ _CONTEXT = re.compile(
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|not exist|unknown)|(invalid|unknown|no such) model|not a valid model"
 )
+_NO_ROUTE = re.compile(
+    r"(unexpected|unknown|unsupported|no such|invalid) (endpoint|url|path|route|request url)|cannot (post|get) /"
+)
+_VERSION = re.compile(r"/v\d")
 # The model wrote a call that its server could not read: a bad throw, and another one may be better.
 _GARBLED = re.compile(
     r"tool_use_failed|output_parse_failed|failed_generation|error parsing tool.?call|tool call validation failed"
@@ -110,6 +115,10 @@ def _limited(foreign: Foreign) -> bool:
     return not foreign.status and bool(_LIMIT.search(foreign.evidence))
 
 
+def _no_route(foreign: Foreign) -> bool:
+    return not foreign.status and not foreign.kinds and bool(_NO_ROUTE.search(foreign.evidence))
+
+
 Origin = Literal["setting", "default", "found"]
 
 # What to look at, by where the address of the server comes from: no setting is blamed that nobody made.
@@ -135,6 +144,11 @@ ADVICE: dict[Origin, dict[str, str]] = {
 }
 
 # The first row whose claim holds is the one, so the more specific stands first.
+NO_LISTING = Row(
+    lambda foreign: foreign.status == 404,
+    "model_not_found",
+    "The model server at {base_url} lists no models ({status}: {words}). {url}{version}",
+)
 TABLE = (
     Row(_too_long, "context_length", "The conversation is longer than {model} can read: {words}"),
     Row(
@@ -150,7 +164,7 @@ TABLE = (
     Row(
         _unknown_model,
         "model_not_found",
-        "The model server at {base_url} has no model {model} ({words}). {name}",
+        "The model server at {base_url} has no model {model} ({words}). {name}{version}",
     ),
     Row(_limited, "model_rate_limited", "The model server takes no more requests now ({words}). {later}", again=True),
     Row(
@@ -163,6 +177,7 @@ TABLE = (
         lambda foreign: foreign.status >= 500, "model_error", "The model server failed ({status}): {words}", again=True
     ),
     Row(lambda foreign: foreign.status > 0, "model_error", "The model server refused the request ({status}): {words}"),
+    Row(_no_route, "model_error", "The model server at {base_url} does not know this address: {words} {url}{version}"),
     Row(lambda foreign: not foreign.kinds, "model_error", "The model server ended its answer with an error: {words}"),
     Row(
         lambda foreign: "CERTIFICATE_VERIFY_FAILED" in foreign.words,
@@ -237,14 +252,20 @@ class Faults:
 
     def said(self, error: Any, model: str, *, late: bool = True) -> ModelFault:
         """Translates an error object that came in a stream, `late` behind a part of the answer."""
-        code = error.get("code") or error.get("status_code") if isinstance(error, dict) else None
-        status = 429 if str(code) == "429" else 0  # it may be anything, a list too
+        inner = error.get("error") if isinstance(error, dict) else None
+        holders = [each for each in (error, inner) if isinstance(each, dict)]
+        # It may be anything, a list too.
+        codes = [str(each.get(name)) for each in holders for name in ("code", "status_code") if each.get(name)]
+        code = next((each for each in codes if each in _FAILURES), "")
         foreign = Foreign(
-            status=status, words=self.clean(words_in(error)), evidence=_evidence(error), garbled=is_garbled(error)
+            status=429 if code == "429" else 0,
+            words=self.clean(words_in(error)),
+            evidence=_evidence(error),
+            garbled=is_garbled(error),
         )
         fault = self._translated(foreign, model, 0)
-        if str(code) in _FAILURES:
-            fault.status_said = int(str(code))
+        if code:
+            fault.status_said = int(code)
         fault.again, fault.late = False, late
         return fault
 
@@ -258,7 +279,7 @@ class Faults:
         return words if len(words) <= MAX_WORDS else words[: MAX_WORDS - 1] + "…"
 
     def _translated(self, foreign: Foreign, model: str, waited: float) -> ModelFault:
-        row = next(row for row in TABLE if row.claim(foreign))
+        row = next(row for row in (TABLE if model else (NO_LISTING, *TABLE)) if row.claim(foreign))
         words = row.words.format(
             base_url=self._base_url,
             model=model,
@@ -267,25 +288,80 @@ class Faults:
             later=_later(foreign.retry_after),
             where=foreign.location or "nowhere",
             waited=waited,
+            version=""
+            if _VERSION.search(self._base_url)
+            else f" Most servers answer below {self._base_url.rstrip('/')}/v1.",
             **self.advice,
         )
         why = str(foreign.status) if foreign.status else foreign.words
         return ModelFault(words.strip(), code=row.code, foreign=foreign, again=row.again, why=why)
 
 
+# Where servers keep the words for a person, the general before the particular: OpenAI and most, FastAPI, problem+json,
+# gateways that wrap what another server said.
+_WORDS = (
+    "title",
+    "error",
+    "errors",
+    "message",
+    "detail",
+    "msg",
+    "error_msg",
+    "error_message",
+    "error_description",
+    "status_msg",
+    "reason",
+    "base_resp",
+    "response",
+    "metadata",
+    "raw",
+)
+_DEPTH = 6
+_EVENT = re.compile(r"(?:(?:event|id|retry):[^\r\n]*[\r\n]+|:[^\r\n]*[\r\n]+)*data:([^\r\n]*)")
+
+
 def words_in(body: Any) -> str:
     """Gives the words for a person in an error body, whichever server's habit it is; HTML gives its title."""
+    words = reason_in(body)
+    if words or not body:
+        return words
+    try:
+        return json.dumps(body)
+    except RecursionError:
+        return ""
+
+
+def reason_in(body: Any, depth: int = _DEPTH) -> str:
+    """Gives the words for a person in an error body; "" where none stand at a known place."""
+    if not depth or not body or isinstance(body, bool):
+        return ""
     if isinstance(body, dict):
-        for key in ("error", "message", "detail", "msg"):
-            if body.get(key):
-                return words_in(body[key])
-        return json.dumps(body) if body else ""
+        named = {str(name).lower(): value for name, value in body.items()}
+        return ": ".join(_distinct(reason_in(named.get(name), depth - 1) for name in _WORDS))
     if isinstance(body, list):
-        return "; ".join(words_in(item) for item in body[:5])
-    text = str(body or "")
-    if text.lstrip().startswith("<"):
+        return "; ".join(filter(None, (reason_in(item, depth - 1) for item in body[:5])))
+    return _unwrapped(str(body).strip(), depth)
+
+
+def _distinct(found: Iterable[str]) -> list[str]:
+    words: list[str] = []
+    for each in found:
+        if each and not any(each in other for other in words):
+            words = [other for other in words if other not in each] + [each]
+    return words
+
+
+def _unwrapped(text: str, depth: int) -> str:
+    """Gives the words in a text that is a page, an event, or JSON once more."""
+    if text.startswith("<"):
         title = re.search(r"(?is)<title[^<>]{0,200}>([^<]*)", text[:MAX_READ])
-        return title[1] if title else "an HTML page"
+        words = title[1] if title else re.sub(r"<[^<>]*>", " ", text[:MAX_READ])
+        return words.strip() or "an HTML page"
+    if event := _EVENT.match(text[:MAX_READ]):
+        return reason_in(event[1], depth - 1) or text
+    if text.startswith(("{", "[")):
+        with suppress(ValueError, RecursionError):
+            return reason_in(json.loads(text), depth - 1) or text
     return text
 
 
@@ -344,7 +420,10 @@ def _evidence(body: Any) -> str:
 
 
 def _lower(body: Any) -> str:
-    return json.dumps(body, ensure_ascii=False)[:20_000].lower()
+    try:
+        return json.dumps(body, ensure_ascii=False)[:MAX_READ].lower()
+    except RecursionError:
+        return ""
 
 
 def _own(body: Any, depth: int = _DEEPEST) -> Any:

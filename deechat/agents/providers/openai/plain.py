@@ -26,6 +26,7 @@ class PlainDelta(Delta, gc=False):
     function_call: None = None
     reasoning_details: None = None
     thinking_blocks: None = None
+    error: None = None
 
 
 class PlainChoice(Choice, kw_only=True, gc=False):
@@ -34,6 +35,10 @@ class PlainChoice(Choice, kw_only=True, gc=False):
     index: Literal[0] | None = None
     delta: PlainDelta
     finish_reason: Literal[""] | None = None
+    message: None = None
+    text: None = None
+    usage: None = None
+    error: None = None
 
 
 class PlainChunk(Chunk, kw_only=True, gc=False):

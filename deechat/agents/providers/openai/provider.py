@@ -235,7 +235,6 @@ class OpenAIProvider:
             client.ask(body.take()) as answer,
         ):
             try:
-                _check_type(answer.content_type, self._faults.clean)
                 yield from self._turn(client, answer, patience, body)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
@@ -245,7 +244,13 @@ class OpenAIProvider:
 
     def _turn(self, client: Client, answer: Answer, patience: Patience, body: Body) -> Generator[Part, None, None]:
         model = body.model
-        turn = Assembler(lambda error: self._faults.said(error, model, late=turn.spoke), body.tools, thinks=body.thinks)
+        turn = Assembler(
+            lambda error: self._faults.said(error, model, late=turn.spoke),
+            self._faults.clean,
+            answer.content_type,
+            tools=body.tools,
+            thinks=body.thinks,
+        )
         with closing(answer.reads(patience)) as pieces:
             try:
                 for piece in pieces:
@@ -255,12 +260,11 @@ class OpenAIProvider:
                         yield part
                     if not said:
                         time.sleep(0)  # a flood that says nothing must not keep the hub from everybody
-                    if turn.finished:
-                        if turn.done or patience.over():
-                            break
-                        patience.end_within(min(self._stall, USAGE_SECONDS))
+                    if (turn.settled or patience.is_ending) and self._is_over(turn, patience):
+                        break
             except client.foreign:
-                if not turn.finished:
+                if not turn.settled:
+                    yield from turn.rest()
                     raise
             if turn.done:
                 _drain(client, pieces, patience)
@@ -278,6 +282,16 @@ class OpenAIProvider:
             return turn
         came = {"field": told.thought_in, "server": self._profile.server, "model": model}
         return msgspec.structs.replace(turn, extra={**turn.extra, THOUGHT: came})
+
+    def _is_over(self, turn: Assembler, patience: Patience) -> bool:
+        """Says whether nothing more has to be read; sets how long the end may take to come."""
+        if not turn.settled:
+            patience.go_on()
+            return False
+        if turn.done or patience.over():
+            return True
+        patience.end_within(min(self._stall, USAGE_SECONDS))
+        return False
 
     @contextmanager
     def _translating(
@@ -364,13 +378,6 @@ def _closed_when_cancelled() -> Iterator[None]:
         if cancelled.upstream_closed_ms is None:
             cancelled.upstream_closed_ms = 0
         raise
-
-
-def _check_type(content_type: str, clean: Callable[[str], str]) -> None:
-    kind = content_type.partition(";")[0].strip().lower()
-    if kind not in {"text/event-stream", ""}:
-        shown = clean(kind)[:80]
-        raise broken(f"it is {shown!r}, not an event stream")
 
 
 def _drain(client: Client, pieces: Iterator[bytes], patience: Patience) -> None:

@@ -27,7 +27,7 @@ class Patience:
     """How long the model server may be silent: `first_byte` seconds from now, then `stall` seconds each time.
 
     `limit`: seconds of silence that are allowed, as an error tells them. `steady`: the same while each read has all of
-    it anew; None while one deadline holds for all that is left.
+    it anew; None while one deadline holds for all that is left, which `is_ending` says too.
     """
 
     def __init__(self, first_byte: float, stall: float) -> None:
@@ -35,17 +35,22 @@ class Patience:
         self.steady: float | None = None
         self._stall = stall
         self._until = time.monotonic() + first_byte
-        self._ending = False
+        self.is_ending = False
 
     def alive(self) -> None:
         """Notes that a byte of the answer came."""
-        if not self._ending:
+        if not self.is_ending:
             self.limit = self.steady = self._stall
 
     def end_within(self, seconds: float) -> None:
         """Allows so much more for everything that is left."""
-        self._ending, self.steady = True, None
+        self.is_ending, self.steady = True, None
         self._until = time.monotonic() + seconds
+
+    def go_on(self) -> None:
+        """Takes the deadline back: it was not the end."""
+        self.is_ending = False
+        self.alive()
 
     def left(self) -> float:
         """Gives how long the next read may wait; a moment at least, for what has come already."""
@@ -53,7 +58,7 @@ class Patience:
 
     def over(self) -> bool:
         """Says whether the time that `end_within` gave has passed."""
-        return self._ending and time.monotonic() >= self._until
+        return self.is_ending and time.monotonic() >= self._until
 
 
 class _Tap:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
-from deechat.agents.providers.openai import sse
+from deechat.agents.providers.openai import finish, sse
 from deechat.agents.providers.openai.calls import Calls
 from deechat.agents.providers.openai.chunks import (
     CallPiece,
     Choice,
     Chunk,
     Delta,
+    Function,
     called,
     counted,
     decode,
+    delta_of,
     kept,
     spoken,
     thought_field,
 )
-from deechat.agents.providers.openai.faults import broken
+from deechat.agents.providers.openai.faults import MAX_READ, broken, reason_in, words_in
 from deechat.agents.providers.openai.plain import said_plainly
 from deechat.agents.providers.openai.speech import Mender, mend, mend_all
 from deechat.agents.providers.openai.thinking import ThinkSplitter, Told
@@ -32,26 +34,39 @@ from deechat.events import Usage
 MAX_ANSWER = 1_000_000
 MAX_KEPT = 4 * MAX_ANSWER  # its pieces say what the answer counts already, with their types and numbers around them
 _LEGACY_CALL = -1  # the index of a `function_call`, of which there is at most one
+_STREAM = {"", "text/event-stream"}
 
-
-_REASON = re.compile("[a-z_]{1,40}")
-CUT_SHORT = {"length", "content_filter", "error"}  # reasons of turns in which more was to come
+_TWICE = re.compile(rb"(?:data:\s*)+")
+_DONE = re.compile(rb'"?\[done\]"?', re.IGNORECASE)
+_SENTENCE = re.compile(rb"[A-Za-z]{3,} ")
 
 
 class Assembler:
     """A turn being put together.
 
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
-    the server gave a finish reason, or it is `done`:
-    the server said that nothing follows. `spoke`: text or thinking came. `said` makes the error of an error object,
-    `tools` are the names that may be called, `thinks`: the model is known to begin with thinking that nothing opens.
-    `thought_in` names the field in which thinking came, None while none did.
+    the server gave a finish reason, or it is `done`: the server said that nothing follows. `spoke`: text or thinking
+    came. `said` makes the error of an error object, `clean` the words of others fit for one. `label` is the content
+    type, which is named where nothing that came was an answer: what a body is, it shows itself. `tools` are the names
+    that may be called, `thinks`: the model is known to begin with thinking that nothing opens. `thought_in` names the
+    field in which thinking came, None while none did.
     """
 
-    def __init__(self, said: Callable[[Any], ModelError], tools: Collection[str] = (), *, thinks: bool = False) -> None:
-        self._said = said
+    def __init__(
+        self,
+        said: Callable[[Any], ModelError],
+        clean: Callable[[str], str] = str,
+        label: str = "text/event-stream",
+        *,
+        tools: Collection[str] = (),
+        thinks: bool = False,
+    ) -> None:
+        self._said, self._clean, self._label = said, clean, label
         self._lines = sse.Lines()
         self._event = b""
+        self._held: list[bytes] = []  # the beginning of an object of JSON that goes on in the next line
+        self._held_size = 0
+        self._held_is_bare = False
         self._text_mender, self._thought_mender = Mender(), Mender()
         self._splitter = ThinkSplitter(thinks=thinks)
         self._blank = ""  # thinking of nothing but white space, while nothing else of it came
@@ -61,11 +76,24 @@ class Assembler:
         self._kept: dict[str, list[Any]] = {}
         self._finish = ""
         self._size = self._kept_size = 0
+        self._answered = False
+        self._odd = b""  # words that are no chunk, from before the first that says something
+        self._aside: Any = None  # an object with words for a person and no choices, if nothing was said after it
         self._pending: list[tuple[type[Text] | type[Reasoning], list[str]] | Retold] = []
         self._kind: type[Text] | type[Reasoning] | None = None  # of the last of them
         self._pieces: list[str] = []  # its text
+        self._settled = self._finished_early = False
         self.finished = self.done = self.spoke = False
         self.thought_in: str | None = None
+
+    @property
+    def settled(self) -> bool:
+        """Whether what follows, if anything, is no more of the answer: nobody has to wait for it.
+
+        Servers give a finish reason before the first word, or with every one. It settles what has begun to answer, and
+        from a server that went on after one, none does.
+        """
+        return self.done or self._settled
 
     def feed(self, data: bytes) -> Iterable[Part]:
         """Gives the parts of a read; what was said before a fault comes before the fault.
@@ -73,7 +101,7 @@ class Assembler:
         Where all of it does nothing but say more, what comes of taking it at once is what comes of taking it line by
         line: no half of a pair is held, and what it says, at four bytes a letter, stays below the limit.
         """
-        says = not (self.done or self._event or self._text_mender.held or self._thought_mender.held)
+        says = not (self.finished or self._held or self._event or self._text_mender.held or self._thought_mender.held)
         lines = self._lines.feed(data)
         many = said_plainly(lines) if says else None
         if many is None:
@@ -87,13 +115,15 @@ class Assembler:
             return self._read(self._hear_all, kind, pieces)
         self._size += len(text) if text.isascii() else len(text.encode())
         self.spoke = True
+        self._aside = None
+        if kind is Text:
+            self._answered = True
         return (kind(text),)
 
     def end(self) -> Generator[Part, None, None]:
-        """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so."""
+        """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so, or said nothing."""
         yield from self._read(self._leftover)
-        if not self.finished:
-            raise broken("it ended with neither a finish_reason nor [DONE]")
+        self._check_end()
         calls, extras = self._calls.whole()
         yield Turn(self._reason(), calls, self._usage, {**self._kept, **({"tool_calls": extras} if extras else {})})
 
@@ -108,29 +138,42 @@ class Assembler:
             take(*taken)
         except ModelError as exc:
             fault = exc
-            self._let_out(is_answer=False)
+        except RecursionError:
+            fault = broken("what it sent is nested too deeply")
+        if fault:
+            self._let_out()
+        yield from self._told()
+        if fault:
+            raise fault
+
+    def _told(self) -> Iterator[Part]:
         for each in self._pending:
             yield each if isinstance(each, Retold) else each[0]("".join(each[1]))
         self._pending, self._kind = [], None
-        if fault:
-            raise fault
+
+    def rest(self) -> Iterator[Part]:
+        """Gives what was held back, as it may have been half of something: for when the stream has broken off."""
+        self._let_out()
+        yield from self._told()
+
+    def _let_out(self, *, is_answer: bool = False) -> None:
+        self._add(Reasoning, self._thought_mender.end())
+        for told in [*self._splitter.feed(self._text_mender.end()), *self._splitter.end(is_answer=is_answer)]:
+            self._tell(told)
+
+    # -- lines ---------------------------------------------------------------------------------------------------------
 
     def _leftover(self) -> None:
         """Takes the last line, which has no line break, and lets out what was held back."""
         rest = self._lines.end()
-        if rest and not self.done:
-            try:
+        try:
+            if rest:
                 self._line(rest)
-            except ModelError:
-                if not self._finish:
-                    raise
-        self._hear(Reasoning, self._thought_mender.end())
-        self._hear(Text, self._text_mender.end())
-        self._let_out(is_answer=self.finished and not self._calls and self._reason() not in CUT_SHORT)
-
-    def _let_out(self, *, is_answer: bool) -> None:
-        for told in self._splitter.end(is_answer=is_answer):
-            self._tell(told)
+            self._close()
+        except ModelError as exc:
+            if not self._finish or exc.code != "model_protocol":
+                raise
+        self._let_out(is_answer=self.finished and not self._calls and self._reason() not in finish.UNSAID)
 
     def _take(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -144,54 +187,159 @@ class Assembler:
         self._hear(kind, "".join(rest))
 
     def _line(self, line: bytes) -> None:
+        if self.done:
+            return
         if not line:
+            if not self._held_is_bare:
+                self._close()
             self._event = b""
-        if not line or self.done:
             return
         name, value = sse.field(line)
+        if value.startswith(b"data:"):  # a gateway's field name before the server's own
+            value = _TWICE.sub(b"", value, count=1)
+        if self._held:
+            goes_on = name not in sse.FIELDS if self._held_is_bare else name == b"data"
+            if goes_on and not _is_chunk(value):
+                self._hold(line if self._held_is_bare else value)
+                return
+            self._close()
+        self._field(name, value, line)
+
+    def _field(self, name: bytes, value: bytes, line: bytes) -> None:
         if name == b"event":
-            self._event = value
-        elif name == b"data" and value:
+            self._event = value.lower()
+        elif name == b"data":
             self._data(value)
+        elif name == b"error" and value:
+            raise self._said(_loosely(value))
+        elif name == sse.BARE and not self._odd.startswith(b"<"):
+            self._object(value, bare=True)
+        elif name not in sse.FIELDS and name:
+            self._note(line)
 
     def _data(self, value: bytes) -> None:
-        if value == b"[DONE]":
+        if value.startswith(b"{"):
+            self._object(value)
+        elif _DONE.fullmatch(value):
             self.finished = self.done = True
-        elif self._event == b"error":
+        elif value.startswith(b"[{") and value.endswith(b"}]"):
+            self._object(value[1:-1])
+        elif self._event == b"error" and value:
             raise self._said(_loosely(value))
-        else:
-            try:
-                self._chunk(decode(value))
-            except RecursionError as exc:
-                raise broken("what it sent is nested too deeply") from exc
+        elif not value.startswith(b":") and _SENTENCE.search(value):
+            self._note(value)
 
-    def _chunk(self, chunk: Chunk) -> None:
-        if chunk.error or chunk.object == "error":
-            raise self._said(chunk.error or {"message": chunk.message})
-        self._usage = counted(chunk.usage) or self._usage
-        for choice in chunk.choices or ():
-            if not choice.index:
-                self._choice(choice)
+    def _note(self, words: bytes) -> None:
+        """Notes words that are no chunk. They are a sign of life, or all that an answer says that is none."""
+        if not self._has_spoken and len(self._odd) < MAX_READ:
+            self._odd += words[:MAX_READ] + b"\n"
+
+    def _hold(self, part: bytes) -> None:
+        self._held.append(part)
+        self._held_size += len(part)
+        if self._held_size > sse.MAX_LINE:
+            raise sse.too_long()
+
+    def _close(self) -> None:
+        """Takes the object that was held; it has ended."""
+        if not self._held:
+            return
+        whole, bare = b"\n".join(self._held), self._held_is_bare
+        self._held, self._held_size, self._held_is_bare = [], 0, False
+        self._object(whole, bare=bare)
+        if self._held:
+            self._held, self._held_is_bare = [], False
+            raise broken("it sent a line that is not a chunk of JSON")
+
+    # -- objects -------------------------------------------------------------------------------------------------------
+
+    def _object(self, value: bytes, *, bare: bool = False) -> None:
+        """Takes an object of JSON. One that is not whole may go on in the next line."""
+        chunks, rest = decode(value)
+        if self._event == b"error" and not rest:
+            raise self._said(_loosely(value))
+        for chunk in chunks:
+            self._chunk(chunk, value, bare=bare)
+        if not rest:
+            return
+        if rest.startswith(b"{"):
+            self._held_is_bare = bare
+            self._hold(rest)
+        elif _DONE.fullmatch(rest):
+            self.finished = self.done = True
+        elif b"{" in rest:
+            raise broken("it sent a line that is not a chunk of JSON")
+
+    def _chunk(self, chunk: Chunk, value: bytes, *, bare: bool) -> None:
+        choices = _first_of(chunk.choices or ())
+        for choice in choices:
+            self._choice(choice)
+        holders: list[Chunk | Choice | Delta] = [chunk, *choices, *[each.delta for each in choices if each.delta]]
+        errors = [holder.error for holder in holders if holder.error]
+        if errors or chunk.object == "error":
+            self._fail(errors, chunk)
+        for choice in choices:
+            if choice.finish_reason or bare:
+                self._end_by(choice, bare=bare)
+        if chunk.usage is not None:
+            self._usage = counted(chunk.usage) or self._usage
+        elif not choices:
+            self._hear_aside(_loosely(value))
+
+    def _fail(self, errors: list[Any], chunk: Chunk) -> None:
+        """Raises the first error that says anything: some servers have an empty one in every chunk."""
+        error = next((each for each in errors if not isinstance(each, dict) or any(each.values())), None)
+        if error is not None or chunk.object == "error":
+            raise self._said(error if isinstance(error, str | dict | list) else {"message": chunk.message})
+
+    def _hear_aside(self, value: Any) -> None:
+        if isinstance(value, dict) and reason_in(value):
+            self._aside = value
+            if value.get("type") == "error":
+                raise self._said(value)
 
     def _choice(self, choice: Choice) -> None:
+        if choice.usage is not None:
+            self._usage = counted(choice.usage) or self._usage
         if choice.delta is not None:
             self._delta(choice.delta)
-        if choice.finish_reason:
-            self.finished = True
-            # A word for programs. What does not look like one may be anything, a secret among it.
-            self._finish = choice.finish_reason if _REASON.fullmatch(choice.finish_reason) else "other"
+        elif isinstance(choice.message, dict) and not self._has_spoken:
+            self._delta(delta_of(choice.message))
+        elif isinstance(choice.text, str):
+            self._hear(Text, self._text_mender.feed(choice.text))
+
+    def _end_by(self, choice: Choice, *, bare: bool) -> None:
+        word = finish.word_of(choice.finish_reason)
+        meaning = finish.meaning(word)
+        if meaning == finish.FAULT:
+            words = choice.message if isinstance(choice.message, str) else f"no reason given ({word})"
+            raise self._said({"message": words})
+        if meaning:
+            self._finish = meaning
+        elif not bare or choice.delta is not None or not isinstance(choice.message, dict):
+            return  # a whole answer, in contrast, ends with itself
+        self.finished = True
+        self._settled = (self._answered or bool(self._calls)) and not self._finished_early
 
     def _delta(self, delta: Delta) -> None:
-        if self.thought_in is None:
+        thinks = not (delta.reasoning_content is delta.reasoning is delta.thinking is None)
+        if thinks and self.thought_in is None:
             self.thought_in = thought_field(delta)
         for kind, piece in spoken(delta):
             self._hear(kind, (self._text_mender if kind is Text else self._thought_mender).feed(piece))
         for call in called(delta):
-            self._count(self._calls.feed(call))
+            self._call(call)
         if delta.function_call is not None:
-            self._count(self._calls.feed(CallPiece(index=_LEGACY_CALL, function=delta.function_call)))
+            self._call(CallPiece(index=_LEGACY_CALL, function=delta.function_call))
         for name, items in kept(delta):
             self._keep(name, items)
+
+    def _call(self, piece: CallPiece) -> None:
+        function = piece.function or Function()
+        parts = (piece.id, function.name, function.arguments, piece.extra_content)
+        if any(part not in (None, "") for part in parts):  # some say in each chunk that there is no call
+            self._go_on()
+            self._count(self._calls.feed(piece))
 
     def _hear(self, kind: type[Text] | type[Reasoning], text: str) -> None:
         self._count(len(text) if text.isascii() else len(text.encode()))
@@ -212,6 +360,7 @@ class Assembler:
         anew = self._told_thought(told.anew) if told.kind == "thinking" else told.anew
         self._pending.append(Retold(told.kind, told.said, anew))
         self._kind, self.spoke = None, True
+        self._answered = told.kind == "text"
 
     def _add(self, kind: type[Text] | type[Reasoning], text: str) -> None:
         """Adds to the parts that come next; neighbours of the same kind become one."""
@@ -219,7 +368,9 @@ class Assembler:
             text = self._told_thought(text)
         if not text:
             return
+        self._go_on()
         self.spoke = True
+        self._answered |= kind is Text
         if kind is not self._kind:
             self._kind, self._pieces = kind, []
             self._pending.append((kind, self._pieces))
@@ -233,6 +384,11 @@ class Assembler:
             if not self._thought:
                 self._blank, text = text, ""
         return text
+
+    def _go_on(self) -> None:
+        """Notes that the answer goes on, whatever was said before."""
+        self._aside, self._settled = None, False
+        self._finished_early |= self.finished
 
     def _count(self, size: int) -> None:
         self._size += size
@@ -251,11 +407,58 @@ class Assembler:
                 "The answer's reasoning details are longer than the limit of 4 MB.", code="answer_too_long"
             )
 
+    # -- the end -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _has_spoken(self) -> bool:
+        return self.spoke or bool(self._kept_size or self._calls)
+
+    def _check_end(self) -> None:
+        """Raises `ModelError` unless there is an answer, and an end to it.
+
+        What came beside the chunks and had words for a person is the reason where there is none.
+        """
+        explained = self._has_spoken or self._finish in finish.UNSAID
+        if self._aside is not None and not (self._finish and explained):
+            raise self._said(self._aside)
+        if not self.finished:
+            raise self._no_end()
+        if not explained:
+            raise broken(f"it ended without saying anything{self._words(' but: ')}")
+
+    def _no_end(self) -> ModelError:
+        label = self._label.partition(";")[0].strip().lower()
+        if label not in _STREAM:
+            label = repr(self._clean(label)[:80])
+        else:
+            label = "a web page" if self._odd.startswith(b"<") else ""
+        if self._has_spoken or not label:
+            return broken(f"it ended with neither a finish_reason nor [DONE]{self._words(', but said: ')}")
+        return broken(f"it is {label}, not an event stream{self._words(': ')}")
+
+    def _words(self, before: str) -> str:
+        """Gives the words that are no chunk, if any."""
+        words = "" if self._has_spoken else self._clean(words_in(self._odd.decode(errors="replace")))
+        return words and before + words
+
     def _reason(self) -> str:
         """Names why the turn ended; the calls count, whatever the server says."""
         if self._calls:
             return "tool_calls" if self._finish in {"", "stop", "function_call"} else mend(self._finish)
         return "stop" if self._finish in {"", "tool_calls", "function_call"} else mend(self._finish)
+
+
+def _first_of(choices: Sequence[Choice]) -> Sequence[Choice]:
+    """Gives what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
+    return [choice for choice in choices if not choice.index] or choices[:1]
+
+
+def _is_chunk(value: bytes) -> bool:
+    """Says whether a line is a chunk by itself, so that it cannot be the rest of a torn one."""
+    if not value.startswith(b"{"):
+        return False
+    chunks, rest = decode(value)
+    return not rest and bool(chunks[0].choices)
 
 
 def _loosely(value: bytes) -> Any:

@@ -36,6 +36,9 @@ function pendingParts(steers = []) {
   return steers.map(({ key, text }) => ({ kind: "steered", key, rev: 1, text, pending: true }));
 }
 
+// What a completed answer lacks → the words that say so.
+const REMARKS = { length: "cutAtLimit", content_filter: "filteredAnswer", no_text: "noText" };
+
 class DeeAnswer extends DeeElement {
   #item = null;
   #last = false;
@@ -158,13 +161,24 @@ class DeeAnswer extends DeeElement {
     const { ending } = this.#item.message;
     const fault = this.#item.fault;
     const { reason, code, error } = ending ?? (fault ? { reason: "failed", code: fault.code, error: fault.message } : {});
-    const cut = ending?.cut ?? false;
-    const key = `${reason} ${code} ${error} ${cut}`;
+    const remark = this.#remark();
+    const key = `${reason} ${code} ${error} ${remark}`;
     if (this.#end.dataset.key === key) return;
     this.#end.dataset.key = key;
     if (reason === "stopped") this.#end.replaceChildren(h("p", { class: "note", text: t("stopped") }));
     else if (reason && reason !== "completed") this.#end.replaceChildren(this.#failure(reason, code, error));
-    else this.#end.replaceChildren(...(cut ? [h("p", { class: "note", text: t("cutAtLimit") })] : []));
+    else this.#end.replaceChildren(...(remark ? [h("p", { class: "note", text: t(remark) })] : []));
+  }
+
+  // The words for what a completed answer lacks.
+  #remark() {
+    const lacks = this.#item.message.ending?.lacks;
+    if (lacks === "length" && this.#isEmpty()) return "cutBeforeText";
+    return REMARKS[lacks] ?? null;
+  }
+
+  #isEmpty() {
+    return !textOf(this.#item.message).trim();
   }
 
   #failure(reason, code, error) {
@@ -177,8 +191,10 @@ class DeeAnswer extends DeeElement {
   #drawFoot() {
     const { message, live, fault } = this.#item;
     const over = !live && (message.ending || fault);
-    const again = over && this.#last && message.ending?.reason !== "completed";
-    const goOn = message.runId && ((again && this.#hasBegun()) || (over && this.#last && message.ending?.cut));
+    const { reason, lacks } = message.ending ?? {};
+    const cut = lacks === "length" && !this.#isEmpty(); // all that it needs is to go on
+    const again = over && this.#last && (reason !== "completed" || lacks) && !cut;
+    const goOn = message.runId && ((again && this.#hasBegun()) || (over && this.#last && cut));
     const key = `${over ? 1 : 0}${again ? 1 : 0}${goOn ? 1 : 0}${message.model}${message.metrics?.duration}${textOf(message) ? 1 : 0}`;
     if (key === this.#footKey) return;
     this.#footKey = key;
