@@ -144,7 +144,7 @@ class ThinkSplitter:
             return []
         self.at_head = False
         self._state = self._inside if self._thinks else self._after if self._beside else self._watching
-        return self._state(text)
+        return [(Text, text)] if self.passes(text) else self._state(text)
 
     def _open(self, text: str, begun: str, opening: str) -> list[Told]:
         rest = begun[len(opening) :]
