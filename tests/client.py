@@ -137,11 +137,11 @@ class Stream:
         self.response.close()
 
 
-def text_of(frames: list[Frame]) -> str:
-    """Gives the answer's text, as a page would show it."""
+def text_of(frames: list[Frame], kind: str = "textResponseChunk") -> str:
+    """Gives the answer's text, or its thinking (`reasoningChunk`), as a page would show it."""
     pieces: list[tuple[int, str]] = []
     for seq, frame in enumerate(frames, start=1):
-        if frame.get("type") == "textResponseChunk":
+        if frame.get("type") == kind:
             pieces.append((seq, frame["textResponse"]))
         if frame.get("type") == "stepRestarted":
             pieces = [piece for piece in pieces if piece[0] <= frame["afterId"]]

@@ -11,6 +11,7 @@ from client import Client, Stream
 from model_server import ModelServer
 from server import Server
 from terminal_rig import Person
+from zoo_rig import House
 
 from deechat.database import Database
 from deechat.journal import Journal
@@ -96,6 +97,14 @@ def agent(agent_server: Server, model: ModelServer) -> Iterator[Client]:
     client = Client(agent_server).new_thread()
     yield client
     client.check_all()
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """The zoo's house, shared by the animals that a module walks past."""
+    with ModelServer() as model:
+        for server in _run(tmp_path_factory.mktemp("zoo"), **model_settings(model)):
+            yield House(server, model)
 
 
 @pytest.fixture

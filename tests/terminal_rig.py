@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import subprocess
 import sys
@@ -63,14 +64,14 @@ class Person:
         )
         os.close(theirs)
 
-    def see(self, wanted: str, timeout: float = 15) -> str:
-        """Reads on until the text appears and gives what came up to it."""
+    def see(self, wanted: str | re.Pattern[str], timeout: float = 15) -> str:
+        """Reads on until the text, or what fits the pattern, appears and gives what came up to its end."""
+        pattern = re.compile(re.escape(wanted)) if isinstance(wanted, str) else wanted
         deadline = time.monotonic() + timeout
-        while wanted not in self.seen[self._read :]:
+        while not (found := pattern.search(self.seen, self._read)):
             assert time.monotonic() < deadline, f"{wanted!r} did not appear; the terminal shows:\n{self.seen}"
             assert self.look(), f"the chat left before {wanted!r} appeared; the terminal shows:\n{self.seen}"
-        end = self.seen.index(wanted, self._read) + len(wanted)
-        shown, self._read = self.seen[self._read : end], end
+        shown, self._read = self.seen[self._read : found.end()], found.end()
         return shown
 
     def type(self, keys: str) -> None:

@@ -299,7 +299,7 @@ def test_no_silence_gets_shorter_by_a_clock_that_was_set(
         Date.now = () => real() {by_the_wall};
         try {{ return [m.now() - before, m.now() - m.now()]; }} finally {{ Date.now = real; m.now(); }}""",
     )
-    assert counted[0] <= passed[0] <= counted[1]
+    assert counted[0] <= round(passed[0]) <= counted[1]  # a sum of fractions may lack the last digit
     assert passed[1] <= 0
 
 

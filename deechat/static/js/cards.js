@@ -16,7 +16,8 @@ export function readable(value) {
 
 // Names and values, one below the other.
 export function pairs(entries, extra = "") {
-  const rows = entries.map(([name, value]) => h("div", {}, h("dt", { text: name }), h("dd", { text: value })));
+  const row = ([name, value]) => [h("dt", { text: name, dir: "auto" }), h("dd", { text: value, dir: "auto" })];
+  const rows = entries.map((entry) => h("div", {}, ...row(entry)));
   return h("dl", { class: `pairs ${extra}` }, ...rows);
 }
 

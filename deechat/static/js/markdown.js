@@ -5,21 +5,29 @@
 
 import MarkdownIt from "../vendor/markdown-it.js";
 import DOMPurify from "../vendor/dompurify.js";
+import { direction } from "./direction.js";
+import { emphasis } from "./emphasis.js";
+import { formulas } from "./formulas.js";
+import { tasks } from "./tasks.js";
 
 const SAFE_LINK = /^(?:https?:\/\/|mailto:)/i;
 const ALIGNMENTS = { "text-align:left": "left", "text-align:center": "center", "text-align:right": "right" };
 
 const PURIFY = {
-  ALLOWED_TAGS:
-    "a blockquote br code del em h1 h2 h3 h4 h5 h6 hr li ol p pre s strong table tbody td th thead tr ul".split(" "),
-  ALLOWED_ATTR: ["href", "title", "start", "class", "target", "rel"],
+  ALLOWED_TAGS: `a blockquote br code del em h1 h2 h3 h4 h5 h6 hr input label li ol p pre s span strong table tbody td th thead
+    tr ul`.split(/\s+/),
+  ALLOWED_ATTR: "checked class dir disabled href rel start target title type".split(" "),
   ALLOWED_URI_REGEXP: SAFE_LINK,
+  ADD_URI_SAFE_ATTR: ["dir", "start"], // a value that is no address is none to be checked
   ALLOW_DATA_ATTR: false,
   ALLOW_ARIA_ATTR: false,
   RETURN_DOM_FRAGMENT: true,
 };
 
 const md = new MarkdownIt({ html: false, linkify: true, breaks: true }).disable("image");
+for (const plugin of [emphasis, formulas, tasks]) md.use(plugin);
+// Full-width signs that are no punctuation to Unicode end an address too, like the punctuation: ～ ｜ ＜ ＞ ＋ ＝.
+md.linkify.re.get_text_separators = () => /[><\uff0b\uff1c-\uff1e\uff5c\uff5e]/;
 md.linkify.set({ fuzzyLink: false, fuzzyEmail: false }); // "app.py" and "a.b@c" in prose are no links
 md.validateLink = (url) => SAFE_LINK.test(url.trim());
 
@@ -33,11 +41,19 @@ md.core.ruler.push("alignment_class", (state) => {
   }
 });
 
+md.use(direction); // last, when all words are where they will be
+
+// Tag → the attributes that it always has.
+const ALWAYS = {
+  A: { target: "_blank", rel: "noopener noreferrer" },
+  CODE: { dir: "ltr" },
+  INPUT: { type: "checkbox", disabled: "" },
+  PRE: { dir: "ltr" },
+};
+
 const purifier = DOMPurify(window);
 purifier.addHook("afterSanitizeAttributes", (node) => {
-  if (node.tagName !== "A") return;
-  node.setAttribute("target", "_blank");
-  node.setAttribute("rel", "noopener noreferrer");
+  for (const [name, value] of Object.entries(ALWAYS[node.tagName] ?? {})) node.setAttribute(name, value);
 });
 
 function toNodes(tokens, env) {
@@ -86,7 +102,9 @@ export class GrowingMarkdown {
     else if (text === this.#text) return;
     this.#text = text;
     const rest = text.slice(this.#done).replace(/\r\n?/g, "\n");
+    this.#env.growing = whole ? undefined : "";
     const tokens = md.parse(rest, this.#env);
+    if (this.#env.direction) this.container.dir = this.#env.direction;
     const cut = whole ? null : this.#cut(rest, blocksOf(tokens));
     if (!cut && this.#growCode(tokens)) return;
     for (const node of this.#tail) node.remove();

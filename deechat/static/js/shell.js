@@ -22,7 +22,7 @@ export class Shell {
   confirm = document.createElement("dee-confirm");
   login = document.createElement("dee-login");
   settings = document.createElement("dee-settings");
-  #title = h("h1", {});
+  #title = h("h1", { dir: "auto" });
   #chip = h("button", { type: "button", class: "chip", hidden: true });
   #pieces = h("span", { class: "pieces", tabIndex: 0, role: "note", hidden: true });
   #menu = iconButton("sidebar", t("openSidebar"), () => this.fold(false), { class: "open-sidebar" });

@@ -80,7 +80,7 @@ class Address:
     @property
     def hint(self) -> str:
         """What to try where nothing is found at this address; empty where it looks like others."""
-        return "" if re.search(r"/v\d\w*$", self.url) else " The addresses of most model servers end in /v1."
+        return "" if re.search(r"/v\d", self.url) else " The addresses of most model servers end in /v1."
 
     @property
     def is_sendable(self) -> bool:

@@ -33,7 +33,6 @@ _NO_MODEL = re.compile(
 _NO_ROUTE = re.compile(
     r"(unexpected|unknown|unsupported|no such|invalid) (endpoint|url|path|route|request url)|cannot (post|get) /"
 )
-_VERSION = re.compile(r"/v\d")
 # The model wrote a call that its server could not read: a bad throw, and another one may be better.
 _GARBLED = re.compile(
     r"tool_use_failed|output_parse_failed|failed_generation|error parsing tool.?call|tool call validation failed"
@@ -147,7 +146,7 @@ ADVICE: dict[Origin, dict[str, str]] = {
 NO_LISTING = Row(
     lambda foreign: foreign.status == 404,
     "model_not_found",
-    "The model server at {base_url} lists no models ({status}: {words}). {url}{version}",
+    "The model server at {base_url} lists no models ({status}: {words}). {url}{hint}",
 )
 TABLE = (
     Row(_too_long, "context_length", "The conversation is longer than {model} can read: {words}"),
@@ -164,7 +163,7 @@ TABLE = (
     Row(
         _unknown_model,
         "model_not_found",
-        "The model server at {base_url} has no model {model} ({words}). {name}{version}",
+        "The model server at {base_url} has no model {model} ({words}). {name}{hint}",
     ),
     Row(_limited, "model_rate_limited", "The model server takes no more requests now ({words}). {later}", again=True),
     Row(
@@ -177,7 +176,7 @@ TABLE = (
         lambda foreign: foreign.status >= 500, "model_error", "The model server failed ({status}): {words}", again=True
     ),
     Row(lambda foreign: foreign.status > 0, "model_error", "The model server refused the request ({status}): {words}"),
-    Row(_no_route, "model_error", "The model server at {base_url} does not know this address: {words} {url}{version}"),
+    Row(_no_route, "model_error", "The model server at {base_url} does not know this address: {words} {url}{hint}"),
     Row(lambda foreign: not foreign.kinds, "model_error", "The model server ended its answer with an error: {words}"),
     Row(
         lambda foreign: "CERTIFICATE_VERIFY_FAILED" in foreign.words,
@@ -216,10 +215,13 @@ def broken(what: str) -> ModelError:
 
 
 class Faults:
-    """Translates what went wrong at one server. `secrets` never stand in what it gives."""
+    """Translates what went wrong at one server. `secrets` never stand in what it gives.
 
-    def __init__(self, base_url: str, secrets: Iterable[str] = (), origin: Origin = "setting") -> None:
-        self._base_url = base_url
+    `hint` says what may be wrong with the address where nothing is found there.
+    """
+
+    def __init__(self, base_url: str, secrets: Iterable[str] = (), origin: Origin = "setting", hint: str = "") -> None:
+        self._base_url, self._hint = base_url, hint
         self.advice = ADVICE[origin]
         # A key of three letters protects nothing, and cutting it out would make holes in every word.
         self._secrets = [secret for secret in secrets if len(secret) > 3]
@@ -288,9 +290,7 @@ class Faults:
             later=_later(foreign.retry_after),
             where=foreign.location or "nowhere",
             waited=waited,
-            version=""
-            if _VERSION.search(self._base_url)
-            else f" Most servers answer below {self._base_url.rstrip('/')}/v1.",
+            hint=self._hint,
             **self.advice,
         )
         why = str(foreign.status) if foreign.status else foreign.words

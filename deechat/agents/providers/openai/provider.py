@@ -75,7 +75,7 @@ class OpenAIProvider:
     ) -> None:
         self._address = Address.of(base_url, api_key)
         self._origin: Origin = "found" if is_found else "setting" if base_url else "default"
-        self._faults = Faults(self._address.shown, self._address.secrets, self._origin)
+        self._faults = Faults(self._address.shown, self._address.secrets, self._origin, self._address.hint)
         self._is_open = self._address.below is not None  # whether it is not known yet if the path has to be added
         self._is_found = is_found
         self._model = model or None
@@ -116,7 +116,7 @@ class OpenAIProvider:
                 self.models()
 
     def _listing_below(self, before: Client, address: Address, fault: ModelError) -> bytes:
-        faults = Faults(address.shown, address.secrets, self._origin)
+        faults = Faults(address.shown, address.secrets, self._origin, address.hint)
         client = self._made(self._load(), address)
         body, second = b"", None
         try:

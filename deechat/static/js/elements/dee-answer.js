@@ -23,7 +23,7 @@ const PARTS = {
 function showSteered(part, { waiting }) {
   const label = part.pending ? (waiting ? "steerKept" : "steerPending") : "steeredLabel";
   this.classList.toggle("pending", part.pending === true);
-  this.replaceChildren(h("small", { text: t(label) }), h("p", { text: part.text }));
+  this.replaceChildren(h("small", { text: t(label) }), h("p", { text: part.text, dir: "auto" }));
 }
 
 // Thoughts of nothing but white space are none.
@@ -184,7 +184,7 @@ class DeeAnswer extends DeeElement {
   #failure(reason, code, error) {
     const title = errorTitle(code ?? reason);
     const text = errorText(code, error);
-    const words = h("div", {}, h("strong", { text: title }), text ? h("p", { text }) : null);
+    const words = h("div", {}, h("strong", { text: title }), text ? h("p", { text, dir: "auto" }) : null);
     return h("div", { class: "card failure", role: "group", "aria-label": title }, icon("alert"), words);
   }
 

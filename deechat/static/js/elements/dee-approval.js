@@ -32,8 +32,8 @@ class DeeApproval extends DeeElement {
   #part = null;
   #written = ""; // the arguments as they stand in the editor at first
   #fields = null;
-  #editor = h("textarea", { class: "json", rows: 6, spellcheck: false, "aria-label": t("toolArguments") });
-  #effect = h("p", { class: "request-text" }); // what the arguments that were asked for will do
+  #editor = h("textarea", { class: "json", rows: 6, spellcheck: false, dir: "ltr", "aria-label": t("toolArguments") });
+  #effect = h("p", { class: "request-text", dir: "auto" }); // what the arguments that were asked for will do
   #given = h("div", {});
   #edit = h("button", { type: "button", class: "quiet-button" });
   #fault = h("p", { class: "field-error", role: "alert" });
@@ -152,7 +152,7 @@ class DeeApproval extends DeeElement {
     const head = cardHead(answered && approved ? "check" : "dash", summary ? name : words);
     if (summary) {
       head.querySelector("strong").className = "tool-name";
-      head.append(h("span", { class: "request-summary", text: summary }));
+      head.append(h("span", { class: "request-summary", text: summary, dir: "auto" }));
     }
     const card = h("div", { class: "card request done" }, head);
     if (!approved) {

@@ -15,7 +15,7 @@ class DeeComposer extends DeeElement {
   #waiting = false;
   #when = readWhen();
   #queue = document.createElement("dee-queue");
-  #field = h("textarea", { rows: 1, id: "message", placeholder: t("placeholder"), "aria-label": t("messageLabel") });
+  #field = h("textarea", { rows: 1, id: "message", dir: "auto", placeholder: t("placeholder"), "aria-label": t("messageLabel") });
   #send = iconButton("send", t("send"), () => this.#submit(), { class: "send" });
   #stop = iconButton("stop", t("stop"), () => this.tell("dee-stop"), { class: "send stop", hidden: true });
   #words = h("span", {});

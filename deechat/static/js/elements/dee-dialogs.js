@@ -6,7 +6,7 @@ import { t } from "../words.js";
 
 class DeeConfirm extends DeeElement {
   #title = h("h2", { id: "confirm-title" });
-  #body = h("p", {});
+  #body = h("p", { dir: "auto" });
   #yes = h("button", { value: "yes", class: "button danger" });
   #dialog = h("dialog", { class: "dialog", "aria-labelledby": "confirm-title" });
 

@@ -7,7 +7,7 @@ import { t } from "../words.js";
 class DeePrompt extends DeeElement {
   #item = null;
   #drawn = "";
-  #bubble = h("div", { class: "bubble" });
+  #bubble = h("div", { class: "bubble", dir: "auto" });
   #turns = h("div", { class: "turns", role: "group", "aria-label": t("branches"), hidden: true });
 
   connected() {

@@ -10,7 +10,7 @@ const TYPES = new Set(["text", "number", "date", "email", "url"]);
 const CONTROLS = { input: field, choice };
 
 function field({ inputType, placeholder }, id) {
-  const props = { id, placeholder: placeholder ?? "", class: "field-control" };
+  const props = { id, placeholder: placeholder ?? "", class: "field-control", dir: "auto" };
   const node = inputType === "textarea" ? h("textarea", { rows: 3, ...props }) : h("input", props);
   if (TYPES.has(inputType)) node.type = inputType;
   if (inputType === "number") node.step = "any";
@@ -30,9 +30,9 @@ function choice({ options = [], optionDescriptions = [], multiSelect, allowOther
   const rows = options.map((option, index) => {
     const words = optionDescriptions?.[index];
     const text = h("span", {}, h("span", { text: String(option) }), words ? h("small", { text: words }) : null);
-    return h("label", { class: "option" }, box(String(index)), text);
+    return h("label", { class: "option", dir: "auto" }, box(String(index)), text);
   });
-  const other = h("input", { class: "field-control", "aria-label": t("otherAnswer"), placeholder: t("otherAnswer") });
+  const other = h("input", { class: "field-control", dir: "auto", "aria-label": t("otherAnswer"), placeholder: t("otherAnswer") });
   const otherBox = box("other", { "aria-label": t("other") });
   if (allowOther) rows.push(h("div", { class: "option other" }, otherBox, other));
   other.addEventListener("input", () => (otherBox.checked = other.value.trim() !== "" || (otherBox.checked && !multiSelect)));
@@ -74,8 +74,8 @@ class DeeQuestion extends DeeElement {
     this.#skip.hidden = !skippable;
     this.#skip.addEventListener("click", () => this.#toggle());
     this.addEventListener("input", () => this.#typed());
-    const words = h("p", { id: label, class: "question-text" });
-    if (of > 1) words.append(h("span", { class: "question-number", text: t("questionNumber", { number, of }) }), " ");
+    const words = h("p", { id: label, class: "question-text", dir: "auto" });
+    if (of > 1) words.append(h("span", { class: "question-number", dir: "ltr", text: t("questionNumber", { number, of }) }), " ");
     words.append(question.question ?? "");
     const many = question.multiSelect ? h("p", { class: "hint", text: t("pickSeveral") }) : null;
     const head = h("div", { class: "question-head" }, words, this.#skip);

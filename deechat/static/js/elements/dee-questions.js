@@ -98,7 +98,7 @@ class DeeQuestions extends DeeElement {
     const card = h("div", { class: "card request done" });
     card.append(cardHead(answered ? "check" : "dash", t(answered ? "questionAnswered" : "questionVoid")));
     const given = answered && answersOf(part);
-    if (answered && !given && part.summary) card.append(h("p", { class: "request-summary", text: part.summary }));
+    if (answered && !given && part.summary) card.append(h("p", { class: "request-summary", text: part.summary, dir: "auto" }));
     else card.append(pairs(given || part.questions.map(({ question }) => [question ?? "", ""])));
     this.replaceChildren(card);
     if (hadFocus) this.tell("dee-card-done");

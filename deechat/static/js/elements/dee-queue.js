@@ -34,13 +34,13 @@ class DeeQueue extends DeeElement {
     const edit = iconButton("pencil", t("queueEdit"), () => this.#edit(row, { id, text }), { "data-focus": `edit ${id}` });
     const takeOut = () => this.tell("dee-queue-remove", { id });
     const remove = iconButton("close", t("queueRemove"), takeOut, { "data-focus": `remove ${id}` });
-    const row = h("li", { class: "chip-row" }, h("span", { class: "queue-text", text, title: text }), edit, remove);
+    const row = h("li", { class: "chip-row" }, h("span", { class: "queue-text", text, title: text, dir: "auto" }), edit, remove);
     return row;
   }
 
   // Enter and leaving the field keep the new words, Escape the old ones.
   #edit(row, { id, text }) {
-    const field = h("textarea", { class: "queue-field", value: text, rows: 1, "aria-label": t("queueEdit") });
+    const field = h("textarea", { class: "queue-field", dir: "auto", value: text, rows: 1, "aria-label": t("queueEdit") });
     this.#editing = { id, text };
     this.tell("dee-queue-editing", { editing: true });
     row.replaceChildren(field);

@@ -13,7 +13,7 @@ class DeeReasoning extends HTMLElement {
   connectedCallback() {
     if (this.firstChild) return;
     const summary = h("summary", {}, icon("spark"), this.#label, icon("chevron"));
-    this.append(h("details", { class: "fold" }, summary, h("div", { class: "thoughts" }, this.#text)));
+    this.append(h("details", { class: "fold" }, summary, h("div", { class: "thoughts", dir: "auto" }, this.#text)));
   }
 
   show(part, { live, heard }) {

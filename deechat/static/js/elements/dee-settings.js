@@ -20,8 +20,8 @@ const field = (label, control, hint) =>
   );
 
 class DeeSettings extends DeeElement {
-  #name = h("input", { id: "set-name", required: true, maxLength: 200 });
-  #prompt = h("textarea", { id: "set-prompt", rows: 5 });
+  #name = h("input", { id: "set-name", dir: "auto", required: true, maxLength: 200 });
+  #prompt = h("textarea", { id: "set-prompt", dir: "auto", rows: 5 });
   #model = h("select", { id: "set-model" });
   #mode = h("select", { id: "set-mode" });
   #temperature = h("input", { id: "set-temperature", type: "number", min: 0, max: 2, step: "any" });

@@ -26,7 +26,7 @@ class DeeSidebar extends DeeElement {
   #waiting = false;
   #renaming = null;
   #drawn = "";
-  #name = h("span", { class: "workspace-name" });
+  #name = h("span", { class: "workspace-name", dir: "auto" });
   #switcher = h("select", { class: "workspace-switcher", "aria-label": t("workspace"), hidden: true });
   #list = h("nav", { class: "threads", "aria-label": t("chats") });
 
@@ -83,7 +83,7 @@ class DeeSidebar extends DeeElement {
   }
 
   set workspaces(workspaces) {
-    const options = workspaces.map(({ slug, name }) => h("option", { value: slug, text: name }));
+    const options = workspaces.map(({ slug, name }) => h("option", { value: slug, text: name, dir: "auto" }));
     this.#switcher.replaceChildren(...options);
     this.#switcher.value = this.#workspace ?? "";
     this.#switcher.hidden = workspaces.length < 2;
@@ -118,7 +118,7 @@ class DeeSidebar extends DeeElement {
   #row(thread) {
     const { slug } = thread;
     const name = thread.name || t("unnamed");
-    const link = h("a", { href: hashOf(this.#workspace, slug), text: name, title: name, "data-focus": `open ${slug}` });
+    const link = h("a", { href: hashOf(this.#workspace, slug), text: name, title: name, dir: "auto", "data-focus": `open ${slug}` });
     if (slug === this.#current) link.setAttribute("aria-current", "page");
     const rename = { "data-action": "rename", "data-focus": `rename ${slug}` };
     const remove = { "data-action": "delete", "data-focus": `delete ${slug}` };
@@ -168,7 +168,7 @@ class DeeSidebar extends DeeElement {
 
   // Enter and leaving the field keep the new name, Escape the old one.
   #rename(row, thread) {
-    const field = h("input", { class: "rename", value: thread.name ?? "", maxLength: 200, "aria-label": t("chatName") });
+    const field = h("input", { class: "rename", dir: "auto", value: thread.name ?? "", maxLength: 200, "aria-label": t("chatName") });
     this.#renaming = thread.slug;
     row.replaceChildren(field);
     field.select();

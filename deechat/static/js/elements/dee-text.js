@@ -9,7 +9,7 @@ import { t } from "../words.js";
 function decorate(fragment) {
   for (const pre of fragment.querySelectorAll("pre")) frameCode(pre);
   for (const table of fragment.querySelectorAll("table")) {
-    const box = h("div", { class: "table-box", tabIndex: 0 });
+    const box = h("div", { class: "table-box", tabIndex: 0, dir: table.dir || null }); // it begins where the table does;
     table.replaceWith(box);
     box.append(table);
   }
@@ -18,7 +18,7 @@ function decorate(fragment) {
 function frameCode(pre) {
   const language = /language-(\S+)/.exec(pre.querySelector("code")?.className ?? "")?.[1];
   const copy = iconButton("copy", t("copyCode"), () => copyFrom(copy, pre.textContent.replace(/\n$/, "")));
-  const box = h("div", { class: "code-block" }, h("div", { class: "code-head" }, h("span", { text: language ?? t("code") }), copy));
+  const box = h("div", { class: "code-block", dir: "ltr" }, h("div", { class: "code-head" }, h("span", { text: language ?? t("code") }), copy));
   pre.tabIndex = 0;
   pre.replaceWith(box);
   box.append(pre);

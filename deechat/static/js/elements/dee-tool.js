@@ -20,10 +20,10 @@ function stateWords({ state, seconds }) {
 class DeeTool extends HTMLElement {
   #icon = h("span", { class: "tool-icon" });
   #name = h("span", { class: "tool-name" });
-  #brief = h("span", { class: "tool-brief" });
+  #brief = h("span", { class: "tool-brief", dir: "auto" });
   #state = h("span", { class: "tool-state" });
-  #arguments = h("pre", { tabIndex: 0 });
-  #result = h("pre", { tabIndex: 0 });
+  #arguments = h("pre", { tabIndex: 0, dir: "ltr" });
+  #result = h("pre", { tabIndex: 0, dir: "auto" });
 
   connectedCallback() {
     if (this.firstChild) return;
