@@ -39,6 +39,7 @@ _STREAM = {"", "text/event-stream"}
 _TWICE = re.compile(rb"(?:data:\s*)+")
 _DONE = re.compile(rb'"?\[done\]"?', re.IGNORECASE)
 _SENTENCE = re.compile(rb"[A-Za-z]{3,} ")
+CUT_SHORT = {"length", "content_filter", "error"}  # reasons of turns in which more was to come
 
 
 class Assembler:
@@ -79,10 +80,10 @@ class Assembler:
         self._answered = False
         self._odd = b""  # words that are no chunk, from before the first that says something
         self._aside: Any = None  # an object with words for a person and no choices, if nothing was said after it
+        self._settled = self._finished_early = False
         self._pending: list[tuple[type[Text] | type[Reasoning], list[str]] | Retold] = []
         self._kind: type[Text] | type[Reasoning] | None = None  # of the last of them
         self._pieces: list[str] = []  # its text
-        self._settled = self._finished_early = False
         self.finished = self.done = self.spoke = False
         self.thought_in: str | None = None
 
@@ -141,7 +142,7 @@ class Assembler:
         except RecursionError:
             fault = broken("what it sent is nested too deeply")
         if fault:
-            self._let_out()
+            self._let_out(is_answer=False)
         yield from self._told()
         if fault:
             raise fault
@@ -153,10 +154,10 @@ class Assembler:
 
     def rest(self) -> Iterator[Part]:
         """Gives what was held back, as it may have been half of something: for when the stream has broken off."""
-        self._let_out()
+        self._let_out(is_answer=False)
         yield from self._told()
 
-    def _let_out(self, *, is_answer: bool = False) -> None:
+    def _let_out(self, *, is_answer: bool) -> None:
         self._add(Reasoning, self._thought_mender.end())
         for told in [*self._splitter.feed(self._text_mender.end()), *self._splitter.end(is_answer=is_answer)]:
             self._tell(told)
@@ -173,7 +174,7 @@ class Assembler:
         except ModelError as exc:
             if not self._finish or exc.code != "model_protocol":
                 raise
-        self._let_out(is_answer=self.finished and not self._calls and self._reason() not in finish.UNSAID)
+        self._let_out(is_answer=self.finished and not self._calls and self._reason() not in CUT_SHORT)
 
     def _take(self, lines: list[bytes]) -> None:
         for line in lines:
@@ -358,9 +359,9 @@ class Assembler:
             self._add(*told)
             return
         anew = self._told_thought(told.anew) if told.kind == "thinking" else told.anew
+        self._go_on()
         self._pending.append(Retold(told.kind, told.said, anew))
-        self._kind, self.spoke = None, True
-        self._answered = told.kind == "text"
+        self._kind, self.spoke, self._answered = None, True, told.kind == "text"
 
     def _add(self, kind: type[Text] | type[Reasoning], text: str) -> None:
         """Adds to the parts that come next; neighbours of the same kind become one."""
