@@ -49,7 +49,10 @@ def test_a_pipe_gets_no_thinking_that_came_as_text() -> None:
         {"type": "textResponseChunk", "textResponse": "42"},
         {"type": "stepFinished", "step": 1, "finishReason": "stop"},
     ]
-    for is_terminal, answer, beside in ((False, "42", "💭 Hmm."), (True, "Hmm.\n↻ So far that was thinking.\n42", "")):
+    for is_terminal, answer, beside in (
+        (False, "42", "💭 Hmm."),
+        (True, "Hmm.\n↻ So far that was thinking:\n💭 Hmm.\n42", ""),
+    ):
         out, told = io.StringIO(), io.StringIO()
         out.isatty = lambda is_terminal=is_terminal: is_terminal  # type: ignore[method-assign,misc]
         screen = Screen(out, told, language="en", colour=False)

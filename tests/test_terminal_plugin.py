@@ -228,11 +228,11 @@ def test_text_flows_and_what_is_no_text_begins_a_line() -> None:
     assert shown == "💭 Let me see.\nIt is 4.\n\nOr\nTrying again\n5\nFailed\n"
 
 
-def test_thinking_that_was_said_as_text_stands_above_and_is_not_said_again() -> None:
+def test_thinking_that_was_said_as_text_is_said_again() -> None:
     plugin = Terminal("i")
     events = [TextChunk("Hm"), StepRetold(1, 3, "thinking"), ReasoningChunk("Hm"), TextChunk("4"), ReasoningChunk("\n")]
     whole = b"".join(plugin.frame(Entry(at, 0.0, event)) for at, event in enumerate(events, 1))
-    assert whole.decode() == "Hm\n↻ So far that was thinking.\n4"
+    assert whole.decode() == "Hm\n↻ So far that was thinking:\n💭 Hm\n4"
 
 
 def test_an_answer_that_was_said_as_thinking_is_said_again() -> None:

@@ -37,14 +37,10 @@ class Flow:
 
     def __init__(self) -> None:
         self._kind = ""
-        self._stands = False  # whether the thinking that comes next stands above already
         self.open = False  # whether the cursor stands within a line
 
     def join(self, kind: str, piece: str) -> str:
         """Gives the piece as it follows the one before; `kind` is that of its frame."""
-        stands, self._stands = self._stands, kind == "stepRetold"
-        if stands and kind == "reasoningChunk":
-            return ""
         goes_on = kind == self._kind and kind in FLOWING
         if kind in FLOWING and not goes_on:
             piece = piece.lstrip("\n")  # a later step's text sets itself apart from earlier text

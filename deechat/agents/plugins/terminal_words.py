@@ -34,7 +34,7 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "↻ The server was restarted: this step begins anew, from here on.",
         "zh": "↻ 服务器重启过：这一步从这里重新开始。",
     },
-    "was_thinking": {"en": "↻ So far that was thinking.", "zh": "↻ 以上是思考过程。"},
+    "was_thinking": {"en": "↻ So far that was thinking:", "zh": "↻ 以上是思考过程："},
     "was_text": {"en": "↻ That was no thinking but the answer:", "zh": "↻ 以上不是思考，而是回答："},
     "summarized": {
         "en": "⋯ What was said earlier is a summary for the model from here on.",
