@@ -326,7 +326,7 @@ def test_questions_and_options_go_their_own_way(open_tab: OpenTab, agent_server:
     assert tab.card.locator(".option").evaluate_all(side) == ["rtl", "ltr"]
     tab.card.get_by_role("textbox").fill("تهران")
     tab.card.get_by_text("چای", exact=True).click()
-    tab.button("Send").last.click()
+    tab.card.get_by_role("button", name="Send", exact=True).click()
     tab.wait_done()
     assert tab.done_card.locator("dd").evaluate_all(side) == ["rtl", "rtl"]
 

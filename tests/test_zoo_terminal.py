@@ -18,8 +18,11 @@ WORKSPACE = "default"
 TYPED = 1_000  # characters that a person types
 STYLED = re.compile(r"\x1b\[(\d+)m(.*?)\x1b\[0m", re.DOTALL)
 DIM = "2"
-# The line with what an answer cost, or its error, is its last one; then comes the prompt.
-OVER = re.compile(r"\n(?:\x1b\[2m[^\n]* · [\d.]+ s|\x1b\[31m✗ .*?|\x1b\[1m■ [^\n]*)\x1b\[0m\n> ", re.DOTALL)
+# The line with what an answer cost, or its error, is its last one but for hints; then comes the prompt.
+OVER = re.compile(
+    r"\n(?:\x1b\[2m[^\n]* · [\d.]+ s|\x1b\[31m✗ .*?|\x1b\[1m■ [^\n]*)\x1b\[0m(?:\n\x1b\[2m[^\n]*\x1b\[0m)*\n> ",
+    re.DOTALL,
+)
 WALKED = [animal for animal in ANIMALS if all(len(words) <= TYPED and "\n" not in words for words in animal.says)]
 
 
