@@ -184,6 +184,17 @@ class StepRestarted(Event, frozen=True):
     after: int
 
 
+class StepRetold(Event, frozen=True):
+    """What the step said after the event `after` is void, and said anew in the events that follow.
+
+    It was told apart wrongly: of `kind` "thinking" what was said as text is thinking, of "text" the other way round.
+    """
+
+    step: int
+    after: int
+    kind: Literal["thinking", "text"]
+
+
 class TextClosed(Event, frozen=True):
     """The answer's text is whole, and these are its sources."""
 
@@ -256,6 +267,7 @@ AnyEvent = (
     | InputReceived
     | Steered
     | StepRestarted
+    | StepRetold
     | TextClosed
     | RunCompleted
     | RunStopped

@@ -26,6 +26,7 @@ from deechat.events import (
     Steered,
     StepFinished,
     StepRestarted,
+    StepRetold,
     StepStarted,
     TextChunk,
     TextClosed,
@@ -138,6 +139,11 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
         StepRestarted(2, 5),
         '{"event":"StepRestarted","step":2,"after":5}',
         '"uuid":"i:7","type":"stepRestarted","step":2,"afterId":5',
+    ),
+    (
+        StepRetold(2, 5, "thinking"),
+        '{"event":"StepRetold","step":2,"after":5,"kind":"thinking"}',
+        '"uuid":"i:7","type":"stepRestarted","step":2,"afterId":5,"retold":"thinking"',
     ),
     (
         TextClosed((SOURCE,)),

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from deechat.agents.handler import AgentHandler, new_call_id
-from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Text, Turn, asking
+from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Retold, Text, Turn, asking
 from deechat.agents.repetition import EVERY, Repetition, Watch
 from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
 from deechat.agents.tools.asking import questions_of, skipped, told
@@ -31,6 +31,7 @@ from deechat.events import (
     Status,
     StepFinished,
     StepRestarted,
+    StepRetold,
     StepStarted,
     TextChunk,
     ToolApprovalRequest,
@@ -92,7 +93,7 @@ def _begin_step(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
 
 def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     question = handler.question(state, may_use_tools=ask.may_use_tools)
-    gap = "\n\n" if state.text else ""  # sets the text of this step apart from that of the steps before
+    gap = _gap(state)
     turn, said = None, Watch()
     look_at = state.answer_bytes + EVERY
     with asking(handler.provider, question) as parts:
@@ -105,6 +106,9 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
                 case Reasoning(text):
                     said.pieces.append(text)
                     yield ReasoningChunk(text)
+                case Retold():
+                    yield from _retell(state, part)
+                    gap = "" if state.step_text else _gap(state)
                 case Notice(code, params):
                     yield Status(say(code, params, handler.language), code, params)
                 case Turn():
@@ -115,6 +119,25 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     if turn is None:
         raise ModelError("The model server ended its answer without saying so.", code="model_protocol")
     yield _finished(handler, state, ask, question, turn)
+
+
+def _gap(state: RunState) -> str:
+    """Gives what sets the text of a step apart from that of the steps before."""
+    return "\n\n" if state.text else ""
+
+
+def _retell(state: RunState, retold: Retold) -> Events:
+    """Voids what the step said, and says it as it should have been told apart."""
+    thought = state.step_reasoning
+    if retold.kind == "text":
+        thought = thought.removesuffix(retold.said)
+    else:
+        thought += retold.anew
+    yield StepRetold(state.step, state.step_seq, retold.kind)
+    if thought:
+        yield ReasoningChunk(thought)
+    if retold.kind == "text":
+        yield TextChunk(_gap(state) + retold.anew)
 
 
 def _finished(handler: AgentHandler, state: RunState, ask: Ask, question: Question, turn: Turn) -> StepFinished:

@@ -27,6 +27,7 @@ from deechat.events import (
     Steered,
     StepFinished,
     StepRestarted,
+    StepRetold,
     StepStarted,
     TextChunk,
     TextClosed,
@@ -217,6 +218,11 @@ def _step_restarted(event: StepRestarted, _id: str) -> Frame:
     return {"type": "stepRestarted", "step": event.step, "afterId": event.after}
 
 
+def _step_retold(event: StepRetold, _id: str) -> Frame:
+    # Whoever takes back what a restart made void takes this back too, without knowing the field.
+    return {"type": "stepRestarted", "step": event.step, "afterId": event.after, "retold": event.kind}
+
+
 def _completed(event: RunCompleted, message_id: str) -> Frame:
     return {
         "type": "finalizeResponseStream",
@@ -270,6 +276,7 @@ _FIELDS: dict[type[AnyEvent], Callable[[Any, str], Frame]] = {
     InputReceived: _input,
     Steered: _steered,
     StepRestarted: _step_restarted,
+    StepRetold: _step_retold,
     RunCompleted: _completed,
     RunStopped: _stopped,
     RunFailed: _failed,

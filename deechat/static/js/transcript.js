@@ -104,6 +104,7 @@ export const FRAMES = {
   stepRestarted(message, frame) {
     for (const part of message.parts) forget(part, frame.afterId);
     message.parts = message.parts.filter((part) => part.marks?.length !== 0);
+    if (frame.retold) return; // thinking and text are told apart anew, in the frames that follow
     message.status = null;
     message.anew = true;
   },
@@ -202,7 +203,7 @@ export function fromHistory(stored) {
   Object.assign(message, { id: stored.chatId, runId: stored.run ?? null, metrics: stored.metrics ?? null });
   message.model = stored.metrics?.model ?? null;
   message.sources = stored.sources ?? [];
-  if (stored.reasoning) message.parts.push({ kind: "reasoning", key: "r", rev: 1, text: stored.reasoning, open: false });
+  if (stored.reasoning?.trim()) message.parts.push({ kind: "reasoning", key: "r", rev: 1, text: stored.reasoning, open: false });
   for (const call of stored.toolCalls ?? []) message.parts.push(storedCall(call));
   for (const [n, text] of (stored.steered ?? []).entries()) {
     message.parts.push({ kind: "steered", key: `s${n}`, rev: 1, text: text.message ?? text });
