@@ -4,7 +4,7 @@
 PYTHON ?=
 VENV := .venv
 
-.PHONY: run test lint install bench vendor clean
+.PHONY: run test lint install bench real-model vendor clean
 
 run:
 	@sh scripts/venv.sh "$(PYTHON)" $(VENV)
@@ -24,6 +24,9 @@ lint: install
 
 bench: install
 	@$(VENV)/bin/python bench/run.py
+
+real-model: install
+	@$(VENV)/bin/python scripts/real_model.py
 
 vendor: install
 	@$(VENV)/bin/python scripts/vendor.py

@@ -195,6 +195,17 @@ class HistorySummarized(Event, frozen=True):
     usage: Usage
 
 
+class StepRetold(Event, frozen=True):
+    """What the step said after the event `after` is void, and said anew in the events that follow.
+
+    It was told apart wrongly: of `kind` "thinking" what was said as text is thinking, of "text" the other way round.
+    """
+
+    step: int
+    after: int
+    kind: Literal["thinking", "text"]
+
+
 class TextClosed(Event, frozen=True):
     """The answer's text is whole, and these are its sources."""
 
@@ -268,6 +279,7 @@ AnyEvent = (
     | Steered
     | StepRestarted
     | HistorySummarized
+    | StepRetold
     | TextClosed
     | RunCompleted
     | RunStopped

@@ -14,6 +14,7 @@ from deechat.agents.providers.base import (
     Notice,
     Part,
     Reasoning,
+    Retold,
     Scripted,
     Text,
     ToolMessage,
@@ -27,11 +28,13 @@ from deechat.events import (
     AnyEvent,
     Entry,
     InputReceived,
+    ReasoningChunk,
     RunCompleted,
     RunStarted,
     Status,
     Steered,
     StepFinished,
+    StepRetold,
     StepStarted,
     TextChunk,
     ToolApprovalRequest,
@@ -314,6 +317,36 @@ def test_the_loop_goes_on_from_a_log_that_was_cut_off_anywhere() -> None:
 
 def shape(turn: object) -> tuple[str, str]:
     return type(turn).__name__, turn.content if isinstance(turn, ToolMessage) else turn.text  # type: ignore[attr-defined]
+
+
+THOUGHT = [Reasoning("So. "), Text("Hm"), Text("m."), Retold("thinking", "Hmm.", "Hmm."), Reasoning(" Yes.")]
+
+
+def test_text_that_was_thinking_is_void_and_said_as_thinking() -> None:
+    events, state = drive(handler(Scripted([*THOUGHT, Text("42"), Turn("stop")])))
+    assert ("".join(state.reasoning), "".join(state.text), state.step_text) == ("So. Hmm. Yes.", "42", "42")
+    assert [turn.text for turn in state.transcript() if isinstance(turn, AssistantMessage)] == ["42"]
+    assert state.answer_bytes == len("So. Hmm. Yes.42")
+    at = kinds(events).index("StepRetold")
+    assert events[at : at + 2] == [StepRetold(1, 2, "thinking"), ReasoningChunk("So. Hmm.")]
+
+
+def test_only_the_step_in_progress_is_told_anew_and_its_text_is_set_apart_as_ever() -> None:
+    first = [Text("Let me see."), calls(call('{"number": 1}'))]
+    _, state = drive(handler(Scripted(first, [*THOUGHT, Text("Two"), Turn("stop")])))
+    assert "".join(state.text) == "Let me see.\n\nTwo"
+    unclosed = [Reasoning("So. "), Reasoning("2"), Retold("text", "2", "<think>2"), Text("!"), Turn("stop")]
+    _, state = drive(handler(Scripted(first, unclosed)))
+    assert ("".join(state.reasoning), "".join(state.text)) == ("So. ", "Let me see.\n\n<think>2!")
+
+
+def test_a_step_that_was_told_anew_and_is_cut_off_runs_again_from_its_beginning() -> None:
+    whole, _ = drive(handler(Scripted([*THOUGHT, Text("42"), Turn("stop")])))
+    for length in range(3, len(whole) - 1):
+        head = [Entry(number, 0.0, event) for number, event in enumerate(whole[:length], start=1)]
+        steps = sum(isinstance(event, StepFinished) for event in whole[:length])
+        _, state = drive(handler(Scripted(*[[*THOUGHT, Text("43"), Turn("stop")]][steps:])), fold(head))
+        assert ("".join(state.reasoning), "".join(state.text)) == ("So. Hmm. Yes.", "42" if steps else "43"), length
 
 
 def test_a_tool_that_may_not_run_twice_is_not_run_again() -> None:

@@ -122,7 +122,7 @@ ROWS = [
     (reply(delta(tool_calls=[{"index": 0, "function": {"arguments": "{}"}}])), "model_protocol", "without a name"),
     (reply(text("x" * 1_000_001, size=50_000)), "answer_too_long", "1 MB"),
     (reply(reasoning("é" * 500_001, size=50_000)), "answer_too_long", "1 MB"),
-    (reply(tool_calls(("f", "x" * 1_000_001), size=50_000)), "answer_too_long", "1 MB"),
+    (reply(tool_calls(("f", '{"a": "' + "x" * 1_000_001), size=50_000)), "answer_too_long", "1 MB"),
     (reply("x" * 600_000, reasoning("y" * 400_001)), "answer_too_long", "1 MB"),
 ]
 

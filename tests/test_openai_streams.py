@@ -15,8 +15,8 @@ import msgspec
 import pytest
 from model_server import DONE, delta, frame
 
-from deechat.agents.providers.base import Part, Reasoning, Text
-from deechat.agents.providers.openai import speech
+from deechat.agents.providers.base import Part, Reasoning, Retold, Text
+from deechat.agents.providers.openai import thinking as splitting
 from deechat.agents.providers.openai import turn as turns
 from deechat.agents.providers.openai.chunks import Chunk
 from deechat.agents.providers.openai.plain import PlainChoice, PlainChunk, PlainDelta, said_plainly
@@ -24,6 +24,7 @@ from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 
 WORDS = ["word ", "a", "", " ", "   \n  ", "é", "😀", "\u2028", "data: {", "\n\ndata: ", "<think>", "</think>"]
+WORDS += [".</think>\n", "`", "[/THINK]", "<|channel|>", "final<|message|>", "<|end|>"]
 PIECES = ["<th", "ink>", "</th", "ink", "<", "\ud83d", "\ude00", "x" * 30]
 THINKING = ["reasoning_content", "reasoning", "thinking"]
 
@@ -156,6 +157,7 @@ def stream(chance: random.Random) -> bytes:
     lines = [kind(chance) for kind in chance.choices(kinds, mix, k=chance.choice([4, 20, 60]))]
     if chance.random() < 0.5:
         heads = [["<think>"], [" <thi", "nk>"], [" " * 5, " " * 5, "<think>"], ["x"], ["\ud83d"], [" ", "a"]]
+        heads += [["<thi", "nk> "], ["Hm", "m"], ["<|channel|>analysis<|mess", "age|>"], ["[TH", "INK]"]]
         lines[:0] = [frame(delta(content=piece)) for piece in chance.choice(heads)]
     if chance.random() < 0.8:
         lines += [frame(delta("stop")), DONE]
@@ -191,14 +193,28 @@ def outcome(pieces: Iterable[bytes]) -> tuple[list[Part], str | None]:
             if told and isinstance(told[-1], type(part)):
                 told[-1] = type(part)(told[-1].text + part.text)
                 continue
+        if isinstance(part, Retold):
+            told = retold(told, part)
+            continue
         told.append(part)
     return told, fault
+
+
+def retold(told: list[Part], part: Retold) -> list[Part]:
+    """What was told, as it should have been."""
+    thought = "".join(each.text for each in told if isinstance(each, Reasoning))
+    words = "".join(each.text for each in told if isinstance(each, Text))
+    if part.kind == "thinking":
+        assert words == part.said
+        return [Reasoning(thought + part.anew)]
+    left = thought.removesuffix(part.said)
+    return [*([Reasoning(left)] if left else []), Text(words + part.anew)]
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_a_stream_is_the_same_however_it_is_cut_and_by_either_way(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(seed)
-    monkeypatch.setattr(speech, "LONGEST_HEAD", 8)
+    monkeypatch.setattr(splitting, "LONGEST_HEAD", 8)
     taken = faults = 0
 
     def counting(lines: list[bytes]) -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from model_server import DONE, delta, frame, reasoning, reply, text, tool_calls
 
-from deechat.agents.providers.base import Part, Reasoning, Text, Turn
-from deechat.agents.providers.openai.speech import Mender, ThinkSplitter, mend
+from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
+from deechat.agents.providers.openai.speech import Mender, mend
 from deechat.agents.providers.openai.sse import BARE, Lines, field
+from deechat.agents.providers.openai.thinking import ThinkSplitter
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 from deechat.events import ToolCall, Usage
@@ -27,8 +28,24 @@ def read(pieces: Iterable[bytes]) -> tuple[list[Part], list[Part]]:
     parts = [part for piece in pieces for part in assembler.feed(piece)]
     parts += assembler.end()
     assert all(part.text for part in parts if isinstance(part, Text | Reasoning))
-    joined: list[Part] = [kind("".join(p.text for p in parts if isinstance(p, kind))) for kind in (Reasoning, Text)]
-    return parts, [*joined, parts[-1]]
+    return parts, [*folded(parts), parts[-1]]
+
+
+def folded(parts: list[Part]) -> tuple[Reasoning, Text]:
+    """Gives the thinking and the text that parts come to."""
+    thought = words = ""
+    for part in parts:
+        match part:
+            case Reasoning(text):
+                thought += text
+            case Text(text):
+                words += text
+            case Retold("thinking", said, anew):
+                assert words == said
+                thought, words = thought + anew, ""
+            case Retold("text", said, anew):
+                thought, words = thought.removesuffix(said), words + anew
+    return Reasoning(thought), Text(words)
 
 
 def heard(*chunks: Any, **options: Any) -> tuple[str, str, Turn]:
@@ -56,6 +73,8 @@ STREAMS = {
     "all kinds": reply(
         reasoning("Hé", size=1), text("Où 😀?", size=1), tool_calls(("a", {"x": "é"}), ("b", {})), tokens=(3, 4)
     ).whole(),
+    "only the end": reply(text("Hmm, 6*7.\n</think>\n42", size=4)).whole(),
+    "harmony": reply(text("<|channel|>analysis<|message|>a<|end|><|channel|>final<|message|>b", size=9)).whole(),
     "think tags": reply(text(" \n<think>no </thin yes</think>\n<think>text", size=2)).whole(),
     "CRLF": reply(text("Hello", size=2)).whole().replace(b"\n", b"\r\n"),
     "CR": reply(text("Hello", size=2)).whole().replace(b"\n", b"\r"),
@@ -75,7 +94,7 @@ def test_a_cut_at_every_byte_changes_nothing(name):
 
 
 def test_each_stream_says_what_it_should():
-    assert read([STREAMS["think tags"]])[1] == [Reasoning("no </thin yes"), Text("\n<think>text"), Turn("stop")]
+    assert read([STREAMS["think tags"]])[1] == [Reasoning("no </thin yes"), Text("<think>text"), Turn("stop")]
     assert read([STREAMS["CR"]])[1][1] == Text("Hello")
     assert read([STREAMS["fields"]])[1][1] == Text("a")
     assert read([STREAMS["raw UTF-8"]])[1][1] == Text("é😀\u2028\x85")
@@ -301,21 +320,141 @@ def test_fields_nobody_needs_and_other_choices_are_passed_over():
     [
         ("<think>a</think>b", "a", "b"),
         ("\n <think>a</think>b", "a", "b"),
-        ("<think>a", "a", ""),
-        ("<think>a</thi", "a</thi", ""),
         ("<think></think>b", "", "b"),
+        ("<think>\n \n</think>\nb", "", "b"),
+        ("<think>\n a </think> b", "a ", "b"),
         ("<thin", "", "<thin"),
-        ("<thinking>b", "", "<thinking>b"),
+        ("<thinks>b", "", "<thinks>b"),
         (" <b>x", "", " <b>x"),
         ("  ", "", "  "),
         ("x<think>a</think>", "", "x<think>a</think>"),
         ("<think>a</think><think>b</think>", "a", "<think>b</think>"),
         ("<think><</think>b", "<", "b"),
+        # other tags
+        ("<Thinking>a</thinking>b", "a", "b"),
+        ("<thought>a</think></thought>b", "a</think>", "b"),
+        ("<reasoning>a</reasoning>b", "a", "b"),
+        ("<seed:think>a</seed:think>b", "a", "b"),
+        ("[THINK]a[/THINK]b", "a", "b"),
+        ("[THIS] is [a list]", "", "[THIS] is [a list]"),
+        ("\n◁think▷a◁/think▷b", "a", "b"),
+        ("<|channel>thought\na<channel|>b", "a", "b"),
+        ("<|START_THINKING|>a<|END_THINKING|>b", "a", "b"),
+        # never closed: all of it is the answer
+        ("<think>a", "", "<think>a"),
+        ("<think>a</thi", "", "<think>a</thi"),
+        ("<think>", "", "<think>"),
+        ("<think>\n", "", "<think>\n"),
+        ("<thinking>b", "", "<thinking>b"),
+        ("<think>ä\n\nb</thought>", "", "<think>ä\n\nb</thought>"),
+        # never opened: all of it so far was thinking
+        ("a</think>b", "a", "b"),
+        ("a\n</think>\n\nb", "a\n", "b"),
+        ("  a.\n\nc: </think>", "", "  a.\n\nc: </think>"),
+        ("So it is 42. </think> It is 42.", "So it is 42. ", "It is 42."),
+        ("So it is 42 </think>\nIt is 42.", "So it is 42 ", "It is 42."),
+        ("So it is 42 </think>  It is 42.", "So it is 42 ", "It is 42."),
+        ('They say "hi"</think>b', 'They say "hi"', "b"),
+        ("想一想。</think>四十二", "想一想。", "四十二"),
+        ("想一想\n</think>四十二", "想一想\n", "四十二"),
+        ("a<b>c</b></thinking>d</think>", "a<b>c</b>", "d</think>"),
+        ("`a` and `b`</think>c", "`a` and `b`", "c"),
+        ("```\n</p>\n```\n</think>c", "```\n</p>\n```\n", "c"),
+        ("a[/THINK]b", "a", "b"),
+        ("a◁/think▷b", "a", "b"),
+        (" </think>b", "", "b"),
+        # words of an answer
+        ("It ends with </think> and no more.", "", "It ends with </think> and no more."),
+        ("It ends with </think>", "", "It ends with </think>"),
+        ("It ends with </think>.", "", "It ends with </think>."),
+        ("It ends with `</think>`.", "", "It ends with `</think>`."),
+        ('It ends with "</think>".', "", 'It ends with "</think>".'),
+        ("It ends so (</think>).", "", "It ends so (</think>)."),
+        ("使用</think>标签", "", "使用</think>标签"),
+        ("使用 </think> 标签", "", "使用 </think> 标签"),
+        ("```\nx\n</think>\n```", "", "```\nx\n</think>\n```"),
+        ("Write <think>a</think> and <think>\n</think>.", "", "Write <think>a</think> and <think>\n</think>."),
+        ("`<think>` begins it.\n</think> ends it.", "", "`<think>` begins it.\n</think> ends it."),
+        ("<think> is a tag.", "", "<think> is a tag."),
+        ("<think>, <thought> and others", "", "<think>, <thought> and others"),
+        ("<think> begins and </think> ends it.", "", "<think> begins and </think> ends it."),
+        ("<think> hm, 6*7.\n</think>\n42", "hm, 6*7.\n", "42"),
+        # the harmony format
+        ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>b", "a", "b"),
+        ("<|start|>assistant<|channel|>analysis<|message|>a<|end|><|channel|>final<|message|>b<|return|>", "a", "b"),
+        (
+            "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary<|message|>c<|end|>d",
+            "ac",
+            "d",
+        ),
+        ("<|channel|>final <|constrain|>json<|message|>{}", "", "{}"),
+        ("<|channel|>final<|message|>a <|b|> <| c <", "", "a <|b|> <| c <"),
+        ("<|start|>assistant<|message|>b", "", "b"),
+        ("<|channel|>analysis<|message|>a", "", "a"),
+        ("<|channel|>analysis<|message|>a<|end|><|start|>assist", "a", ""),
+        ("<|channel|> is a token", "", "<|channel|> is a token"),
+        ("<|channel|> is a token" + " and so on" * 40, "", "<|channel|> is a token" + " and so on" * 40),
+        ("<|chan", "", "<|chan"),
     ],
 )
 @pytest.mark.parametrize("size", [1, 2, 3, 7, None])
-def test_think_tags_count_only_at_the_head_and_nothing_is_swallowed(answer, thought, words, size):
+def test_thinking_is_told_from_the_answer_and_nothing_is_swallowed(answer, thought, words, size):
     assert heard(text(answer, size=size))[:2] == (thought, words)
+
+
+@pytest.mark.parametrize("finish", ["length", "content_filter"])
+def test_thinking_that_was_cut_stays_thinking(finish):
+    assert heard("<think>a", finish=finish)[:2] == ("a", "")
+    assert heard("<|channel|>analysis<|message|>a", finish=finish)[:2] == ("a", "")
+
+
+def test_thinking_before_a_call_needs_no_closing_tag():
+    assert heard("<think>a", tool_calls(("f", {})))[:2] == ("a", "")
+
+
+@pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
+def test_thinking_of_white_space_is_none(key):
+    assert heard(reasoning(" \n", size=1, key=key), "b")[:2] == ("", "b")
+    assert heard(reasoning(" \n a \n", size=1, key=key), "b")[:2] == (" \n a \n", "b")
+
+
+def test_where_thinking_comes_beside_the_text_nothing_else_is_thinking_that_was_not_opened():
+    assert heard(reasoning("a"), text("b</think>c", size=1))[:2] == ("a", "b</think>c")
+    assert heard(reasoning("a"), text("\n</think>c", size=1))[:2] == ("a", "c")
+    assert heard(reasoning("a"), text("<think>b</think>c", size=1))[:2] == ("ab", "c")
+    assert heard(reasoning("a"), text("<think>b", size=1))[:2] == ("a", "<think>b")
+
+
+def test_what_nothing_opened_is_told_anew_once_it_is_known():
+    parts = read(text_reads("Hm", "m.</thi", "nk>42"))[0]
+    assert parts[:-1] == [Text("Hm"), Text("m."), Retold("thinking", "Hmm.", "Hmm."), Text("42"), *parts[5:-1]]
+    assert read(text_reads("Hmm.</think>42"))[0][:-1] == [Reasoning("Hmm."), Text("42")]
+
+
+def text_reads(*words: str) -> list[bytes]:
+    """Gives the reads of an answer, each of which says something."""
+    return [*(frame(delta(content=word)) for word in words), frame(delta(finish="stop")), DONE]
+
+
+def test_a_model_that_is_known_to_begin_with_thinking_needs_no_opening_tag():
+    def heard_of(*words: str) -> tuple[str, str, bool | None]:
+        assembler = Assembler(said, thinks=True)
+        parts = [part for read in text_reads(*words) for part in assembler.feed(read)]
+        parts += assembler.end()
+        thought, answer = folded(parts)
+        return thought.text, answer.text, assembler.learnt
+
+    assert heard_of("Hm", "m </th", "ink>42") == ("Hmm ", "42", True)
+    assert heard_of("\n<think>Hmm", "</think>42") == ("Hmm", "42", None)
+    assert heard_of("It is", " 42.") == ("", "It is 42.", False)
+    assert heard_of("</think>42") == ("", "42", True)
+
+
+def test_a_closing_tag_is_looked_for_in_no_more_than_thinking_may_be():
+    long = "word " * 60_000
+    assert heard(text(long + "\n</think>b", size=5_000))[1].endswith("\n</think>b")
+    many = "\nA `</think>` here." * 30
+    assert heard(text(many + "\n</think>b", size=50))[1].endswith("\n</think>b")
 
 
 def test_a_splitter_gives_at_once_what_is_sure():

@@ -143,6 +143,19 @@ def test_a_restarted_step_takes_back_what_it_said(module_tab: Tab) -> None:
     assert over["anew"] is False
 
 
+def test_what_was_told_apart_wrongly_is_told_anew_without_a_word_of_a_restart(module_tab: Tab) -> None:
+    frames = numbered(
+        {"type": "stepStarted", "step": 1},
+        {"type": "textResponseChunk", "textResponse": "Hmm."},
+        {"type": "stepRestarted", "step": 1, "afterId": 1, "retold": "thinking"},
+        {"type": "reasoningChunk", "textResponse": "Hmm."},
+        {"type": "textResponseChunk", "textResponse": "42"},
+    )
+    message = run(module_tab, "transcript", FOLD + "return fold(a)", frames)
+    assert [(part["kind"], part["text"]) for part in message["parts"]] == [("reasoning", "Hmm."), ("text", "42")]
+    assert message["anew"] is False
+
+
 def test_requests_and_answers_of_the_next_protocol_step_fold_to_cards(module_tab: Tab) -> None:
     frames = numbered(
         {"type": "toolApprovalRequest", "requestId": "a", "toolCallId": "c", "skillName": "fetch", "payload": {"u": 1}},

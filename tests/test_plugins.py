@@ -27,6 +27,7 @@ from deechat.events import (
     Steered,
     StepFinished,
     StepRestarted,
+    StepRetold,
     StepStarted,
     TextChunk,
     TextClosed,
@@ -147,6 +148,11 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
             '"usage":{"prompt_tokens":5,"completion_tokens":2}}'
         ),
         '"uuid":"i:7","type":"historySummarized","upTo":"m","summary":"They spoke."',
+    ),
+    (
+        StepRetold(2, 5, "thinking"),
+        '{"event":"StepRetold","step":2,"after":5,"kind":"thinking"}',
+        '"uuid":"i:7","type":"stepRestarted","step":2,"afterId":5,"retold":"thinking"',
     ),
     (
         TextClosed((SOURCE,)),

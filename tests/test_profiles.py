@@ -238,8 +238,26 @@ def test_what_is_learnt_is_bounded() -> None:
 
 
 def test_each_habit_has_words() -> None:
-    codes = {row.code.partition(":")[0] for row in REFUSALS} | {"thinks_in", "no_tool_choice", "reads"}
+    codes = {row.code.partition(":")[0] for row in REFUSALS}
+    codes |= {"thinks_in", "thinks_unopened", "no_tool_choice", "reads"}
     assert codes == set(HABITS)
+
+
+def test_a_model_that_marks_only_the_end_of_its_thinking_is_known_from_the_next_answer_on(
+    serve: Callable[..., Server], model: ModelServer
+) -> None:
+    client = Client(serve(model))
+    model.script(*[reply(text("Hm, 6*7.</think>It is 42.", size=4))] * 2, reply(text("Hello!", size=2)))
+    for retold, known in ((1, ["thinks_unopened"]), (0, ["thinks_unopened"]), (1, [])):
+        stream = client.ask("What is 6*7?")
+        assert stream.types.count("stepRestarted") == retold
+        assert [row["code"] for row in client.get("/api/models/profile")["profile"]] == known
+    assert stream.text == "Hello!"
+    assert [each.get("reasoning") for each in client.get(f"{client.thread_path}/chats")["history"][1::2]] == [
+        "Hm, 6*7.",
+        "Hm, 6*7.",
+        "",
+    ]
 
 
 def test_what_was_learnt_is_listed_and_forgotten(serve: Callable[..., Server], model: ModelServer) -> None:

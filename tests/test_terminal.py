@@ -41,6 +41,23 @@ def test_a_person_whose_answers_go_to_a_file_sees_the_rest_at_the_terminal() -> 
         assert told.getvalue() == "   calculator → 4\n"
 
 
+def test_a_pipe_gets_no_thinking_that_came_as_text() -> None:
+    frames: list[dict[str, object]] = [
+        {"type": "textResponseChunk", "textResponse": "Hmm."},
+        {"type": "stepRestarted", "step": 1, "afterId": 2, "retold": "thinking"},
+        {"type": "reasoningChunk", "textResponse": "Hmm."},
+        {"type": "textResponseChunk", "textResponse": "42"},
+        {"type": "stepFinished", "step": 1, "finishReason": "stop"},
+    ]
+    for is_terminal, answer, beside in ((False, "42", "💭 Hmm."), (True, "Hmm.\n↻ So far that was thinking.\n42", "")):
+        out, told = io.StringIO(), io.StringIO()
+        out.isatty = lambda is_terminal=is_terminal: is_terminal  # type: ignore[method-assign,misc]
+        screen = Screen(out, told, language="en", colour=False)
+        for frame in frames:
+            screen.show(frame)
+        assert (out.getvalue(), told.getvalue()) == (answer, beside)
+
+
 def test_lines_of_a_pipe_are_sent_one_after_another_and_answer_what_is_asked(server: Server) -> None:
     done = chat(server, "ask me something\nParis\n\n1, dancing\n\nwhat is 2+2?", "--new")
     assert done.returncode == 0

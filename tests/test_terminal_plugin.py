@@ -9,7 +9,7 @@ import pytest
 from test_plugins import GOLDEN
 
 from deechat.agents.plugins.base import Frame, Plugin, frame_of
-from deechat.agents.plugins.terminal import _SHOWN, Flow, Terminal
+from deechat.agents.plugins.terminal import _SHOWN, Flow, Terminal, kind_of
 from deechat.agents.plugins.terminal_words import WORDS, clean
 from deechat.events import (
     AnyEvent,
@@ -22,6 +22,7 @@ from deechat.events import (
     RunFailed,
     RunStarted,
     Status,
+    StepRetold,
     TextChunk,
     ToolApprovalRequest,
     ToolCallInvocation,
@@ -107,7 +108,7 @@ def test_a_frame_is_read_as(event: AnyEvent, text: str) -> None:
 
 
 def test_every_frame_has_its_place_in_the_table_and_a_later_version_s_is_left_out() -> None:
-    types = {frame(event).get("type") for event, _, _ in GOLDEN} - {None}
+    types = {kind_of(frame(event)) for event, _, _ in GOLDEN} - {""}
     assert set(_SHOWN) == types | {"resync"}
     assert {type(event) for event, _, _ in GOLDEN} == set(get_args(AnyEvent))
     assert Terminal().show({"type": "of tomorrow"}) == ""
@@ -225,6 +226,20 @@ def test_text_flows_and_what_is_no_text_begins_a_line() -> None:
     ]
     shown = "".join(flow.join(kind, piece) for kind, piece in pieces)
     assert shown == "💭 Let me see.\nIt is 4.\n\nOr\nTrying again\n5\nFailed\n"
+
+
+def test_thinking_that_was_said_as_text_stands_above_and_is_not_said_again() -> None:
+    plugin = Terminal("i")
+    events = [TextChunk("Hm"), StepRetold(1, 3, "thinking"), ReasoningChunk("Hm"), TextChunk("4"), ReasoningChunk("\n")]
+    whole = b"".join(plugin.frame(Entry(at, 0.0, event)) for at, event in enumerate(events, 1))
+    assert whole.decode() == "Hm\n↻ So far that was thinking.\n4"
+
+
+def test_an_answer_that_was_said_as_thinking_is_said_again() -> None:
+    plugin = Terminal("i")
+    events = [ReasoningChunk("4"), StepRetold(1, 3, "text"), TextChunk("<think>4")]
+    whole = b"".join(plugin.frame(Entry(at, 0.0, event)) for at, event in enumerate(events, 1))
+    assert whole.decode() == "💭 4\n↻ That was no thinking but the answer:\n<think>4"
 
 
 def test_it_is_a_plugin_like_the_others() -> None:

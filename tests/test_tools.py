@@ -117,6 +117,61 @@ def test_slips_with_one_meaning_only_are_taken_for_what_they_mean() -> None:
     assert ECHO.arguments('{"text": "a raw\nline break"}') == {"text": "a raw\nline break"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}" + WHOLE,
+        WHOLE + "{}",
+        WHOLE + WHOLE.replace(" ", ""),
+        WHOLE + "\n}",
+        WHOLE[1:],
+        "{" + WHOLE + "}",
+        "{ {" + WHOLE + "}}",
+        f"```json\n{WHOLE}\n```",
+        f"```{WHOLE}```",
+        f"\n```JSON {WHOLE}\n```\n",
+        json.dumps(WHOLE),
+        WHOLE + '""',
+        '{"shape": "circle", "at": {"x": 1,},}',
+        '{\\n"shape": "circle",\\n\\t"at": {"x": 1}}\\n',
+    ],
+)
+def test_what_can_mean_one_object_only_is_taken_for_it(text: str) -> None:
+    assert DRAW.arguments(text) == DRAW.arguments(WHOLE)
+
+
+def test_what_stands_in_a_text_is_not_touched() -> None:
+    text = 'a,} ```json {"b": [1,]} \\n {{'
+    for end in ("", "}", '""'):
+        assert ECHO.arguments(json.dumps({"text": text}) + end) == {"text": text}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        WHOLE + WHOLE.replace("1", "2"),  # which of the two?
+        WHOLE + " more",
+        f"Here: ```json\n{WHOLE}\n```",
+        f"```json\n{WHOLE}",
+        WHOLE[:-1],  # cut off
+        WHOLE[1:-1],
+        WHOLE[:-1] + ",",
+        "{" + WHOLE,
+        WHOLE + "[]",
+        "{'shape': 'circle', 'at': {'x': 1}}",
+        json.dumps(WHOLE[:-2]),
+        '{"shape": "circle", "at": {"x": 1},, }',
+        "{" * 500_000,
+        '"' + '\\"' * 300_000,
+        "```" + " " * 300_000 + "x",
+        "{}" * 300_000 + "x",
+    ],
+    ids=lambda value: ascii(value[:24]),
+)
+def test_what_may_mean_this_or_that_is_an_error(text: str) -> None:
+    assert "arguments" in refusal(text)
+
+
 @pytest.mark.parametrize("text", ["", "  \n"])
 def test_no_text_counts_as_no_arguments(text: str) -> None:
     current_time = builtin_tools()[1]

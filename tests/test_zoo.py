@@ -26,9 +26,8 @@ def test_what_comes_of_it(house: House, animal: Animal) -> None:
     if animal.calls is not None:
         assert called(stream.frames) == list(animal.calls)
     if animal.finish is not None:
-        assert [frame["finishReason"] for frame in stream.frames if frame.get("type") == "stepFinished"][
-            -1
-        ] == animal.finish
+        finished = [frame["finishReason"] for frame in stream.frames if frame.get("type") == "stepFinished"]
+        assert finished[-1] == animal.finish
     if animal.remark is not None:
         assert ending["finishReason"] == animal.remark
     if animal.notices is not None:

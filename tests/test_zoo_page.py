@@ -25,8 +25,11 @@ PICTURE = """async () => {
         return copy.textContent;
     };
     const all = (selector) => [...answer.querySelectorAll(selector)];
-    const texts = answer.item.message.parts.filter(({ kind }) => kind === 'text').map(({ text }) => text);
-    const tools = answer.item.message.parts.filter(({ kind }) => kind === 'tool');
+    const parts = (name) => answer.item.message.parts.filter(({ kind }) => kind === name);
+    const drawn = () => ['text', 'tool'].every((name) => parts(name).length === all(`dee-${name}`).length);
+    for (let frame = 0; frame < 100 && !drawn(); frame += 1) await new Promise(requestAnimationFrame);
+    const texts = parts('text').map(({ text }) => text);
+    const tools = parts('tool');
     const ran = ({ arguments: given }) => given && !('' in given); // what cannot be read never ran
     const code = answer.item.message.ending?.code ?? null;
     return {

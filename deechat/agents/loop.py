@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from deechat.agents.handler import AgentHandler, Plan, new_call_id
-from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Text, Turn, asking
+from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Retold, Text, Turn, asking
 from deechat.agents.repetition import EVERY, Repetition, Watch
 from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
 from deechat.agents.tools.asking import questions_of, skipped, told
@@ -32,6 +32,7 @@ from deechat.events import (
     Status,
     StepFinished,
     StepRestarted,
+    StepRetold,
     StepStarted,
     TextChunk,
     ToolApprovalRequest,
@@ -155,6 +156,8 @@ def _summary(handler: AgentHandler, plan: Plan) -> Generator[AnyEvent, None, His
                     match part:
                         case Text(text):
                             said.pieces.append(text)
+                        case Retold():
+                            said.pieces[:] = [part.anew] if part.kind == "text" else []
                         case Notice(code, params):
                             yield _status(handler, code, **params)
                         case Turn():
@@ -179,7 +182,7 @@ def _status(handler: AgentHandler, code: str, **params: Any) -> Status:
 
 
 def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Question, said: Watch) -> Events:
-    gap = "\n\n" if state.text else ""  # sets the text of this step apart from that of the steps before
+    gap = _gap(state)
     turn = None
     look_at = state.answer_bytes + EVERY
     with asking(handler.provider, question) as parts:
@@ -192,6 +195,9 @@ def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Questi
                 case Reasoning(text):
                     said.pieces.append(text)
                     yield ReasoningChunk(text)
+                case Retold():
+                    yield from _retell(state, part)
+                    gap = "" if state.step_text else _gap(state)
                 case Notice(code, params):
                     yield _status(handler, code, **params)
                 case Turn():
@@ -202,6 +208,25 @@ def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Questi
     if turn is None:
         raise ModelError("The model server ended its answer without saying so.", code="model_protocol")
     yield _finished(handler, state, ask, question, turn)
+
+
+def _gap(state: RunState) -> str:
+    """Gives what sets the text of a step apart from that of the steps before."""
+    return "\n\n" if state.text else ""
+
+
+def _retell(state: RunState, retold: Retold) -> Events:
+    """Voids what the step said, and says it as it should have been told apart."""
+    thought = state.step_reasoning
+    if retold.kind == "text":
+        thought = thought.removesuffix(retold.said)
+    else:
+        thought += retold.anew
+    yield StepRetold(state.step, state.step_seq, retold.kind)
+    if thought:
+        yield ReasoningChunk(thought)
+    if retold.kind == "text":
+        yield TextChunk(_gap(state) + retold.anew)
 
 
 def _finished(handler: AgentHandler, state: RunState, ask: Ask, question: Question, turn: Turn) -> StepFinished:

@@ -23,6 +23,7 @@ from deechat.agents.providers.base import (
     UserMessage,
 )
 from deechat.agents.repetition import without_repeats
+from deechat.agents.tools.arguments import is_object
 from deechat.events import (
     LACKING,
     SILENT,
@@ -41,6 +42,7 @@ from deechat.events import (
     Steered,
     StepFinished,
     StepRestarted,
+    StepRetold,
     StepStarted,
     TextChunk,
     ToolApprovalRequest,
@@ -244,6 +246,11 @@ class RunState(msgspec.Struct):
         """The text of the step in progress, or of the last one."""
         return "".join(self.text[self._text_mark :])
 
+    @property
+    def step_reasoning(self) -> str:
+        """The thinking of the step in progress, or of the last one."""
+        return "".join(self.reasoning[self._reasoning_mark :])
+
     def next_move(self, max_tool_rounds: int) -> Ask | UseTools | Resume | Finish | Wait:
         """Says what the loop has to do now.
 
@@ -345,11 +352,17 @@ class RunState(msgspec.Struct):
 
     def _on_step_restarted(self, _event: StepRestarted, at: float) -> None:
         self.take_up(at)
+        self._forget_step()
+        self._begin_output()
+
+    def _on_step_retold(self, _event: StepRetold, _at: float) -> None:
+        self._forget_step()
+
+    def _forget_step(self) -> None:
         void = self.text[self._text_mark :] + self.reasoning[self._reasoning_mark :]
         self.answer_bytes -= sum(len(text.encode()) for text in void)
         del self.text[self._text_mark :]
         del self.reasoning[self._reasoning_mark :]
-        self._begin_output()
 
     def _begin_output(self) -> None:
         # The model reads now what joined the run before.
@@ -398,11 +411,15 @@ class RunState(msgspec.Struct):
         else:
             self.take_up(at)  # it was cut off by a restart, and runs again
         each.arguments = event.arguments
-        if each.reply is not None and each.reply.arguments is not None:
+        is_edited = each.reply is not None and each.reply.arguments is not None
+        if is_edited or not is_object(each.call.arguments):
             self._rewrite(ToolCall(each.call.id, each.call.name, json.dumps(event.arguments, ensure_ascii=False)))
 
     def _rewrite(self, call: ToolCall) -> None:
-        """Lets the model see the arguments that a person gave its call, which are those that the result is of."""
+        """Lets the model see the arguments that its call ran with, which are those that the result is of.
+
+        They are not its own where a person gave others, or where its own were an object only as it was meant.
+        """
         for at, turn in enumerate(self.turns):
             if isinstance(turn, AssistantMessage):
                 calls = tuple(call if call.id == each.id else each for each in turn.calls)
@@ -448,6 +465,7 @@ _FOLD: dict[type, Callable[[RunState, Any, float], None]] = {
     StepStarted: RunState._on_step_started,
     StepRestarted: RunState._on_step_restarted,
     HistorySummarized: RunState._on_summarized,
+    StepRetold: RunState._on_step_retold,
     TextChunk: RunState._on_text,
     ReasoningChunk: RunState._on_reasoning,
     StepFinished: RunState._on_step_finished,

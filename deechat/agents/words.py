@@ -99,6 +99,10 @@ HABITS: dict[str, dict[str, str]] = {
         "en": "thinks in {field}, and gets it back beside tool calls",
         "zh": "在 {field} 中思考，并随工具调用收回",
     },
+    "thinks_unopened": {
+        "en": "begins with thinking, and marks only its end",
+        "zh": "以思考开头，只标出思考的结尾",
+    },
     "no_field": {"en": "takes no {field}", "zh": "不接受 {field}"},
 }
 

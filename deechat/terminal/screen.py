@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, TextIO
 
-from deechat.agents.plugins.terminal import LACKS, Flow, Terminal
+from deechat.agents.plugins.terminal import LACKS, Flow, Terminal, kind_of
 
 Frame = dict[str, Any]
 _NEEDED = {"toolApprovalRequest", "clarificationRequest", "stepRestarted", "resync", "stopGeneration", "abort"}
@@ -57,14 +57,16 @@ class Screen:
 
     def show(self, frame: Frame) -> bool:
         """Shows the frame; says whether anything of it can be seen."""
-        kind = frame.get("type", "")
+        kind = kind_of(frame)
         if kind == "textResponseChunk" and self._rest is not self._out:
             self._held.append(frame["textResponse"])
             return False
         if kind in _WHOLE:
             self._release()
-        if kind in {"stepRestarted", "resync"}:
+        if kind in {"stepRestarted", "stepRetold", "resync"}:
             self._held.clear()
+        if kind == "stepRetold" and self._rest is not self._out:
+            return False  # nothing of it was shown
         if self._quiet and not _is_needed(frame):
             return False
         piece = self._rest.terminal.show(frame)

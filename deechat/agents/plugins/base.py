@@ -28,6 +28,7 @@ from deechat.events import (
     Steered,
     StepFinished,
     StepRestarted,
+    StepRetold,
     StepStarted,
     TextChunk,
     TextClosed,
@@ -222,6 +223,11 @@ def _summarized(event: HistorySummarized, _id: str) -> Frame:
     return {"type": "historySummarized", "upTo": event.upto, "summary": event.text}
 
 
+def _step_retold(event: StepRetold, _id: str) -> Frame:
+    # Whoever takes back what a restart made void takes this back too, without knowing the field.
+    return {"type": "stepRestarted", "step": event.step, "afterId": event.after, "retold": event.kind}
+
+
 def _completed(event: RunCompleted, message_id: str) -> Frame:
     return {
         "type": "finalizeResponseStream",
@@ -276,6 +282,7 @@ _FIELDS: dict[type[AnyEvent], Callable[[Any, str], Frame]] = {
     Steered: _steered,
     StepRestarted: _step_restarted,
     HistorySummarized: _summarized,
+    StepRetold: _step_retold,
     RunCompleted: _completed,
     RunStopped: _stopped,
     RunFailed: _failed,

@@ -27,18 +27,28 @@ Say = Callable[..., str]
 Pieces = list[tuple[str, str]]  # style and words
 
 
+def kind_of(frame: Frame) -> str:
+    """Gives what a frame is to a terminal: its type, or "stepRetold"."""
+    return "stepRetold" if "retold" in frame else frame.get("type", "")
+
+
 class Flow:
     """Sets pieces apart: what does not go on where the piece before ended begins a line of its own."""
 
     def __init__(self) -> None:
         self._kind = ""
+        self._stands = False  # whether the thinking that comes next stands above already
         self.open = False  # whether the cursor stands within a line
 
     def join(self, kind: str, piece: str) -> str:
-        """Gives the piece as it follows the one before; `kind` is a frame's type."""
+        """Gives the piece as it follows the one before; `kind` is that of its frame."""
+        stands, self._stands = self._stands, kind == "stepRetold"
+        if stands and kind == "reasoningChunk":
+            return ""
         goes_on = kind == self._kind and kind in FLOWING
         if kind in FLOWING and not goes_on:
             piece = piece.lstrip("\n")  # a later step's text sets itself apart from earlier text
+            piece = piece if kind != "reasoningChunk" or piece.strip() else ""
         if not piece:
             return ""
         begin = "\n" if self.open and not goes_on else ""
@@ -67,7 +77,7 @@ class Terminal:
 
     def show(self, frame: Frame) -> str:
         """Gives the frame as text; '' for one that a terminal leaves out, and for types of a later version."""
-        shown = _SHOWN.get(frame.get("type", ""), _nothing)
+        shown = _SHOWN.get(kind_of(frame), _nothing)
         return "".join(self.paint(style, text) for style, text in shown(frame, self.say))
 
     def paint(self, style: str, text: str) -> str:
@@ -87,7 +97,7 @@ class Terminal:
 
     def frame(self, entry: Entry) -> bytes:
         frame = frame_of(entry, self._message_id)
-        return self._flow.join(frame.get("type", ""), self.show(frame)).encode()
+        return self._flow.join(kind_of(frame), self.show(frame)).encode()
 
     def heartbeat(self, last_seq: int) -> bytes:  # noqa: ARG002 - a person needs no sign of life
         return b""
@@ -178,6 +188,10 @@ def _summarized(frame: Frame, say: Say) -> Pieces:
     return [("dim", say("summarized") + "\n")] if frame["summary"] else []
 
 
+def _retold(frame: Frame, say: Say) -> Pieces:
+    return [("bold", say("was_thinking" if frame["retold"] == "thinking" else "was_text") + "\n")]
+
+
 def _resync(_frame: Frame, say: Say) -> Pieces:
     return [("bold", say("resync") + "\n")]
 
@@ -244,6 +258,7 @@ _SHOWN: dict[str, Callable[[Frame, Say], Pieces]] = {
     "steered": _steered,
     "stepRestarted": _restarted,
     "historySummarized": _summarized,
+    "stepRetold": _retold,
     "resync": _resync,
     "finalizeResponseStream": _completed,
     "stopGeneration": _stopped,

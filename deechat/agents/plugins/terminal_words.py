@@ -38,6 +38,8 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "⋯ What was said earlier is a summary for the model from here on.",
         "zh": "⋯ 从这里起，模型看到的较早对话是一份摘要。",
     },
+    "was_thinking": {"en": "↻ So far that was thinking.", "zh": "↻ 以上是思考过程。"},
+    "was_text": {"en": "↻ That was no thinking but the answer:", "zh": "↻ 以上不是思考，而是回答："},
     "resync": {"en": "↻ All of it comes again, from the start.", "zh": "↻ 从头重新显示。"},
     "source": {"en": "   [{number}] {title}", "zh": "   [{number}] {title}"},
     "cut": {"en": "The model reached its limit; the answer is cut there.", "zh": "模型到达长度上限，回答在此中断。"},

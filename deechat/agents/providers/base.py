@@ -110,6 +110,16 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
     text: str
 
 
+class Retold(msgspec.Struct, frozen=True):
+    """What was told apart wrongly: `said`, all of this turn's text so far, is thinking; or, of `kind` "text", `said`
+    at the end of its thinking is text. `anew` is the same as it should have been said.
+    """
+
+    kind: Literal["thinking", "text"]
+    said: str
+    anew: str
+
+
 class Notice(msgspec.Struct, frozen=True):
     """Something a person who waits should know, as a code of `deechat.agents.words` and what fills its words."""
 
@@ -129,7 +139,7 @@ class Turn(msgspec.Struct, frozen=True):
     extra: dict[str, Any] = {}
 
 
-Part = Text | Reasoning | Notice | Turn
+Part = Text | Reasoning | Retold | Notice | Turn
 
 
 class Room(msgspec.Struct, frozen=True):

@@ -10,14 +10,14 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal
 
 import msgspec
 
+from deechat.agents.tools.arguments import read
 from deechat.agents.tools.signature import hints_of, parameters_of, schema_of, words_of
 from deechat.errors import DeeChatError
 
-LONGEST_INTEGER = 1000  # digits; Python itself writes no more than 4300
 MOST_FAULTS = 10  # named in one error
 
 Policy = Literal["allow", "ask", "deny"]
@@ -55,6 +55,8 @@ class Tool:
 
     def arguments(self, text: str) -> dict[str, Any]:
         """Reads the model's arguments and fits them to the schema; no text at all is an empty object.
+
+        A slip with one meaning only is taken for what it means: see `deechat.agents.tools.arguments`.
 
         Raises `ToolError`, and nothing else, for whatever a model may write.
         """
@@ -134,38 +136,15 @@ def make_tool(
 
 
 def _read(text: str) -> Any:
-    """Reads JSON, strictly where it matters: no key twice, no NaN, nothing that could not be written again."""
+    """Reads the model's arguments; whatever is wrong with them becomes a `ToolError`."""
     try:
-        # A raw line break inside a string is a slip with one meaning only, so `strict` is off.
-        value = json.loads(text, object_pairs_hook=_object, parse_int=_integer, parse_constant=_no_number, strict=False)
-        msgspec.json.encode(value)  # lone surrogates fail here
-        json.dumps(value, allow_nan=False)  # 1e999 fails here
+        return read(text)
     except RecursionError as error:
         raise ToolError("The arguments are nested too deeply.") from error
     except UnicodeError as error:
         raise ToolError("The arguments hold a lone surrogate, which is no character.") from error
     except ValueError as error:
         raise ToolError(f"The arguments are not JSON: {error}. Send one JSON object.") from error
-    return value
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    value: dict[str, Any] = {}
-    for name, each in pairs:
-        if name in value:
-            raise ValueError(f"the key {json.dumps(name[:80])} is there more than once")
-        value[name] = each
-    return value
-
-
-def _integer(digits: str) -> int:
-    if len(digits) > LONGEST_INTEGER:
-        raise ValueError(f"a number of {len(digits)} digits is too long")
-    return int(digits)
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number in JSON")
 
 
 def _fit(value: Any, hint: Any) -> Any:

@@ -291,6 +291,7 @@ export const WORDS = {
   "habit.text_or_thought": ["takes text or a thought beside tool calls, not both", "工具调用旁只接受文本或思考之一"],
   "habit.no_thought_with_tools": ["takes tools only without thinking", "使用工具时不能思考"],
   "habit.thinks_in": ["thinks in {field}, and gets it back beside tool calls", "在 {field} 中思考，并随工具调用收回"],
+  "habit.thinks_unopened": ["begins with thinking, and marks only its end", "以思考开头，只标出思考的结尾"],
   "habit.no_field": ["takes no {field}", "不接受 {field}"],
   mode: ["Mode", "模式"],
   modeAgent: ["Agent, with tools", "智能体，可用工具"],

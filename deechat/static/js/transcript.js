@@ -106,6 +106,7 @@ export const FRAMES = {
   stepRestarted(message, frame) {
     for (const part of message.parts) forget(part, frame.afterId);
     message.parts = message.parts.filter((part) => part.marks?.length !== 0);
+    if (frame.retold) return; // thinking and text are told apart anew, in the frames that follow
     message.status = null;
     message.anew = true;
   },
@@ -209,7 +210,7 @@ export function fromHistory(stored) {
   message.model = stored.metrics?.model ?? null;
   message.sources = stored.sources ?? [];
   if (stored.summary) message.parts.push({ kind: "summary", key: "h", rev: 1, text: stored.summary });
-  if (stored.reasoning) message.parts.push({ kind: "reasoning", key: "r", rev: 1, text: stored.reasoning, open: false });
+  if (stored.reasoning?.trim()) message.parts.push({ kind: "reasoning", key: "r", rev: 1, text: stored.reasoning, open: false });
   for (const call of stored.toolCalls ?? []) message.parts.push(storedCall(call));
   for (const [n, text] of (stored.steered ?? []).entries()) {
     message.parts.push({ kind: "steered", key: `s${n}`, rev: 1, text: text.message ?? text });

@@ -1,29 +1,83 @@
-"""Pieces of tool calls to whole ones, for servers that number them, name them, or neither."""
+"""Pieces of tool calls to whole ones, for servers that number them, name them, or neither.
+
+An index, an id, a name and the brackets of the arguments each hint at the call to which a piece belongs, and each may
+be missing, constant or wrong. While pieces come they are sorted by what their hints agree on; which of them are one
+call's, several calls', or said once more is seen at the end, when all arguments are there.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Collection, Iterator
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from deechat.agents.providers.openai.chunks import CallPiece
 from deechat.agents.providers.openai.faults import broken
-from deechat.agents.providers.openai.speech import Mender, mend, mend_all
+from deechat.agents.providers.openai.speech import mend, mend_all
 from deechat.events import ToolCall
 
 MOST_CALLS = 1_000  # in one turn
+SURELY_GROWING = 3  # pieces in a row that each begin with all of the one before
 _STRUCTURE = re.compile(r'["{}\[\]\\]')
+_MARKUP = re.compile(r"<\||\s")  # of the harmony format, left in a name
+_BLANKS = re.compile(r"\s*")
+_read = json.JSONDecoder(strict=False).raw_decode
+
+
+class _Hints(NamedTuple):
+    """What a piece says of the call that it belongs to, and what it adds; '' and None where it says nothing."""
+
+    number: int | None
+    id: str
+    name: str
+    arguments: str
+    extra: Any
+
+    @classmethod
+    def of(cls, piece: CallPiece) -> _Hints:
+        function = piece.function
+        name, arguments = (function.name, function.arguments) if function else (None, None)
+        if not isinstance(arguments, str):  # an object is whole
+            arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
+        name = name if isinstance(name, str) else ""
+        return cls(_number(piece.index), _label(piece.id), name, arguments, piece.extra_content)
+
+    @property
+    def begins(self) -> bool:
+        """Whether its arguments may be a call's first."""
+        return self.arguments.lstrip().startswith("{")
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its arguments can be no call's first."""
+        return bool(self.arguments.strip()) and not self.begins
+
+
+def _number(index: Any) -> int | None:
+    """Gives an index that may be written as text."""
+    if isinstance(index, str) and index.isdecimal() and len(index) < 10:
+        return int(index)
+    return index if isinstance(index, int) and not isinstance(index, bool) else None
+
+
+def _label(name: Any) -> str:
+    """Gives an id that may be a number."""
+    return name if isinstance(name, str) else "" if name is None or isinstance(name, bool) else json.dumps(name)
 
 
 class _Call:
-    """A call on its way."""
+    """A call on its way, or several that no hint told apart while they came."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int | None) -> None:
+        self.number = number
         self.id = ""
         self.name = ""
         self.extra: Any = None
-        self._arguments: list[str] = []
-        self._mender = Mender()
+        self._parts = 0
+        self._pieces: list[str] = []
+        self._growing = 0  # pieces that began with all of the one before; -1 once one did not
         self._depth, self._in_string, self._escaped_at, self._length, self._closed = 0, False, -1, 0, False
 
     def _scan(self, text: str) -> None:
@@ -38,104 +92,203 @@ class _Call:
             elif sign == '"':
                 self._in_string = True
             elif sign != "\\":
-                self._depth += 1 if sign in "{[" else -1
-                self._closed = self._depth <= 0
+                self._depth = max(0, self._depth + (1 if sign in "{[" else -1))
+                self._closed = self._depth == 0
         self._length += len(text)
 
-    def add(self, piece: CallPiece) -> int:
-        """Takes a piece; gives how many characters are new."""
-        self.id = self.id or piece.id or ""
-        self.extra = piece.extra_content if piece.extra_content is not None else self.extra
-        if piece.function is None:
-            return 0
-        return self._add_name(piece.function.name or "") + self._add_arguments(piece.function.arguments)
+    def add(self, piece: _Hints) -> int:
+        """Takes a piece; gives how many bytes are new."""
+        self._parts += 1
+        self.id = self.id or piece.id
+        self.number = piece.number if self.number is None else self.number
+        self.extra = piece.extra if piece.extra is not None else self.extra
+        return self._add_name(piece.name) + self._add_arguments(piece.arguments)
 
     def _add_name(self, name: str) -> int:
-        """A name comes once, again and again, grown by its next letters, or (never seen, but allowed) in parts."""
+        """A name comes once, again and again, grown by its next letters, or in parts."""
         before = self.name
         if name.startswith(before):
             self.name = name
-        elif name != before:
+        elif name and name != before:
             self.name += name
         return len(self.name) - len(before)
 
-    def _add_arguments(self, arguments: Any) -> int:
-        if arguments is None:
+    def _add_arguments(self, text: str) -> int:
+        if not text:
             return 0
-        if isinstance(arguments, str):
-            self._arguments.append(self._mender.feed(arguments))
-            self._scan(self._arguments[-1])
-        else:  # an object is whole
-            self._closed = True
-            self._arguments = [json.dumps(mend_all(arguments), ensure_ascii=False)]
-        return len(self._arguments[-1].encode())
+        last = self._pieces[-1] if self._pieces else ""
+        if last and self._growing >= 0:
+            self._growing = self._growing + 1 if text.startswith(last) else -1
+        if self._growing >= SURELY_GROWING:  # all that came says no more than this piece
+            self._pieces = [text]
+            return len(text) - len(last)
+        self._pieces.append(text)
+        self._scan(text)
+        return len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
-    def is_other(self, piece: CallPiece) -> bool:
-        """Says whether a piece with this call's number begins another: some servers give all calls the same one."""
-        name = piece.function.name if piece.function else None
-        if not name or not self.name:
+    @property
+    def _is_open(self) -> bool:
+        return self._length > 0 and not self._closed
+
+    def is_other(self, piece: _Hints, tools: Collection[str]) -> bool:
+        """Says whether a piece that some hint leads here begins another call."""
+        if piece.goes_on and self._is_open and piece.name in {"", self.name}:
             return False
-        if piece.id and self.id:
-            return piece.id != self.id
-        return name != self.name and bool(self._arguments)
-
-    def goes_on(self, name: str) -> bool:
-        """Says whether a piece with only a name belongs here: it is the same, and the arguments are not whole."""
-        if name != self.name:
+        if piece.id and self.id and piece.id != self.id:
+            return bool(piece.name) or (self._closed and piece.begins)
+        if not (piece.name and self.name) or piece.name == self.name:
             return False
-        return not self._closed
+        return self._length > 0 or {piece.name, self.name} <= set(tools)
 
-    def whole(self) -> ToolCall:
-        """Gives the call; no arguments at all are an empty object."""
-        if not self.name:
+    def takes(self, piece: _Hints) -> bool:
+        """Says whether a piece belongs here though its number is a new one: some servers count pieces, not calls."""
+        if piece.goes_on:
+            return not piece.name or piece.name == self.name
+        is_ours = piece.id == self.id if piece.id else not piece.name
+        is_waiting = self._is_open or (self._length == 0 and self.name != "")
+        return is_ours and is_waiting and piece.name in {"", self.name}
+
+    def is_repeated(self, piece: _Hints) -> bool:
+        """Says whether a piece without number and id is a second call with this one's name: each came whole.
+
+        Where this one came in parts, the other is what some servers end with: all of it again.
+        """
+        return self._parts == 1 and self._closed and piece.begins and piece.name == self.name
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether only hints came of it that name nothing."""
+        return not self.name and self._length == 0
+
+    def whole(self, before: str, tools: Collection[str]) -> Iterator[ToolCall]:
+        """Gives the call, or the calls; no arguments at all are an empty object. `before`: the name of the one before,
+        which is that of a call without one. A name in the harmony format's markup is that of the tool that it names.
+        """
+        name = self.name or before
+        if not name:
             raise broken("it sent a tool call without a name")
-        arguments = "".join([*self._arguments, self._mender.end()])
-        return ToolCall("", mend(self.name), arguments if arguments.strip() else "{}")
+        name = mend(name)
+        meant = _MARKUP.split(name.strip().removeprefix("functions."), maxsplit=1)[0]
+        name = meant if name not in tools and meant in tools else name
+        for arguments in _told_apart(self._pieces, grew=self._growing > 0):
+            yield ToolCall("", name, mend(arguments) if arguments.strip() else "{}")
+
+
+def _told_apart(pieces: list[str], *, grew: bool) -> list[str]:
+    """Gives the arguments that pieces are: mostly of one call.
+
+    A piece that begins an object after a whole one begins another call's. An empty object before another is none, and
+    an object that is there already is said once more.
+    """
+    text = "".join(pieces)
+    if _is_object(text):
+        return [text]
+    if grew and _is_object(pieces[-1]):
+        return [pieces[-1]]
+    objects = list(_parted(text, {0, *accumulate(map(len, pieces))}))
+    full = [each for each in objects if each.strip() != "{}"] or objects[:1]
+    once: dict[str, str] = {}
+    for each in full:
+        once.setdefault(canonical(each), each)
+    return list(once.values())
+
+
+def _parted(text: str, begins: set[int]) -> Iterator[str]:
+    """Gives the objects in a text whose pieces begin at these places; what no object is stays with what precedes it."""
+    at, first = 0, 0
+    while at < len(text):
+        try:
+            value, end = _read(text, _BLANKS.match(text, at).end())  # type: ignore[union-attr]
+        except (ValueError, RecursionError):
+            break
+        following = _BLANKS.match(text, end).end()  # type: ignore[union-attr]
+        begun = any(place in begins for place in range(end, following + 1))
+        if not isinstance(value, dict) or not text.startswith("{", following) or not begun:
+            break
+        yield text[first:end]
+        at = first = end
+    yield text[first:]
+
+
+def _is_object(text: str) -> bool:
+    return canonical(text).startswith("{")
+
+
+def canonical(arguments: str) -> str:
+    """Gives arguments in the one way of writing that equal ones have in common; as they are where they are no JSON."""
+    try:
+        return json.dumps(json.loads(arguments, strict=False), sort_keys=True)
+    except (ValueError, RecursionError):
+        return f"?{arguments}"
 
 
 class Calls:
-    """The calls of a turn, in the order in which they began."""
+    """The calls of a turn, in the order in which they began. `tools`: the names of those that may be called."""
 
-    def __init__(self) -> None:
+    def __init__(self, tools: Collection[str] = ()) -> None:
+        self._tools = tools
         self._calls: list[_Call] = []
-        self._by_index: dict[int, _Call] = {}
+        self._by_number: dict[int, _Call] = {}
 
     def __bool__(self) -> bool:
         return bool(self._calls)
 
     def feed(self, piece: CallPiece) -> int:
-        """Takes a piece; gives how many characters it added."""
-        call = self._numbered(piece, piece.index) if piece.index is not None else self._unnumbered(piece)
-        return call.add(piece)
+        """Takes a piece; gives how many bytes it added. Raises `ModelError` where there are too many calls."""
+        hints = _Hints.of(piece)
+        if not (hints.id or hints.name or hints.arguments or hints.extra):
+            return 0
+        call = self._unnumbered(hints) if hints.number is None else self._numbered(hints, hints.number)
+        if call is None:
+            call = self._new(hints.number)
+        if hints.number is not None:
+            self._by_number[hints.number] = call
+        return call.add(hints)
 
-    def _numbered(self, piece: CallPiece, index: int) -> _Call:
-        call = self._by_index.get(index)
-        if call is None or call.is_other(piece):
-            call = self._by_index[index] = self._new()
-        return call
+    def _numbered(self, piece: _Hints, number: int) -> _Call | None:
+        named = self._with_id(piece.id)
+        if named is not None and named.number in {number, None}:
+            return named
+        if number in self._by_number:
+            known = self._by_number[number]
+            return None if known.is_other(piece, self._tools) else known
+        last = named or (self._calls[-1] if self._calls else None)
+        return last if last is not None and last.takes(piece) else None
 
-    def _unnumbered(self, piece: CallPiece) -> _Call:
-        if piece.id:
-            for call in self._calls:
-                if call.id == piece.id:
-                    return call
-        name = piece.function.name if piece.function else None
-        last = self._calls[-1] if self._calls else self._new()
-        begins = name and last.name and (piece.id or not last.goes_on(name))
-        return self._new() if begins else last
+    def _unnumbered(self, piece: _Hints) -> _Call | None:
+        named = self._with_id(piece.id)
+        if named is not None or not self._calls:
+            return named
+        last = self._calls[-1]
+        is_another = last.is_other(piece, self._tools) or (not piece.id and last.is_repeated(piece))
+        return None if is_another else last
 
-    def _new(self) -> _Call:
+    def _with_id(self, label: str) -> _Call | None:
+        return next((call for call in reversed(self._calls) if call.id == label), None) if label else None
+
+    def _new(self, number: int | None) -> _Call:
         if len(self._calls) >= MOST_CALLS:
             raise broken(f"it called more than {MOST_CALLS} tools at once")
-        call = _Call()
+        call = _Call(number)
         self._calls.append(call)
         return call
 
-    def whole(self) -> tuple[ToolCall, ...]:
-        """Gives the calls."""
-        return tuple(call.whole() for call in self._calls)
+    def whole(self) -> tuple[tuple[ToolCall, ...], list[Any]]:
+        """Gives the calls, and what the server wants back with each: nothing where it wants nothing.
 
-    def extras(self) -> list[Any]:
-        """Gives what the server wants back with each call; empty when it wants nothing."""
-        extras = [mend_all(call.extra) for call in self._calls]
-        return extras if any(extra is not None for extra in extras) else []
+        What has the id, or else the number, the name and the arguments of a call before is that call once more.
+        """
+        found: dict[Any, tuple[ToolCall, Any]] = {}
+        name = ""
+        for call in self._calls:
+            if call.is_nothing and len(self._calls) > 1:
+                continue
+            extra = mend_all(call.extra)
+            for one in call.whole(name, self._tools):
+                label = call.id or (len(found) if call.number is None else call.number)
+                found.setdefault((label, one.name, canonical(one.arguments)), (one, extra))
+                name, extra = one.name, None
+        if len(found) > MOST_CALLS:
+            raise broken(f"it called more than {MOST_CALLS} tools at once")
+        extras = [extra for _, extra in found.values()]
+        return tuple(call for call, _ in found.values()), extras if any(extra is not None for extra in extras) else []

@@ -25,15 +25,18 @@ THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 class Function(msgspec.Struct, gc=False):
     """What is called. `arguments` is text, in pieces or whole; some servers send the object itself."""
 
-    name: str | None = None
+    name: Any = None
     arguments: Any = None
 
 
 class CallPiece(msgspec.Struct, gc=False):
-    """A piece of a call. `extra_content` is Gemini's, who refuses the call's result without it."""
+    """A piece of a call. `extra_content` is Gemini's, who refuses the call's result without it.
 
-    index: int | None = None
-    id: str | None = None
+    An index may be text and an id a number: `calls` reads both.
+    """
+
+    index: Any = None
+    id: Any = None
     function: Function | None = None
     extra_content: Any = None
 
@@ -46,7 +49,7 @@ class Delta(msgspec.Struct, gc=False):
     reasoning_content: Any = None
     reasoning: Any = None
     thinking: Any = None
-    tool_calls: list[CallPiece] | None = None
+    tool_calls: list[CallPiece | None] | CallPiece | None = None
     function_call: Function | None = None
     reasoning_details: Any = None
     thinking_blocks: Any = None
@@ -203,6 +206,12 @@ def _item(item: Any) -> Iterator[Said]:
             yield Text, item["text"]
         for _, thought in _content(item.get("thinking")):
             yield Reasoning, thought
+
+
+def called(delta: Delta) -> Iterator[CallPiece]:
+    """Gives the pieces of calls: a list of them as OpenAI has it, or one alone."""
+    pieces = delta.tool_calls if isinstance(delta.tool_calls, list) else [delta.tool_calls]
+    yield from (piece for piece in pieces if piece is not None)
 
 
 def counted(usage: Any) -> Usage | None:

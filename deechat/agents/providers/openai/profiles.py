@@ -27,6 +27,7 @@ ONE_VOICE = "text_or_thought"  # beside calls either text or a thought goes back
 NO_EFFORT = "no_thought_with_tools"
 THINKS_IN = "thinks_in"  # `field`: where its thoughts come, and go back beside calls
 READS = "reads"  # `tokens`: as much as it reads at once
+UNOPENED = "thinks_unopened"  # its text begins with thinking that only a closing tag tells from the answer
 NO_FIELD = "no_field"  # and ":" and the name of a field of the body, or of a message, that is refused
 
 
@@ -131,3 +132,7 @@ class Profile(NamedTuple):
     def learn(self, model: str | None, code: str, params: Mapping[str, Any] | None = None) -> None:
         """Notes a habit."""
         self.profiles.learn(self.server, model, code, params)
+
+    def forget(self, model: str, code: str) -> None:
+        """Forgets a habit that an answer proved wrong."""
+        self.profiles.forget(code, model)

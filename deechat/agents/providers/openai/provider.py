@@ -24,7 +24,7 @@ from deechat.agents.providers.listing import MAX_LISTING, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
 from deechat.agents.providers.openai.context import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
-from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, Profile, Profiles
+from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, UNOPENED, Profile, Profiles
 from deechat.agents.providers.openai.proxies import NoProxyError
 from deechat.agents.providers.openai.refusals import Lesson, lesson_of
 from deechat.agents.providers.openai.request import Body, body_of
@@ -254,7 +254,7 @@ class OpenAIProvider:
             client.ask(body.take()) as answer,
         ):
             try:
-                yield from self._turn(client, answer, patience, model, estimated)
+                yield from self._turn(client, answer, patience, body, estimated)
             except Cancelled as cancelled:
                 noticed = time.monotonic()
                 answer.close()
@@ -262,10 +262,15 @@ class OpenAIProvider:
                 raise
 
     def _turn(
-        self, client: Client, answer: Answer, patience: Patience, model: str, estimated: int
+        self, client: Client, answer: Answer, patience: Patience, body: Body, estimated: int
     ) -> Generator[Part, None, None]:
+        model = body.model
         turn = Assembler(
-            lambda error: self._faults.said(error, model, late=turn.spoke), self._faults.clean, answer.content_type
+            lambda error: self._faults.said(error, model, late=turn.spoke),
+            self._faults.clean,
+            answer.content_type,
+            tools=body.tools,
+            thinks=body.thinks,
         )
         with closing(answer.reads(patience)) as pieces:
             try:
@@ -285,21 +290,23 @@ class OpenAIProvider:
             if turn.done:
                 _drain(client, pieces, patience)
         for part in turn.end():
-            yield self._signed(part, turn.thought_in, model, estimated) if isinstance(part, Turn) else part
+            yield self._noted(part, turn, model, estimated) if isinstance(part, Turn) else part
 
-    def _signed(self, turn: Turn, field: str | None, model: str, estimated: int) -> Turn:
-        """Notes in which field the model's thinking came, and on a turn with calls that it wants it back there.
+    def _noted(self, turn: Turn, told: Assembler, model: str, estimated: int) -> Turn:
+        """Notes how the model's thinking came, and on a turn with calls in which field it is wanted back.
 
         What the server counted in the question is compared with our estimate of it.
         """
         if turn.usage is not None:
             self._contexts.count(model, estimated, turn.usage.prompt_tokens)
-        if field is None:
+        if told.learnt is not None:
+            (self._profile.learn if told.learnt else self._profile.forget)(model, UNOPENED)
+        if told.thought_in is None:
             return turn
-        self._profile.learn(model, THINKS_IN, {"field": field})
+        self._profile.learn(model, THINKS_IN, {"field": told.thought_in})
         if not turn.calls:
             return turn
-        came = {"field": field, "server": self._profile.server, "model": model}
+        came = {"field": told.thought_in, "server": self._profile.server, "model": model}
         return msgspec.structs.replace(turn, extra={**turn.extra, THOUGHT: came})
 
     def _is_over(self, turn: Assembler, patience: Patience) -> bool:

@@ -29,6 +29,7 @@ from deechat.agents.providers.openai.profiles import (
     ONE_CALL,
     ONE_VOICE,
     THINKS_IN,
+    UNOPENED,
 )
 from deechat.agents.providers.openai.speech import mend
 
@@ -43,16 +44,19 @@ Habits = Mapping[str, Mapping[str, Any]]
 
 
 class Body:
-    """A request's body. `model` and `shows` say what it asks with; `take` gives its bytes.
+    """A request's body. `model`, `shows` and the names of `tools` say what it asks with, `thinks` that the model's text
+    is known to begin with thinking; `take` gives its bytes.
 
     They are as long as the conversation, and an answer may take an hour: once taken they are not kept here.
     """
 
-    __slots__ = ("_raw", "model", "shows")
+    __slots__ = ("_raw", "model", "shows", "thinks", "tools")
 
-    def __init__(self, body: dict[str, Any]) -> None:
+    def __init__(self, body: dict[str, Any], *, thinks: bool = False) -> None:
         self.model: str = body["model"]
         self.shows = _shown(body)
+        self.tools = [tool["function"]["name"] for tool in body.get("tools", ())]
+        self.thinks = thinks
         self._raw = msgspec.json.encode(body)
 
     def take(self) -> bytes:
@@ -101,7 +105,7 @@ def body_of(question: Question, model: str, habits: Habits, server: str = "") ->
             body["tool_choice"] = "none"
         if NO_EFFORT in habits:
             body["reasoning_effort"] = "none"
-    return Body(body)
+    return Body(body, thinks=UNOPENED in habits)
 
 
 def _takes(field: str, habits: Habits) -> bool:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
-from deechat.agents.providers.base import Part, Reasoning, Text, Turn
+from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
 from deechat.agents.providers.openai import finish, sse
 from deechat.agents.providers.openai.calls import Calls
 from deechat.agents.providers.openai.chunks import (
@@ -16,6 +16,7 @@ from deechat.agents.providers.openai.chunks import (
     Chunk,
     Delta,
     Function,
+    called,
     counted,
     decode,
     delta_of,
@@ -25,7 +26,8 @@ from deechat.agents.providers.openai.chunks import (
 )
 from deechat.agents.providers.openai.faults import MAX_READ, broken, reason_in, words_in
 from deechat.agents.providers.openai.plain import said_plainly
-from deechat.agents.providers.openai.speech import Mender, ThinkSplitter, mend, mend_all
+from deechat.agents.providers.openai.speech import Mender, mend, mend_all
+from deechat.agents.providers.openai.thinking import ThinkSplitter, Told
 from deechat.errors import ModelError
 from deechat.events import Usage
 
@@ -37,6 +39,7 @@ _STREAM = {"", "text/event-stream"}
 _TWICE = re.compile(rb"(?:data:\s*)+")
 _DONE = re.compile(rb'"?\[done\]"?', re.IGNORECASE)
 _SENTENCE = re.compile(rb"[A-Za-z]{3,} ")
+CUT_SHORT = {"length", "content_filter", "error"}  # reasons of turns in which more was to come
 
 
 class Assembler:
@@ -45,12 +48,19 @@ class Assembler:
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
     the server gave a finish reason, or it is `done`: the server said that nothing follows. `spoke`: text or thinking
     came. `said` makes the error of an error object, `clean` the words of others fit for one. `label` is the content
-    type, which is named where nothing that came was an answer: what a body is, it shows itself. `thought_in` names the
+    type, which is named where nothing that came was an answer: what a body is, it shows itself. `tools` are the names
+    that may be called, `thinks`: the model is known to begin with thinking that nothing opens. `thought_in` names the
     field in which thinking came, None while none did.
     """
 
     def __init__(
-        self, said: Callable[[Any], ModelError], clean: Callable[[str], str] = str, label: str = "text/event-stream"
+        self,
+        said: Callable[[Any], ModelError],
+        clean: Callable[[str], str] = str,
+        label: str = "text/event-stream",
+        *,
+        tools: Collection[str] = (),
+        thinks: bool = False,
     ) -> None:
         self._said, self._clean, self._label = said, clean, label
         self._lines = sse.Lines()
@@ -59,8 +69,10 @@ class Assembler:
         self._held_size = 0
         self._held_is_bare = False
         self._text_mender, self._thought_mender = Mender(), Mender()
-        self._splitter = ThinkSplitter()
-        self._calls = Calls()
+        self._splitter = ThinkSplitter(thinks=thinks)
+        self._blank = ""  # thinking of nothing but white space, while nothing else of it came
+        self._thought = self._beside = False  # whether thinking came at all, and beside the text
+        self._calls = Calls(tools)
         self._usage: Usage | None = None
         self._kept: dict[str, list[Any]] = {}
         self._finish = ""
@@ -68,8 +80,10 @@ class Assembler:
         self._answered = False
         self._odd = b""  # words that are no chunk, from before the first that says something
         self._aside: Any = None  # an object with words for a person and no choices, if nothing was said after it
-        self._pending: list[tuple[type[Text] | type[Reasoning], list[str]]] = []
         self._settled = self._finished_early = False
+        self._pending: list[tuple[type[Text] | type[Reasoning], list[str]] | Retold] = []
+        self._kind: type[Text] | type[Reasoning] | None = None  # of the last of them
+        self._pieces: list[str] = []  # its text
         self.finished = self.done = self.spoke = False
         self.thought_in: str | None = None
 
@@ -97,11 +111,11 @@ class Assembler:
         text = "".join(pieces)
         if self._size + 4 * len(text) > MAX_ANSWER or not text:
             return self._read(self._take, lines)
-        if kind is Text and not self._splitter.is_past:
-            return self._read(self._hear_at_head, pieces)
+        self.thought_in = self.thought_in or field
+        if not (self._splitter.is_past or self._splitter.passes(text) if kind is Text else self._beside):
+            return self._read(self._hear_all, kind, pieces)
         self._size += len(text) if text.isascii() else len(text.encode())
         self.spoke = True
-        self.thought_in = self.thought_in or field
         self._aside = None
         if kind is Text:
             self._answered = True
@@ -111,8 +125,13 @@ class Assembler:
         """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so, or said nothing."""
         yield from self._read(self._leftover)
         self._check_end()
-        calls = self._calls.whole()
-        yield Turn(self._reason(), calls, self._usage, self._extra())
+        calls, extras = self._calls.whole()
+        yield Turn(self._reason(), calls, self._usage, {**self._kept, **({"tool_calls": extras} if extras else {})})
+
+    @property
+    def learnt(self) -> bool | None:
+        """Whether the model began with thinking that nothing opened; None where nothing showed it."""
+        return self._splitter.learnt
 
     def _read(self, take: Callable[..., None], *taken: Any) -> Generator[Part, None, None]:
         fault = None
@@ -123,25 +142,25 @@ class Assembler:
         except RecursionError:
             fault = broken("what it sent is nested too deeply")
         if fault:
-            self._let_out()
+            self._let_out(is_answer=False)
         yield from self._told()
         if fault:
             raise fault
 
     def _told(self) -> Iterator[Part]:
-        for kind, pieces in self._pending:
-            yield kind("".join(pieces))
-        self._pending = []
+        for each in self._pending:
+            yield each if isinstance(each, Retold) else each[0]("".join(each[1]))
+        self._pending, self._kind = [], None
 
     def rest(self) -> Iterator[Part]:
         """Gives what was held back, as it may have been half of something: for when the stream has broken off."""
-        self._let_out()
+        self._let_out(is_answer=False)
         yield from self._told()
 
-    def _let_out(self) -> None:
+    def _let_out(self, *, is_answer: bool) -> None:
         self._add(Reasoning, self._thought_mender.end())
-        for kind, text in [*self._splitter.feed(self._text_mender.end()), *self._splitter.end()]:
-            self._add(kind, text)
+        for told in [*self._splitter.feed(self._text_mender.end()), *self._splitter.end(is_answer=is_answer)]:
+            self._tell(told)
 
     # -- lines ---------------------------------------------------------------------------------------------------------
 
@@ -155,18 +174,18 @@ class Assembler:
         except ModelError as exc:
             if not self._finish or exc.code != "model_protocol":
                 raise
-        self._let_out()
+        self._let_out(is_answer=self.finished and not self._calls and self._reason() not in CUT_SHORT)
 
     def _take(self, lines: list[bytes]) -> None:
         for line in lines:
             self._line(line)
 
-    def _hear_at_head(self, pieces: list[str]) -> None:
+    def _hear_all(self, kind: type[Text] | type[Reasoning], pieces: list[str]) -> None:
         """Hears one piece after the other until the text is past its head, and the others at once."""
         rest = iter(pieces)
-        while self._splitter.at_head and (piece := next(rest, "")):
-            self._hear(Text, piece)
-        self._hear(Text, "".join(rest))
+        while kind is Text and self._splitter.at_head and (piece := next(rest, "")):
+            self._hear(kind, piece)
+        self._hear(kind, "".join(rest))
 
     def _line(self, line: bytes) -> None:
         if self.done:
@@ -309,7 +328,7 @@ class Assembler:
             self.thought_in = thought_field(delta)
         for kind, piece in spoken(delta):
             self._hear(kind, (self._text_mender if kind is Text else self._thought_mender).feed(piece))
-        for call in delta.tool_calls or ():
+        for call in called(delta):
             self._call(call)
         if delta.function_call is not None:
             self._call(CallPiece(index=_LEGACY_CALL, function=delta.function_call))
@@ -325,18 +344,47 @@ class Assembler:
 
     def _hear(self, kind: type[Text] | type[Reasoning], text: str) -> None:
         self._count(len(text) if text.isascii() else len(text.encode()))
-        for told, piece in self._splitter.feed(text) if kind is Text else [(kind, text)]:
-            self._add(told, piece)
+        if kind is Reasoning and not self._beside and text.strip():
+            self._beside = True
+            self._splitter.think_beside()
+        if kind is Reasoning or self._splitter.is_past or self._splitter.passes(text):
+            self._add(kind, text)
+            return
+        for told in self._splitter.feed(text):
+            self._tell(told)
+
+    def _tell(self, told: Told) -> None:
+        """Adds to the parts that come next."""
+        if not isinstance(told, Retold):
+            self._add(*told)
+            return
+        anew = self._told_thought(told.anew) if told.kind == "thinking" else told.anew
+        self._go_on()
+        self._pending.append(Retold(told.kind, told.said, anew))
+        self._kind, self.spoke, self._answered = None, True, told.kind == "text"
 
     def _add(self, kind: type[Text] | type[Reasoning], text: str) -> None:
+        """Adds to the parts that come next; neighbours of the same kind become one."""
+        if kind is Reasoning:
+            text = self._told_thought(text)
         if not text:
             return
         self._go_on()
         self.spoke = True
         self._answered |= kind is Text
-        if not self._pending or self._pending[-1][0] is not kind:
-            self._pending.append((kind, []))
-        self._pending[-1][1].append(text)
+        if kind is not self._kind:
+            self._kind, self._pieces = kind, []
+            self._pending.append((kind, self._pieces))
+        self._pieces.append(text)
+
+    def _told_thought(self, text: str) -> str:
+        """Gives what is to be told of thinking: nothing while all of it is white space."""
+        if not self._thought:
+            text, self._blank = self._blank + text, ""
+            self._thought = bool(text.strip())
+            if not self._thought:
+                self._blank, text = text, ""
+        return text
 
     def _go_on(self) -> None:
         """Notes that the answer goes on, whatever was said before."""
@@ -399,10 +447,6 @@ class Assembler:
         if self._calls:
             return "tool_calls" if self._finish in {"", "stop", "function_call"} else mend(self._finish)
         return "stop" if self._finish in {"", "tool_calls", "function_call"} else mend(self._finish)
-
-    def _extra(self) -> dict[str, Any]:
-        extras = self._calls.extras()
-        return {**self._kept, "tool_calls": extras} if extras else dict(self._kept)
 
 
 def _first_of(choices: Sequence[Choice]) -> Sequence[Choice]:

@@ -35,6 +35,11 @@ function showSteered(part, { waiting }) {
   this.replaceChildren(h("small", { text: t(label) }), h("p", { text: part.text, dir: "auto" }));
 }
 
+// Thoughts of nothing but white space are none.
+function isShown({ kind, text }) {
+  return kind !== "reasoning" || text.trim() !== "";
+}
+
 // What was said beside the run and does not stand in its frames yet, as parts.
 function pendingParts(steers = []) {
   return steers.map(({ key, text }) => ({ kind: "steered", key, rev: 1, text, pending: true }));
@@ -104,7 +109,7 @@ class DeeAnswer extends DeeElement {
     const { message, live } = this.#item;
     this.toggleAttribute("live", live);
     this.setAttribute("aria-busy", String(live));
-    this.#drawParts([...message.parts, ...pendingParts(this.#item.steers)]);
+    this.#drawParts([...message.parts.filter(isShown), ...pendingParts(this.#item.steers)]);
     this.#drawStatus();
     this.#drawEnd();
     this.#drawFoot();

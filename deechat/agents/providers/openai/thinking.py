@@ -1,0 +1,307 @@
+"""Tells thinking from the answer in a text, in the dialects that models have for it, wherever the pieces are cut.
+
+Thinking stands at the head of a text, between a pair of tags of `PAIRS` or in the channels of the harmony format. Two
+things show only later, and what was said until then is told anew (`Retold`):
+
+- The opening tag may be in the model's template, so that a text begins with thinking and nothing says so before the
+  closing tag. It counts where nothing opened it and it does not stand there as a word: see `_ends_thinking`.
+- A tag that is never closed may be a word of the answer, or be forgotten. Where the turn ends by itself and calls no
+  tool, all that stands behind it is the answer, the tag included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+
+from deechat.agents.providers.base import Reasoning, Retold, Text
+
+# Opening and closing tags, in letters of any case.
+PAIRS = (
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<thought>", "</thought>"),
+    ("<reason>", "</reason>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<seed:think>", "</seed:think>"),
+    ("[think]", "[/think]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|channel>thought", "<channel|>"),
+    ("<unused94>thought", "<unused95>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"),
+    ("<|start_thinking|>", "<|end_thinking|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+)
+LONGEST_HEAD = 1_000  # white space that is waited through for a tag
+LONGEST_HEADER = 200  # characters of the harmony format between `<|start|>` or `<|channel|>` and `<|message|>`
+WATCHED = 250_000  # characters in which a closing tag is looked for that nothing opened
+MOST_WORDS = 20  # closing tags that were words; where more come the answer speaks of them
+_CLOSING_OF = dict(PAIRS)
+_OPENING_OF = {closing: opening for opening, closing in PAIRS}
+_TOKENS = tuple(f"<|{name}|>" for name in ("start", "channel", "message", "constrain", "end", "return", "call"))
+_HEADS = ("<|start|>", "<|channel|>")
+_ANSWERS = {"", "assistant", "final"}  # the other channels are for thoughts, and for calls that were left in the text
+_WORD = re.compile(r"[ \t]+[a-z]|[ \t]*[,;:)]")  # what follows a tag that is a word
+_SENTENCE_ENDS = frozenset(".!?…。！？")
+_QUOTES = frozenset("\"'`“‘«")
+_BRACKETS = frozenset("([{</|「『《（")
+
+
+def _any_of(tags: Iterable[str]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, tags)), re.IGNORECASE | re.ASCII)
+
+
+def _beginnings(tags: Iterable[str]) -> frozenset[str]:
+    return frozenset(tag[:size] for tag in tags for size in range(1, len(tag)))
+
+
+_OPENED, _CLOSED, _TOKEN = _any_of(_CLOSING_OF), _any_of(_OPENING_OF), _any_of(_TOKENS)
+_OF_CLOSING, _OF_TOKENS = _beginnings(_OPENING_OF), _beginnings(_TOKENS)
+_OF_HEADS = _beginnings([*_CLOSING_OF, *_OPENING_OF, *_HEADS]) | {""}
+_LONGEST = max(map(len, [*_CLOSING_OF, *_OPENING_OF, *_TOKENS]))
+
+Told = tuple[type[Text] | type[Reasoning], str] | Retold
+
+
+class ThinkSplitter:
+    """Tells thinking from the answer in one turn's text.
+
+    White space before and behind a tag is dropped with it, and so is a closing tag at the head. Tags of other pairs and
+    behind the thinking are text like any other, and so is what only looked like the beginning of one.
+
+    `thinks`: the model is known to begin with thinking that nothing opens. `learnt` says at the end whether it did,
+    None where nothing showed it. Once `is_past` is true all that comes is text.
+    """
+
+    def __init__(self, *, thinks: bool = False) -> None:
+        self.at_head = True
+        self.is_past = False
+        self.learnt: bool | None = None
+        self._thinks, self._beside = thinks, False
+        self._watching: Callable[[str], list[Told]] = self._watch
+        self._state: Callable[[str], list[Told]] = self._head
+        self._held = ""
+        self._opened, self._tag, self._closing = False, "", _CLOSED
+        self._said: list[str] = []  # as text that may yet be thinking, or as thinking that may yet be text
+        self._watched = self._words = 0
+        self._header: str | None = None  # of the harmony format, as it came; None behind it
+        self._messages = False  # whether it had any
+        self._kind: type[Text] | type[Reasoning] = Text
+
+    def feed(self, piece: str) -> list[Told]:
+        """Takes a piece, gives what is sure, in order and without empty texts."""
+        if not piece:
+            return []
+        text, self._held = self._held + piece, ""
+        return self._state(text)
+
+    def passes(self, piece: str) -> bool:
+        """Says whether a piece is text as it stands, and takes it if it is: then `feed` would give nothing else.
+
+        Nearly all pieces are, so that this is asked for each: no tag begins without one of three letters.
+        """
+        if self._held or self._state is not self._watching or "<" in piece or "[" in piece or "◁" in piece:
+            return False
+        self._said.append(piece)
+        self._watched += len(piece)
+        return True
+
+    def think_beside(self) -> None:
+        """Notes that thinking came beside the text: then none stands in it that nothing opened."""
+        self._thinks, self._beside = False, True
+        if self._state is self._watching:
+            self._state = self._after
+
+    def end(self, *, is_answer: bool) -> list[Told]:
+        """Gives what was held back until now. `is_answer`: the turn ended by itself and calls no tool."""
+        held, self._held = self._held, ""
+        if self._state == self._harmony and self._header is not None:
+            return [] if self._messages else _told(Text, self._header + held)
+        inside = self._state == self._inside or (self._state == self._harmony and self._kind is Reasoning)
+        if not inside:
+            return _told(Text, held)
+        if not is_answer:
+            return _told(Reasoning, held)
+        if self._thinks and not self._opened:
+            self.learnt = False
+        said = "".join(self._said)
+        return [Retold("text", said, self._tag + said), *_told(Text, held)] if said else _told(Text, self._tag + held)
+
+    # -- the states: each takes what was held and a piece, and gives what is sure ----------------------------------
+
+    def _head(self, text: str) -> list[Told]:
+        begun = text.lstrip()
+        if found := _OPENED.match(begun):
+            return self._open(text, begun, found[0])
+        if (found := _CLOSED.match(begun)) and not self._thinks:
+            self.at_head = False
+            return self._begin_answer(begun[found.end() :])
+        if begun.startswith(_HEADS):
+            self.at_head, self._state = False, self._harmony
+            return self._harmony(begun)
+        if len(text) <= LONGEST_HEAD and begun[:_LONGEST].lower() in _OF_HEADS:
+            self._held = text
+            return []
+        self.at_head = False
+        self._state = self._inside if self._thinks else self._after if self._beside else self._watching
+        return [(Text, text)] if self.passes(text) else self._state(text)
+
+    def _open(self, text: str, begun: str, opening: str) -> list[Told]:
+        rest = begun[len(opening) :]
+        blanks = len(rest) - len(rest.lstrip(" \t"))
+        if blanks == len(rest) <= LONGEST_HEAD:
+            self._held = text
+            return []
+        self.at_head = False
+        if blanks <= LONGEST_HEAD and _WORD.match(rest):
+            self._tag, self._state = text[: len(text) - len(rest) + blanks], self._watching
+            return self._watch(text)
+        self._opened, self._tag, self._closing = True, opening, _any_of([_CLOSING_OF[opening.lower()]])
+        self._state = self._inside
+        return self._inside(rest)
+
+    def _inside(self, text: str) -> list[Told]:
+        if not self._said:
+            blanks = len(text) - len(text.lstrip())
+            self._tag, text = self._tag + text[:blanks], text[blanks:]
+        found = self._closing.search(text)
+        if found:
+            if not self._opened:
+                self.learnt = True
+            return _told(Reasoning, text[: found.start()]) + self._begin_answer(text[found.end() :])
+        sure = self._keep(text, _OF_CLOSING)
+        self._said += [sure] if sure else []
+        return _told(Reasoning, sure)
+
+    def _watch(self, text: str) -> list[Told]:
+        if self._watched > WATCHED:
+            self._state, self._said = self._after, []
+            return self._after(text)
+        for found in _CLOSED.finditer(text):
+            if self._words > MOST_WORDS:
+                break
+            before = "".join([*self._said, text[: found.start()]])
+            ends = _ends_thinking(before, found[0].lower(), text[found.end() :])
+            if ends is None:
+                self._held = text[found.start() :]
+                return self._pass(text[: found.start()])
+            if ends:
+                return self._end_thinking(text[: found.start()], text[found.end() :])
+            self._words += 1
+        return self._pass(self._keep(text, _OF_CLOSING))
+
+    def _harmony(self, text: str) -> list[Told]:
+        told: list[Told] = []
+        at = 0
+        for found in _TOKEN.finditer(text):
+            told += self._in_channel(text[at : found.start()])
+            self._turn(found[0].lower())
+            at = found.end()
+        return told + self._in_channel(self._keep(text[at:], _OF_TOKENS))
+
+    def _answer(self, text: str) -> list[Told]:
+        text = text.lstrip()
+        if not text:
+            return []
+        self._state = self._after
+        return self._after(text)
+
+    def _after(self, text: str) -> list[Told]:
+        self.is_past = True
+        return _told(Text, text)
+
+    # -- what they share ---------------------------------------------------------------------------------------------
+
+    def _keep(self, text: str, beginnings: frozenset[str]) -> str:
+        """Holds back what may be the beginning of a tag at the end of a text; gives the rest."""
+        at = max(text.rfind("<"), text.rfind("["), text.rfind("◁"))
+        if at < 0 or text[at : at + _LONGEST].lower() not in beginnings:
+            return text
+        self._held = text[at:]
+        return text[:at]
+
+    def _pass(self, text: str) -> list[Told]:
+        self._note(text)
+        return _told(Text, text)
+
+    def _note(self, text: str) -> None:
+        """Notes a text that may yet turn out to be thinking."""
+        self._said.append(text)
+        self._watched += len(text)
+        if self._words > MOST_WORDS:
+            self._state, self._said = self._after, []
+
+    def _end_thinking(self, thought: str, answer: str) -> list[Told]:
+        """Turns all that was said as text into thinking, which a tag ends that nothing opened."""
+        self.learnt = True
+        said, tag = "".join(self._said), self._tag
+        if said:
+            anew: list[Told] = [Retold("thinking", said, said.removeprefix(tag))]
+            return anew + _told(Reasoning, thought) + self._begin_answer(answer)
+        return _told(Reasoning, thought.removeprefix(tag)) + self._begin_answer(answer)
+
+    def _begin_answer(self, text: str) -> list[Told]:
+        self._state, self._said = self._answer, []
+        return self._answer(text)
+
+    def _turn(self, mark: str) -> None:
+        """Follows a token of the harmony format."""
+        if mark in _HEADS:
+            self._header = (self._header or "") + mark
+        elif mark == "<|message|>":
+            channel = (self._header or "").rpartition("|>")[2].split()
+            self._kind = Text if (channel[0] if channel else "") in _ANSWERS else Reasoning
+            self._header, self._said, self._messages = None, [], True
+        elif self._header is not None:
+            self._header += mark
+        else:
+            self._kind, self._said = Text, []
+
+    def _in_channel(self, text: str) -> list[Told]:
+        if self._header is None:
+            if self._kind is Reasoning:
+                text = text if self._said else text.lstrip()
+                self._said += [text] if text else []
+            return _told(self._kind, text)
+        self._header += text
+        if len(self._header) <= LONGEST_HEADER:
+            return []
+        header, self._header, self._kind = self._header, None, Text  # it speaks of the format
+        return _told(Text, header)
+
+
+def _told(kind: type[Text] | type[Reasoning], text: str) -> list[Told]:
+    return [(kind, text)] if text else []
+
+
+def _ends_thinking(before: str, closing: str, after: str) -> bool | None:
+    """Says whether a closing tag that nothing opened ends a model's thinking, or is a word of its answer.
+
+    It is a word in code, in quotes, and where the same tag was opened before. It ends thinking at the beginning of a
+    line, behind a sentence, and right behind a word; behind a blank where a line ends or a sentence begins. None: what
+    follows has to come first.
+    """
+    line = before.rpartition("\n")[2]
+    if _is_code(before, line) or _is_opened(before, _OPENING_OF[closing]):
+        return False
+    said = line.rstrip(" \t")
+    if not said or said[-1] in _SENTENCE_ENDS:
+        return True
+    if said[-1] in _BRACKETS or (said[-1] in _QUOTES and (len(said) == 1 or said[-2] in " \t(")):
+        return False
+    if said == line:
+        return said[-1] < "\u2e80"  # scripts without blanks have words right before the tag
+    follows = after.lstrip(" \t")
+    if len(after) - len(follows) > LONGEST_HEAD:
+        return False
+    return None if not follows else follows[0] == "\n" or follows[0].isupper() or follows[0].isdigit()
+
+
+def _is_code(before: str, line: str) -> bool:
+    fences = sum(each.lstrip().startswith("```") for each in before.split("\n"))
+    return fences % 2 == 1 or line.count("`") % 2 == 1
+
+
+def _is_opened(before: str, opening: str) -> bool:
+    """Says whether the tag was opened, other than by a word at the very beginning."""
+    return opening in before.lower().lstrip().removeprefix(opening)
