@@ -186,7 +186,7 @@ class AgentHandler:
         """Guesses the tokens of a step whose model server did not count them."""
         asked = [_words(message) for message in question.messages]
         asked += [tool.description + json.dumps(tool.parameters) for tool in question.tools]
-        prompt = sum(estimate_tokens(text) for text in asked)
+        prompt = sum([estimate_tokens(text) for text in asked])
         return Usage(prompt, estimate_tokens(answer), estimated=True)
 
 

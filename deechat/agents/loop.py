@@ -101,30 +101,23 @@ def _begin_step(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
 def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
     """Asks; once more with less where the server says that it was too much."""
     plan = yield from _make_room(handler, state)
-    question, said = handler.question(state, may_use_tools=ask.may_use_tools, plan=plan), Watch()
-    refusal = yield from _tried(handler, state, ask, question, said)
-    if refusal and not said.pieces:
+    said, refusal = Watch(), ""
+    for again in (True, False):
+        question = handler.question(state, may_use_tools=ask.may_use_tools, plan=plan)
+        try:
+            yield from _ask_once(handler, state, ask, question, said)
+        except ModelError as exc:
+            if exc.code != TOO_LONG:
+                raise
+            refusal = exc.message  # the error itself would hold the question
+        else:
+            return
         handler.refused(question)
-        if handler.plan(state).tokens < plan.tokens:
-            yield _status(handler, "context_refused", model=_model(handler, state))
-            plan = yield from _make_room(handler, state)
-            question = handler.question(state, may_use_tools=ask.may_use_tools, plan=plan)
-            refusal = yield from _tried(handler, state, ask, question, said)
-    if refusal:
-        raise ModelError(f"{refusal.rstrip('.')}. {SHORTER}", code=TOO_LONG)
-
-
-def _tried(
-    handler: AgentHandler, state: RunState, ask: Ask, question: Question, said: Watch
-) -> Generator[AnyEvent, None, str | None]:
-    """Asks; gives the words of a server to which it was too much, without the error, which would hold the question."""
-    try:
-        yield from _ask_once(handler, state, ask, question, said)
-    except ModelError as exc:
-        if exc.code != TOO_LONG:
-            raise
-        return exc.message
-    return None
+        if said.pieces or not again or handler.plan(state).tokens >= plan.tokens:
+            break
+        yield _status(handler, "context_refused", model=_model(handler, state))
+        plan = yield from _make_room(handler, state)
+    raise ModelError(f"{refusal.rstrip('.')}. {SHORTER}", code=TOO_LONG)
 
 
 def _make_room(handler: AgentHandler, state: RunState) -> Generator[AnyEvent, None, Plan]:
@@ -133,7 +126,7 @@ def _make_room(handler: AgentHandler, state: RunState) -> Generator[AnyEvent, No
     Gives what is to be sent then.
     """
     plan = handler.plan(state)
-    if not handler.summarizes(state, plan):
+    if not (plan.left and handler.summarizes(state, plan)):
         return plan
     model, room = _model(handler, state), handler.room()
     if room.length and room.could and room.could > room.length and not (plan.summary or state.summary):
@@ -163,8 +156,8 @@ def _summary(handler: AgentHandler, plan: Plan) -> Generator[AnyEvent, None, His
                     match part:
                         case Text(text):
                             said.pieces.append(text)
-                        case Retold(kind, _, anew):
-                            said.pieces[:] = [anew] if kind == "text" else []
+                        case Retold():
+                            said.pieces[:] = [part.anew] if part.kind == "text" else []
                         case Notice(code, params):
                             yield _status(handler, code, **params)
                         case Turn():
