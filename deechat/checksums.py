@@ -58,7 +58,7 @@ def of_row(table: str, values: Iterable[Any]) -> int:
     values = tuple(values)
     fixed = len(COVERED[table].fixed)
     try:
-        moved = sum(int(value * TICKS) if isinstance(value, float) else value for value in values[fixed:])
+        moved = sum([int(value * TICKS) if isinstance(value, float) else value for value in values[fixed:]])
     except (OverflowError, TypeError) as exc:
         raise ValueError(f"a number of the {table} is {values[fixed:]}") from exc
     return of_values(values[:fixed]) + moved

@@ -260,7 +260,7 @@ def test_unread_messages_stand_in_the_history_after_a_stop(at: Callable[[State],
     scene.model.script("Yes.")
     scene.client.ask("Now?")
     said = [each["content"] for each in scene.model.asked[-1]["messages"][1:]]
-    assert said == ["Go", "Half", "In euros.", "Now?"]
+    assert said == ["Go", "Half", "In euros.\n\nNow?"]
 
 
 # -- restart -----------------------------------------------------------------------------------------------------------

@@ -64,7 +64,7 @@ def test_name_and_description_come_from_the_function() -> None:
 def test_the_schema_says_types_defaults_enums_and_words_and_is_whole_in_itself() -> None:
     properties = DRAW.parameters["properties"]
     assert DRAW.parameters["type"] == "object"
-    assert DRAW.parameters["additionalProperties"] is False
+    assert "additionalProperties" not in DRAW.parameters  # Gemini refuses the word
     assert DRAW.parameters["required"] == ["shape", "at"]
     assert properties["shape"] == {
         "enum": ["circle", "square"],

@@ -1,7 +1,6 @@
 """Public reports, most of the last two years: what servers refuse in a request.
 
-How errors are said is in `zoo.reports_errors`, what answers look like in `zoo.reports_streams`. `ANIMALS` are those
-that live here already; `FAILING` have what a person should see written down, and move to `ANIMALS` when it is so.
+How errors are said is in `zoo.reports_errors`, what answers look like in `zoo.reports_streams`.
 """
 
 from __future__ import annotations
@@ -344,11 +343,6 @@ ANIMALS = (
         calls=[SUM],
         asked=always_tools,
     ),
-    *reports_errors.ANIMALS_OF_REPORTS,
-    *reports_streams.ANIMALS_OF_REPORTS,
-)
-
-FAILING = (
     Animal(
         "deepseek-wants-its-thoughts-back-in-later-turns",
         "JohnnyZ93/oai-compatible-copilot #215, anywhere-labs/dsh-desktop #635",
@@ -445,6 +439,4 @@ FAILING = (
         text="It is 42.",
         calls=[SUM],
     ),
-    *reports_errors.FAILING,
-    *reports_streams.FAILING,
 )

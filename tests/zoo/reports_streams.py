@@ -1,7 +1,4 @@
-"""Public reports, most of the last two years: what answers look like; `zoo.reports` shows them.
-
-`ANIMALS_OF_REPORTS` live here already; `FAILING` have what a person should see written down.
-"""
+"""Public reports, most of the last two years: what answers look like."""
 
 from __future__ import annotations
 
@@ -14,7 +11,6 @@ from model_server import DONE, Answer, delta, frame, reasoning, reply, status, s
 
 from zoo.animal import Animal
 
-ANIMALS: tuple[Animal, ...] = ()  # they are collected by `zoo.reports`
 SUM = ("calculator", {"expression": "6*7"})
 TWO = ("calculator", {"expression": "1+1"})
 WORDS = '{"expression":"6*7"}'
@@ -59,7 +55,7 @@ WHOLE = {
     "usage": {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14},
 }
 
-ANIMALS_OF_REPORTS = (
+ANIMALS = (
     # -- ends
     Animal(
         "openrouter-says-an-error-in-its-last-chunk",
@@ -336,9 +332,6 @@ ANIMALS_OF_REPORTS = (
         text="It is 42.",
         calls=[],
     ),
-)
-
-FAILING = (
     # -- ends
     Animal(
         "vllm-aborts-and-says-done",
@@ -360,7 +353,7 @@ FAILING = (
         "NousResearch/hermes-agent #11171, PR #83882, mastra-ai/mastra PR #20302: an end that is none",
         rule=lambda _: reply(finish="function_call_filter: MALFORMED_FUNCTION_CALL"),
         reason="failed",
-        code="model_error",
+        code="model_protocol",
     ),
     Animal(
         "openrouter-says-stop-and-means-an-error",
@@ -370,7 +363,7 @@ FAILING = (
             finish=None,
         ),
         reason="failed",
-        code="model_error",
+        code="model_protocol",
     ),
     # -- whole answers and other labels
     Animal(

@@ -60,12 +60,14 @@ def words_of(function: Callable[..., Any], tool: str, parameters: Parameters) ->
 
 
 def schema_of(tool: str, parameters: Parameters, hints: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
-    """Gives the schema of the arguments: an object that takes these parameters and no other, without any `$ref`."""
+    """Gives the schema of the arguments: an object with these parameters, without any `$ref`.
+
+    That it takes no other is not said: models need not hear it, and Gemini refuses the word `additionalProperties`.
+    """
     return {
         "type": "object",
         "properties": _properties(tool, parameters, hints, words),
         "required": [each.name for each in parameters.values() if each.default is each.empty],
-        "additionalProperties": False,
     }
 
 

@@ -27,6 +27,7 @@ _CONTEXT = re.compile(
     r"|context (length|size|window|limit).{0,60}(exceed|overflow)|(prompt|input|messages?) (is|are) too long"
     r"|reduce the length of (the|your) (messages|prompt|input)|too many (input |prompt )?tokens"
     r"|request too large for|context length of only|max_new_tokens` must be"
+    r"|no user query found in messages"  # a template's words, where Ollama had cut the question from the front
 )
 _NO_MODEL = re.compile(
     r"model_not_found|model[^.]{0,80}(not found|not exist|unknown)|(invalid|unknown|no such) model|not a valid model"

@@ -105,6 +105,9 @@ REFUSALS = (
     ),
 )
 
+# What the model did, and would do again as long as it sees tools: these count though the words are about a call.
+DISOBEYED = (_of("tool_choice", "tool choice is none, but (the )?model called", NO_TOOL_CHOICE),)
+
 _LACKS = r"(missing|must be (passed|sent|given|provided)|is required)"
 _DEMANDS = [
     (field, re.compile(rf"\b{field}\b.{{0,60}}{_LACKS}|missing.{{0,40}}\b{field}\b", re.DOTALL))
@@ -127,13 +130,13 @@ def lesson_of(fault: ModelFault, body: Body, *, again: bool) -> Lesson | None:
     `again`: the same request was failed before. A refusal of tools that came with `tool_choice` may be one of that
     field alone, and is taken for it.
     """
-    if fault.code == "context_length" or fault.garbled:
+    if fault.code == "context_length":
         return None
-    for row in REFUSALS:
+    for row in DISOBEYED if fault.garbled else REFUSALS:
         if row.shows in body.shows and _fits(row, fault, again=again):
             code = NO_TOOL_CHOICE if row.code == NO_TOOLS and "tool_choice" in body.shows else row.code
             return Lesson(code, per_model=row.per_model)
-    return _demanded(fault, body)
+    return None if fault.garbled else _demanded(fault, body)
 
 
 def _fits(row: Refusal, fault: ModelFault, *, again: bool) -> bool:

@@ -89,7 +89,8 @@ def _shown_of_calls(calls: list[dict[str, Any]]) -> set[str]:
 
 def body_of(question: Question, model: str, habits: Habits, server: str = "") -> Body:
     """Gives the request's body for a server and a model with these habits."""
-    toolless = NO_TOOLS in habits or (question.tool_choice == "none" and NO_TOOL_CHOICE in habits)
+    # Calls without tools beside them are refused by some: where there are none, old calls are told as text.
+    toolless = not question.tools or NO_TOOLS in habits or (question.tool_choice == "none" and NO_TOOL_CHOICE in habits)
     messages = _sent(_shaped(question.messages, habits, toolless=toolless), model, habits, server)
     body: dict[str, Any] = {"model": model, "messages": messages, "stream": True}
     if _takes("stream_options", habits):
