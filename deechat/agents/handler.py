@@ -184,14 +184,10 @@ class AgentHandler:
 
     def estimate(self, question: Question, answer: str) -> Usage:
         """Guesses the tokens of a step whose model server did not count them."""
-        asked = [_words(message) for message in question.messages]
+        asked = [each.content if isinstance(each, ToolMessage) else each.text for each in question.messages]
         asked += [tool.description + json.dumps(tool.parameters) for tool in question.tools]
         prompt = sum([estimate_tokens(text) for text in asked])
         return Usage(prompt, estimate_tokens(answer), estimated=True)
-
-
-def _words(message: Message) -> str:
-    return message.content if isinstance(message, ToolMessage) else message.text
 
 
 def new_call_id(taken: set[str]) -> str:

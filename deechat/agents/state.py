@@ -301,11 +301,14 @@ class RunState(msgspec.Struct):
         if self.asking and self._step_output_at is not None:
             usage.append(Usage(0, estimate_tokens(self.step_text), estimated=True))
             output_seconds += max(0.0, worked - self._step_output_at)
-        completion = sum([each.completion_tokens for each in usage])
-        tps = round(completion / output_seconds, 2) if output_seconds > 0.001 else 0.0
+        said = prompt = completion = 0
+        for each in usage:
+            said += each.completion_tokens
+        tps = round(said / output_seconds, 2) if output_seconds > 0.001 else 0.0
         usage += self._aside
-        prompt = sum([each.prompt_tokens for each in usage])
-        completion += sum([each.completion_tokens for each in self._aside])
+        for each in usage:
+            prompt += each.prompt_tokens
+            completion += each.completion_tokens
         first = self._first_output_at
         return Metrics(
             prompt_tokens=prompt,
