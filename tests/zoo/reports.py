@@ -13,7 +13,6 @@ from typing import Any
 
 from model_server import Answer, delta, reasoning, reply, status, tool_calls
 
-from zoo import reports_errors, reports_streams
 from zoo.animal import Animal, Rule
 from zoo.reports_errors import LLAMA_CONTEXT
 
