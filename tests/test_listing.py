@@ -127,7 +127,7 @@ def test_a_name_of_a_chat_model_is_none_of_them(name: str) -> None:
     ],
 )
 def test_what_a_row_says_of_its_model_is_read(row: dict[str, Any], chats: bool | None) -> None:
-    assert rows_in(body([{"id": "a", **row}])) == [Row("a", chats)]
+    assert [(row.name, row.chats) for row in rows_in(body([{"id": "a", **row}]))] == [("a", chats)]
 
 
 @pytest.mark.parametrize(
