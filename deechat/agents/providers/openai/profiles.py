@@ -92,31 +92,30 @@ class Profiles:
 
     def of(self, server: str, model: str) -> dict[str, dict[str, Any]]:
         """Gives the habits that count for a model: what fills the words of each, by its code."""
-        now = self._clock()
-        learnt = list(self._learnt.values())
-        ours = [
-            each for each in learnt if each.server == server and each.model in {None, model} and self._holds(each, now)
-        ]
-        return {each.code: each.params for each in (*known_of(server, model), *ours)}
+        ours = [each for each in self._holding() if each.server == server and each.model in {None, model}]
+        return {each.code: each.params for each in (*known_of(model), *ours)}
 
     def shown(self, model: str | None) -> list[Habit]:
         """Lists what counts for a model, what is known of it first, then what was learnt, oldest first; without a
         model all that was learnt.
         """
-        now = self._clock()
-        learnt = [each for each in list(self._learnt.values()) if self._holds(each, now)]
+        learnt = self._holding()
         if model is None:
             return learnt
-        return known_of("", model) + [each for each in learnt if each.model in {None, model}]
+        return known_of(model) + [each for each in learnt if each.model in {None, model}]
 
-    def _holds(self, habit: Habit, now: float) -> bool:
+    def _holding(self) -> list[Habit]:
+        """Lists what was learnt and holds, oldest first."""
+        now = self._clock()
         # A clock that was set back makes a moment that is still to come: then it is asked again, too.
-        return habit.at is not None and habit.at <= now < habit.at + LASTS
+        return [
+            each for each in list(self._learnt.values()) if each.at is not None and each.at <= now < each.at + LASTS
+        ]
 
 
-def known_of(server: str, model: str) -> list[Habit]:
-    """Lists what is known beforehand of a model."""
-    return [Habit(server, model, code) for family in KNOWN if family.name.search(model) for code in family.habits]
+def known_of(model: str) -> list[Habit]:
+    """Lists what is known beforehand of a model, at whichever server."""
+    return [Habit("", model, code) for family in KNOWN if family.name.search(model) for code in family.habits]
 
 
 class Profile(NamedTuple):
