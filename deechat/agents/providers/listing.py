@@ -82,13 +82,11 @@ def default_of(rows: Sequence[Row], host: str) -> str | None:
     return named[0] if named else next(likely, None)
 
 
-def names_in(body: bytes) -> list[str]:
-    """Gives the names in the answer to `GET /models`, in its order. Raises `ValueError` when it is no such answer."""
-    return [row.name for row in rows_in(body)]
-
-
 def rows_in(body: bytes) -> list[Row]:
-    """Gives the rows of such an answer, likewise; `RecursionError` too is one that is none."""
+    """Gives the rows in the answer to `GET /models`, in its order.
+
+    Raises `ValueError` or `RecursionError` when it is no such answer.
+    """
     answer: Any = msgspec.json.decode(body)
     rows = _rows_of(answer) if isinstance(answer, dict) else answer
     if not isinstance(rows, list):
