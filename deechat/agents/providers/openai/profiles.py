@@ -84,10 +84,13 @@ class Profiles:
         while len(self._learnt) > MOST:
             del self._learnt[next(iter(self._learnt))]
 
-    def forget(self, code: str | None = None, model: str | None = None) -> None:
-        """Forgets a habit of this model, or of all models; without a code everything that was learnt."""
+    def forget(self, code: str | None = None, model: str | None = None, server: str | None = None) -> None:
+        """Forgets a habit of this model, or of all models; without a code everything that was learnt.
+
+        At this server, or at all without one.
+        """
         for key, habit in list(self._learnt.items()):
-            if code is None or (habit.code, habit.model) == (code, model):
+            if (code is None or (habit.code, habit.model) == (code, model)) and server in {None, habit.server}:
                 self._learnt.pop(key, None)
 
     def of(self, server: str, model: str) -> dict[str, dict[str, Any]]:
@@ -134,4 +137,4 @@ class Profile(NamedTuple):
 
     def forget(self, model: str, code: str) -> None:
         """Forgets a habit that an answer proved wrong."""
-        self.profiles.forget(code, model)
+        self.profiles.forget(code, model, self.server)
