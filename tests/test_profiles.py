@@ -20,7 +20,7 @@ from deechat.agents.providers.base import (
     Turn,
     UserMessage,
 )
-from deechat.agents.providers.openai.profiles import LASTS, MOST, Profile, Profiles
+from deechat.agents.providers.openai.profiles import LASTS, MOST, UNOPENED, Profile, Profiles
 from deechat.agents.providers.openai.refusals import REFUSALS
 from deechat.agents.words import HABITS
 from deechat.events import ToolCall
@@ -235,6 +235,15 @@ def test_what_is_learnt_is_bounded() -> None:
     assert profiles.of("http://x", "model-5") == {}
     assert "no_tools" in profiles.of("http://x", "model-15")
     assert profiles.of("http://y", "model-15") == {}
+
+
+def test_what_an_answer_proves_wrong_is_forgotten_of_its_server_alone() -> None:
+    profiles = Profiles()
+    here, there = Profile(profiles, "http://here"), Profile(profiles, "http://there")
+    for profile in (here, there):
+        profile.learn("m", UNOPENED)
+    here.forget("m", UNOPENED)
+    assert (here.of("m"), there.of("m")) == ({}, {UNOPENED: {}})
 
 
 def test_each_habit_has_words() -> None:

@@ -78,6 +78,15 @@ def joined(messages: Iterable[Message]) -> list[Message]:
     return whole
 
 
+def is_object(text: str) -> bool:
+    """Says whether a text is a JSON object as it stands, which model servers ask of arguments in a history."""
+    try:
+        msgspec.json.decode(text, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 class ToolSpec(msgspec.Struct, frozen=True):
     """A tool as a model sees it; `parameters` is a JSON schema of type object."""
 
