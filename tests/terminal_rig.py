@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import subprocess
 import sys
 import termios
@@ -42,6 +43,7 @@ def chat(server: Server, said: str, *options: str, **settings: str) -> subproces
 
 def _take_terminal() -> None:
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # so that Ctrl-C is a signal
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # as at a terminal: tests in the background are begun deaf to it
 
 
 class Person:
