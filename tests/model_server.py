@@ -229,8 +229,9 @@ class ModelServer:
     """The server, listening from `__enter__` to `__exit__` on a free port of 127.0.0.1, for any number of connections.
 
     `models` are the names that `GET /v1/models` lists, or an `Answer` for it; `rows` gives a name's row further fields,
-    and `routes` what is served beside the protocol, as JSON by the end of the path. `requests` has all that was asked,
-    `asked` the bodies of the chat completions alone. A question beyond script and rule gets a 400 that says so.
+    and `routes` what is served beside the protocol, as JSON or an `Answer`, by the end of the path. `requests` has all
+    that was asked, `asked` the bodies of the chat completions alone. A question beyond script and rule gets a 400 that
+    says so.
     """
 
     def __init__(self, *models: str) -> None:
@@ -376,7 +377,7 @@ class ModelServer:
     def _answer_to(self, request: Request) -> Answer:
         for path, body in self.routes.items():
             if request.page.endswith(path):
-                return status(200, body)
+                return body if isinstance(body, Answer) else status(200, body)
         if request.page.endswith("/models") and "/api/" not in request.page:
             names = self.models
             return names if isinstance(names, Answer) else _listing(names, self.rows)

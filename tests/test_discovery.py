@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from model_server import Answer, ModelServer, drop, free_port, nap, status, stream
 from server import ROOT
 
+from deechat.agents.providers import discovery
 from deechat.agents.providers.discovery import find_local_server
 
 
@@ -67,6 +69,31 @@ def test_who_is_silent_or_drips_is_given_up_in_time_and_the_next_one_found():
         assert find_local_server({1}, 1, [silent.port, dripping.port, good.port]) == good.base_url
         assert silent.wait_closed()
         assert dripping.wait_closed(), "it was listened to until its last drop"
+
+
+@pytest.mark.parametrize(
+    "flood",
+    [
+        [b"HTTP/1.1 100 Continue\r\n\r\n" * 2000] * 10,
+        [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", *[b"1\r\n \r\n" * 10_000] * 10],
+        [b"HTTP/1.1 200 OK\r\n\r\n", *[b" " * 60_000] * 10],
+        [b"HTTP/1.1 200 OK\r\n", *[b"A: " + b"b" * 60_000 + b"\r\n"] * 10],
+    ],
+    ids=["interim", "chunks", "body", "head"],
+)
+def test_of_whoever_has_the_port_no_more_is_read_than_a_list_may_have(flood, monkeypatch):
+    read = []
+    plain = discovery._Reader.readinto
+
+    def counting(reader, buffer):
+        read.append(plain(reader, buffer))
+        return read[-1]
+
+    monkeypatch.setattr(discovery._Reader, "readinto", counting)
+    with ModelServer() as server:
+        server.models = Answer(flood, framing="raw")
+        assert find_local_server({1}, 30, [server.port]) is None
+    assert sum(read) <= discovery.MAX_FOUND + io.DEFAULT_BUFFER_SIZE
 
 
 def test_what_is_no_model_server_leaves_nothing_behind_and_no_words():

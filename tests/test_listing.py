@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from model_server import status
 from openai_rig import Rig
 
+from deechat.agents.providers import listing
 from deechat.agents.providers.listing import Row, can_chat, default_of, rows_in
 from deechat.agents.providers.openai.profiles import FIRST_CHOICES
 
@@ -151,3 +155,85 @@ def test_a_list_may_have_each_habit(answer: Any) -> None:
 def test_what_is_no_list_is_none(answer: Any) -> None:
     with pytest.raises(ValueError, match="no list"):
         rows_in(body(answer))
+
+
+# -- lists that others may write ---------------------------------------------------------------------------------------
+
+
+def names_of(raw: bytes) -> list[str]:
+    return [row.name for row in rows_in(raw)]
+
+
+ODD = [rb"\ud800", b"1e999", b"9" * 5000, b"-" + b"9" * 5000, b"NaN", b"\xff"]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=[str(each[:9]) for each in ODD])
+@pytest.mark.parametrize("field", [b"id", b"note"])
+def test_one_odd_row_refuses_no_list(odd: bytes, field: bytes) -> None:
+    value = b'"x%b"' % odd if odd in {rb"\ud800", b"\xff"} else odd
+    answer = b'{"data": [{"id": "a"}, {"name": 7, "%b": %b}, {"id": "b"}]}' % (field, value)
+    assert [name for name in names_of(answer) if "\ufffd" not in name] == ["a", "b"]
+    for name in names_of(answer):
+        name.encode()
+
+
+@pytest.mark.parametrize("junk", [b"", b"<html>", b'{"data": [{"id": "a"', b"\x00\xff" * 9])
+def test_what_is_no_json_is_no_list_however_leniently_it_is_read(junk: bytes) -> None:
+    with pytest.raises(ValueError, match="column"):
+        rows_in(junk)
+
+
+def repeats(pattern: re.Pattern[str]) -> list[int]:
+    """How often each part of a pattern that repeats may do so."""
+
+    def found(part: Any) -> Iterator[int]:
+        if isinstance(part, tuple) and len(part) == 2 and str(part[0]).endswith("_REPEAT"):
+            yield int(part[1][1])
+        if not isinstance(part, (str, int)) and part is not None:
+            for each in part:
+                yield from found(each)
+
+    return list(found(importlib.import_module("re._parser").parse(pattern.pattern)))
+
+
+def test_no_part_of_a_pattern_for_names_repeats() -> None:
+    """So at each place of a name a search takes so many steps as the pattern has letters, whatever stands there."""
+    assert max(repeats(re.compile(r"a|(\w*b){2}"))) > 1000, "a repeat would be seen"
+    assert {most for pattern in [*listing._NO_CHAT, listing._OTHER, listing._CHATS] for most in repeats(pattern)} <= {1}
+
+
+def test_of_a_name_no_more_is_read_than_a_name_may_have() -> None:
+    assert not can_chat("x" * 180 + "-embed")
+    assert can_chat("x" * 200 + "-embed")
+
+
+def test_of_a_long_list_the_beginning_is_read() -> None:
+    assert len(rows_in(body([{"id": f"m{number}"} for number in range(20_000)]))) == listing.MOST_ROWS
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ["x"] * 100_000,
+        [["x"] * 100] * 1000,
+        "x" * 1_000_000,
+        {"type": ["x"] * 100_000},
+        json.loads("[" * 500 + '"chat"' + "]" * 500),
+    ],
+    ids=["words", "lists", "a word", "an object", "depth"],
+)
+def test_what_a_row_says_is_read_in_few_calls(value: Any) -> None:
+    calls = 0
+
+    def note(_frame: Any, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in {"call", "c_call"}
+
+    raw = body([{"id": "a", "type": value}])
+    sys.setprofile(note)
+    try:
+        assert [row.chats for row in rows_in(raw)] == [None]
+    finally:
+        sys.setprofile(None)
+    assert calls < 5000, calls
+    assert all(len(word) <= listing.LONGEST_WORD for word in listing._words(value))

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import inspect
 import json
+import sys
 from typing import Any
 
 import pytest
-from model_server import reply, status, text
+from model_server import Answer, nap, reply, status, stream, text
 from openai_rig import HELLO, Rig
 
 from deechat.agents.providers.base import Question, Room
 from deechat.agents.providers.listing import Row, rows_in
-from deechat.agents.providers.openai.context import LOOK_AGAIN, LOOK_SOON, Contexts
+from deechat.agents.providers.openai import context
+from deechat.agents.providers.openai.context import LOOK_AGAIN, LOOK_SECONDS, LOOK_SOON, Contexts
 from deechat.agents.providers.openai.faults import Faults, Foreign, ModelFault
 from deechat.agents.providers.openai.profiles import LASTS, READS, Profile, Profiles
 from deechat.agents.providers.openai.provider import OpenAIProvider
@@ -22,7 +26,8 @@ def fault(words: str, code: str = "context_length") -> ModelFault:
 
 
 def made(*look: Any, **clock: Any) -> Contexts:
-    return Contexts(Profile(Profiles(), "http://m"), *look, **clock)
+    timed = [lambda path, body, _seconds, each=each: each(path, body) for each in look]
+    return Contexts(Profile(Profiles(), "http://m"), *timed, **clock)
 
 
 def listing(*rows: Any) -> list[Row]:
@@ -210,6 +215,80 @@ def test_a_server_that_leaves_out_what_does_not_fit_shows_its_length(counted: in
     contexts = made()
     contexts.count("m", 12_000, counted)
     assert contexts.room("m").length == length
+
+
+# -- what others may write ---------------------------------------------------------------------------------------------
+
+
+def test_all_looks_together_have_one_time() -> None:
+    now, given = [0.0], []
+
+    def look(_path: str, _body: Any, seconds: float) -> None:
+        given.append(seconds)
+        now[0] += 0.75 * LOOK_SECONDS
+
+    assert Contexts(Profile(Profiles(), "http://m"), look, lambda: now[0]).room("m").length is None
+    assert given == [LOOK_SECONDS, LOOK_SECONDS / 4], "the third has none left"
+
+
+@pytest.mark.parametrize("blank", ["\n", "\r\n", " ", "\t", "num_ctx ", "\nnum_ctx", "\n num_ctx \n", "9", "\x85"])
+def test_a_model_s_parameters_are_read_in_few_calls_and_not_to_any_end(blank: str) -> None:
+    def looked(parameters: str) -> int | None:
+        answers = {"/api/ps": {"models": []}, "/api/show": {"parameters": parameters}}
+        return made(lambda path, _body: answers.get(path)).room("m").length
+
+    long = blank * (context.MAX_PARAMETERS // len(blank) + 1)
+    counts = {"call": 0, "c_call": 0}
+    sys.setprofile(lambda _frame, event, _argument: counts.update({event: counts.get(event, 0) + 1}))
+    try:
+        assert looked(f"{long}\nnum_ctx 8192") == 4096, "it is behind what is read"
+    finally:
+        sys.setprofile(None)
+    assert counts["call"] + counts["c_call"] < 3 * context.MAX_PARAMETERS + 1000
+    assert looked(f"stop  x\nnum_ctx{' ' * 23} 8192\n{long}") == 8192
+
+
+def test_the_length_in_a_model_s_parameters_is_found_without_a_pattern() -> None:
+    """A pattern over lines that begins with blanks tries each line's blanks from each line on."""
+    assert " re." not in inspect.getsource(context._num_ctx) + inspect.getsource(context._ollama)
+
+
+def test_what_a_new_list_no_longer_has_is_not_kept() -> None:
+    contexts = made()
+    for number in range(20):
+        contexts.take_listing(listing(*[{"id": f"m{number}-{each}", "context_length": 8192} for each in range(1000)]))
+    assert len(contexts._listed) == 1000
+    assert contexts.room("m0-0").length is None
+    assert contexts.room("m19-0").length == 8192
+
+
+def test_what_is_kept_of_models_has_an_end() -> None:
+    contexts = made(lambda _path, _body: None)
+    most = context.MOST_MODELS
+    contexts.take_listing(listing(*[{"id": f"m{number}"} for number in range(2 * most)]))
+    for number in range(most + 100):
+        contexts.room(f"x{number}")
+        contexts.wants_listing(f"x{number}")
+        contexts.count(f"x{number}", 1000, 1500)
+    assert {len(contexts._listed), len(contexts._looked), len(contexts._wanted), len(contexts._ratios)} == {most}
+
+
+def test_a_look_that_drips_or_does_not_end_is_given_up() -> None:
+    with Rig() as rig:
+        client = rig.provider._client()
+        for body in ([b" ", nap(0.05)] * 1000, [b"1" * 65_536] * 200):
+            rig.server.routes = {"/props": stream(*body)}
+            assert client.look("/props", None, 0.5) is None
+            assert rig.server.wait_closed(), "it was listened to until its end"
+        rig.server.routes = {"/props": stream(b'{"a"', nap(0.01), b": 1}")}
+        assert client.look("/props", None, 5) == {"a": 1}
+
+
+def test_a_look_s_answer_is_not_unpacked() -> None:
+    with Rig() as rig:
+        rig.server.routes = {"/props": Answer([gzip.compress(b"{}")], 200, {"content-encoding": "gzip"})}
+        assert rig.provider._client().look("/props", None, 5) is None
+        assert rig.server.requests[-1].headers["accept-encoding"] == "identity"
 
 
 # -- the provider ------------------------------------------------------------------------------------------------------

@@ -91,22 +91,30 @@ class AgentHandler:
     policy: Policies = own_policy
     policies: Callable[[], Policies] | None = None
     max_tool_rounds: int = 10
+    _weighed: list[int] | None = field(default=None, init=False, repr=False)
 
     def plan(self, state: RunState) -> Plan:
         """Says what of the conversation the next step is asked with, and what of it no longer fits."""
         begin, summary = self._begin(state)
         messages = [*self.history[begin:], *state.turns]
-        tokens = sum(window.weigh(messages))
+        weights = [*self._history_weights[begin:], *window.weigh(state.turns)]
+        tokens = sum(weights)
         small = SMALL if self.context is None else min(SMALL, self.context // 4)
         if not summary and self.ceiling is None and tokens <= small:
             return Plan(messages, tokens)
         room = self.room()
         free = self._free(room) - window.weigh_beside(*self._beside, summary)
         cuts = [cut for cut in self.cuts if cut.at > begin]
-        fitted = window.fit(messages, free, [cut.at - begin for cut in cuts])
+        fitted = window.fit(messages, weights, free, [cut.at - begin for cut in cuts])
         upto = next((cut.after for cut in cuts if cut.at - begin == fitted.start), "")
-        tokens = sum(window.weigh(fitted.messages))
-        return Plan(fitted.messages, tokens, messages[: fitted.start], upto, summary if room.writes else "")
+        return Plan(fitted.messages, fitted.tokens, messages[: fitted.start], upto, summary if room.writes else "")
+
+    @property
+    def _history_weights(self) -> list[int]:
+        """What the messages of the history are estimated at: they are the same for all of the run's questions."""
+        if self._weighed is None:
+            self._weighed = window.weigh(self.history)
+        return self._weighed
 
     def _begin(self, state: RunState) -> tuple[int, str]:
         """Gives where the history begins for this step, and the summary of what was before."""

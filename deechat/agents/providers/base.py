@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, Protocol
@@ -76,6 +77,18 @@ def joined(messages: Iterable[Message]) -> list[Message]:
         else:
             whole.append(message)
     return whole
+
+
+GOES_ON, END_OF_RESULT = "[The conversation goes on from here.]", "[End of the result.]"
+_MARKS = re.compile(rf"\[(?:{'|'.join([re.escape(mark[1:-1]) for mark in (GOES_ON, END_OF_RESULT)])})\]", re.IGNORECASE)
+
+
+def quoted(text: str) -> str:
+    """Quotes what is told within a message: each line of it begins with "> ", and no mark of ours is in it.
+
+    A page, a tool or a summary could otherwise go on in the words of a person.
+    """
+    return "\n".join([f"> {line}" for line in _MARKS.sub("[…]", text).splitlines() or [""]])
 
 
 def is_object(text: str) -> bool:

@@ -10,11 +10,12 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
-from deechat.agents.providers.listing import MAX_LISTING, Row, rows_in
+from deechat.agents.providers.listing import Row, rows_in
 
 # In the order in which they are looked at: Ollama, llama.cpp, LM Studio, vLLM.
 CANDIDATES = (11434, 8080, 1234, 8000)
 HOST = "127.0.0.1"
+MAX_FOUND = 256_000  # bytes of an answer: whoever has the port may send anything, and all others wait while it is read
 
 
 def find_local_server(
@@ -42,16 +43,20 @@ def _models(port: int, within: float) -> list[Row]:
         sock.sendall(request.encode())
         response.begin()
         if response.status == 200:
-            return rows_in(response.read(MAX_LISTING))
+            return rows_in(response.read(MAX_FOUND))
     return []
 
 
 class _Reader(io.RawIOBase):
-    """What a socket receives until a moment, after which reading raises `TimeoutError`, however much is dripping in."""
+    """What a socket receives until a moment, after which reading raises `TimeoutError`, however much is dripping in.
+
+    It ends after `MAX_FOUND` bytes, and each read gives others a turn.
+    """
 
     def __init__(self, sock: socket.socket, until: float) -> None:
         self._sock = sock
         self._until = until
+        self._rest = MAX_FOUND
 
     def readable(self) -> bool:
         return True
@@ -60,8 +65,13 @@ class _Reader(io.RawIOBase):
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError
+        if self._rest <= 0:
+            return 0
+        time.sleep(0)
         self._sock.settimeout(left)
-        return self._sock.recv_into(buffer)
+        count = self._sock.recv_into(buffer)
+        self._rest -= count
+        return count
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         return io.BufferedReader(self)

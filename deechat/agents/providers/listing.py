@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,25 +13,27 @@ import msgspec
 from deechat.agents.providers.openai.profiles import FIRST_CHOICES
 from deechat.agents.providers.openai.speech import mend
 
-MAX_LISTING = 8_000_000
+MAX_LISTING = 2_000_000
+MOST_ROWS = 5_000  # of a list are read
 LONGEST_NAME = 200  # as many characters as a workspace's model may have
+MOST_WORDS, LONGEST_WORD, DEEPEST = 30, 200, 5  # of a field that says what a row's model is for
+LONGEST_NUMBER = 300  # digits
 
-# Names of models that answer no chat, by what they are for.
-_EMBEDDING = (
-    r"\w*embed\w*|bge|gte|e5|uae|\w*minilm|mxbai|arctic|paraphrase|retrieval|similarity|colbert|splade|ada-00\d"
-)
-_RANKING = r"\w*rerank\w*|cross-encoder|\w*retriever\w*|reward|nli|gecko|aqa"
-_SPEECH = r"\w*tts|\w*whisper\w*|transcribe|audio|\w*voice\w*|realtime|live|\w*speech\w*|\w*asr|orpheus|sonic|kokoro"
-_IMAGES = r"dall-?e|\w*images?|imagen|flux\w*|sdxl\w*|sd-?\d\S*|stable-diffusion\S*|seedream|seededit|ideogram|recraft"
-_PICTURES = (
-    r"hidream|midjourney|nano-banana|clip|siglip|ocr|sora|veo|kling|seedance|hailuo|vidu|pixverse|wan-?\d\S*|\w*video"
-)
-_MUSIC_AND_VIEWS = r"bark|parakeet|lyria|imagine|cogview|cogvideo\w*|kolors|\w*inpaint\w*|upscale\w*|robotics"
-_GUARDS = r"\w*moderation\w*|(?!van)\w*guard\w*|shield\w*|safety"
+# Names of models that answer no chat, by what they are for. The words stand anywhere in a name, at the end of a word,
+# at its beginning, or are a word. Nothing in them repeats: a list is long, and others may write it.
+_ANYWHERE = "embed|rerank|retriever|whisper|voice|speech|inpaint|moderation|guard(?<!vanguard)"
+_ENDS = "minilm|tts|asr|images?|video"
+_BEGINS = r"flux|sdxl|sd-?\d|stable-diffusion|wan-?\d|cogvideo|upscale|shield"
+_EMBEDDING = r"bge|gte|e5|uae|mxbai|arctic|paraphrase|retrieval|similarity|colbert|splade|ada-00\d"
+_RANKING = "cross-encoder|reward|nli|gecko|aqa"
+_SPEECH = "transcribe|audio|realtime|live|orpheus|sonic|kokoro|bark|parakeet|lyria"
+_IMAGES = "dall-?e|imagen|imagine|seedream|seededit|ideogram|recraft|hidream|midjourney|nano-banana|cogview|kolors"
+_VIEWS = "clip|siglip|ocr|sora|veo|kling|seedance|hailuo|vidu|pixverse|robotics|safety"
 _OTHER_WAYS = r"davinci|babbage|curie|gpt-3\.5-turbo-instruct|base|fim|codex|deep-research|computer-use|translate"
-_NO_CHAT = re.compile(
-    rf"(?<![a-z])({_EMBEDDING}|{_RANKING}|{_SPEECH}|{_IMAGES}|{_PICTURES}|{_MUSIC_AND_VIEWS}|{_GUARDS}|{_OTHER_WAYS})(?![a-z])",
-    re.IGNORECASE,
+_WHOLE = f"{_EMBEDDING}|{_RANKING}|{_SPEECH}|{_IMAGES}|{_VIEWS}|{_OTHER_WAYS}"
+_NO_CHAT = (
+    re.compile(f"{_ANYWHERE}|(?:{_ENDS})(?![a-z])"),
+    re.compile(f"(?<![a-z])(?=[a-z])(?:{_BEGINS}|(?:{_WHOLE})(?![a-z]))"),
 )
 
 # Where a row says what its model is for, and how it says it.
@@ -39,8 +43,8 @@ _FIELDS = (
 )
 _CHATS = re.compile(r"\bchat\b|conversation|^openai$")
 _OTHER = re.compile(
-    r"^(?!.*text to text).*(embed|rerank|score|moderation|guard|image|video|audio|speech|transcri|tts|asr|ocr|translat"
-    r"|classif|inpaint|upscal|music|fim|^not )"
+    r"embed|rerank|score|moderation|guard|image|video|audio|speech|transcri|tts|asr|ocr|translat|classif|inpaint|upscal"
+    r"|music|fim|^not "
 )
 _NAMES = ("id", "name", "model", "key")
 
@@ -63,7 +67,8 @@ class Row(NamedTuple):
 
 def can_chat(name: str) -> bool:
     """Says whether a model's name is none of an embedding, speech, image, video, moderation, ... model."""
-    return _NO_CHAT.search(name) is None
+    small = name[:LONGEST_NAME].lower()
+    return not any(pattern.search(small) for pattern in _NO_CHAT)
 
 
 # In this order a model is looked for when nobody chose: where some rows say that they chat, others may be base models.
@@ -83,15 +88,29 @@ def default_of(rows: Sequence[Row], host: str) -> str | None:
 
 
 def rows_in(body: bytes) -> list[Row]:
-    """Gives the rows in the answer to `GET /models`, in its order.
+    """Gives the rows in the answer to `GET /models`, in its order, without those that name nothing to ask for.
 
     Raises `ValueError` or `RecursionError` when it is no such answer.
     """
-    answer: Any = msgspec.json.decode(body)
+    answer = _decoded(body)
     rows = _rows_of(answer) if isinstance(answer, dict) else answer
     if not isinstance(rows, list):
         raise ValueError("it is no list of models")  # noqa: TRY004 - the value came over the wire
-    return [row for row in map(_read, rows) if 0 < len(row.name) <= LONGEST_NAME]
+    return [row for row in map(_read, rows[:MOST_ROWS]) if 0 < len(row.name) <= LONGEST_NAME and _is_whole(row.name)]
+
+
+def _is_whole(name: str) -> bool:
+    """Whether no lone surrogate is in a name: the server would not know it without."""
+    return mend(name) == name
+
+
+def _decoded(body: bytes) -> Any:
+    """Decodes JSON; where it is not strict, with a lone surrogate or a number without end, as far as it has a sense."""
+    try:
+        return msgspec.json.decode(body)
+    except ValueError:
+        text = body.decode("utf-8-sig", "replace")
+        return json.loads(text, parse_int=lambda digits: int(digits) if len(digits) < LONGEST_NUMBER else None)
 
 
 def _rows_of(answer: dict[str, Any]) -> Any:
@@ -104,18 +123,18 @@ def _rows_of(answer: dict[str, Any]) -> Any:
 def _read(row: Any) -> Row:
     """Reads a row; its name is empty where it has none."""
     if isinstance(row, str):
-        return Row(mend(row))
+        return Row(row)
     if not isinstance(row, dict):
         return Row("")
     name = next((row[key] for key in _NAMES if isinstance(row.get(key), str)), "")
-    return Row(mend(name), _chats(row), row)
+    return Row(name, _chats(row), row)
 
 
 def _chats(row: dict[str, Any]) -> bool | None:
     """Says whether a row is of a model that chats; None where it says nothing of that."""
     if row.get("active") is False or isinstance(row.get("supports_chat"), bool):
         return row.get("active") is not False and row["supports_chat"]
-    said = {_verdict(list(_words(row[field]))) for field in _FIELDS if field in row}
+    said = {_verdict(list(islice(_words(row[field]), MOST_WORDS))) for field in _FIELDS if field in row}
     return True if True in said else False if False in said else None
 
 
@@ -123,23 +142,26 @@ def _verdict(words: list[str]) -> bool | None:
     """Says what the words of a field mean: one of chat is enough, and else all have to be of something else."""
     if any(map(_CHATS.search, words)):
         return True
-    return False if words and all(map(_OTHER.search, words)) else None
+    others = ("text to text" not in word and _OTHER.search(word) for word in words)
+    return False if words and all(others) else None
 
 
-def _words(value: Any) -> Iterator[str]:
+def _words(value: Any, depth: int = 0) -> Iterator[str]:
     """Gives the words of a field: a word, a list of them, or an object of switches or of fields of its own."""
+    if depth > DEEPEST:
+        return
     match value:
         case str():
-            out = value.rpartition("->")[2]  # of a modality it counts what comes out
+            out = value[:LONGEST_WORD].rpartition("->")[2]  # of a modality it counts what comes out
             yield re.sub(r"[\s_/-]+", " ", out.lower()).strip()
         case list():
-            for each in value:
-                yield from _words(each)
+            for each in value[:MOST_WORDS]:
+                yield from _words(each, depth + 1)
         case dict():
             for key, each in value.items():
                 if each is True:
-                    yield from _words(key)
+                    yield from _words(key, depth + 1)
                 elif each is False and "chat" in key:
                     yield "not it"
                 elif key in {"type", "name", "modality", "output_modalities"}:
-                    yield from _words(each)
+                    yield from _words(each, depth + 1)

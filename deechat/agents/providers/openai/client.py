@@ -20,7 +20,7 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
 from deechat.agents.providers.openai.proxies import Proxy, proxy_for
-from deechat.agents.providers.openai.response import Answer
+from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.net.peers import is_loopback
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -29,7 +29,7 @@ MAX_IDLE = 10  # idle connections; in the HTTP library's pool, for proxies, each
 IDLE_SECONDS = 4.0  # servers commonly close theirs after 5, and a request must not meet that moment
 CONNECT_SECONDS = 10.0
 MAX_ERROR_BODY = 64_000
-MAX_LOOK = 4_000_000
+MAX_LOOK = 512_000  # what Ollama shows of a model with a thousand tensors is a quarter of it
 _CUTS = re.compile("[:/@?#]|%(?:3A|2F|40|3F|23)", re.IGNORECASE)
 # The end of an address that was copied from an example of a request.
 _PASTED = re.compile(r"((/chat)?/completions|(?<=/v1)/(models|responses|embeddings))?/*$")
@@ -219,22 +219,27 @@ class Client:
         """Asks for the models; gives a context manager of the response."""
         return self._sdk.models.with_streaming_response.list(timeout=timeout)
 
-    def look(self, path: str, body: Any, timeout: float) -> Any:
-        """Asks a route of the server's own, beside the protocol; gives its JSON, None where it answers with none."""
+    def look(self, path: str, body: Any, seconds: float) -> Any:
+        """Asks a route of the server's own, beside the protocol; gives its JSON, None where none comes in the time."""
+        patience = Patience(seconds, seconds)
+        patience.end_within(seconds)
         parts = urlsplit(self._address.url)
         url = urlunsplit(parts._replace(path=parts.path.rstrip("/").removesuffix("/v1") + path))
         method = "GET" if body is None else "POST"
-        headers = {"Authorization": self._address.authorization}
+        headers = {"Authorization": self._address.authorization, "Accept-Encoding": "identity"}
         with (
             suppress(ValueError, RecursionError, *self.foreign),
-            self._http.stream(method, url, headers=headers, json=body, timeout=timeout) as response,
+            self._http.stream(method, url, headers=headers, json=body, timeout=seconds) as response,
         ):
-            said = b""
-            for piece in response.iter_bytes():
-                said += piece
-                if len(said) > MAX_LOOK:
-                    return None
-            return json.loads(said) if response.is_success else None
+            if not response.is_success or "content-encoding" in response.headers:  # a small one may unpack to a huge
+                return None
+            said = bytearray()
+            with closing(Answer("", response, response.extensions.get("body")).reads(patience)) as pieces:
+                for piece in pieces:
+                    said += piece
+                    if len(said) > MAX_LOOK or patience.over():
+                        return None
+            return json.loads(said)
         return None
 
     def close(self) -> None:

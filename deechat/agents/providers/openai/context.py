@@ -9,21 +9,28 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 from deechat.agents.providers.base import Room
 from deechat.agents.providers.listing import Row
 from deechat.agents.providers.openai.faults import ModelFault
 from deechat.agents.providers.openai.profiles import READS, Profile
 
+T = TypeVar("T")
+
 LEAST, MOST = 512, 100_000_000  # tokens of a length that is believed
 LOOK_AGAIN = 300.0  # seconds: a server may be started anew with another length
 LOOK_SOON = 10.0  # seconds, where the length is a guess until the model is loaded
+LOOK_SECONDS = 2.0  # for all that a server tells of a model's length beside the protocol, however many routes it has
+MOST_MODELS = 5_000  # of a server of which something is kept
+MAX_PARAMETERS = 64_000  # characters of a model's parameters that are read
 USUAL = 4096  # where a server loads a model with its own default, and the model is not loaded yet
 COUNTED_FROM = 500  # estimated tokens of a question: in a shorter one the template's own weigh too much
 RATIOS = (0.5, 4.0)  # what its count may be of our estimate
 
 Look = Callable[[str, "dict[str, Any] | None"], Any]  # a path of the server and a body to its JSON; None without one
+TimedLook = Callable[[str, "dict[str, Any] | None", float], Any]  # likewise, in so many seconds
 
 # What the row of a model says of the length it is served with, and of the one that it could have.
 _SERVED = (
@@ -81,10 +88,12 @@ class Told(NamedTuple):
 class Contexts:
     """What is known of the models of one server; what is learnt is noted in its `profile`.
 
-    `look` asks a route of its own; None where there are none to ask.
+    `look` asks a route of its own; None where there are none to ask. Of lists of models the newest is kept.
     """
 
-    def __init__(self, profile: Profile, look: Look | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, profile: Profile, look: TimedLook | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._profile, self._look, self._clock = profile, look, clock
         self._listed: dict[str, Told] = {}
         self._wanted: dict[str, float] = {}
@@ -92,14 +101,14 @@ class Contexts:
         self._ratios: dict[str, float] = {}
 
     def take_listing(self, rows: Iterable[Row]) -> None:
-        """Take the lengths from the server's list of models."""
-        self._listed.update((row.name, _told_in(row.fields)) for row in rows)
+        """Take the lengths from the server's list of models; those of the list before are gone."""
+        self._listed = {row.name: _told_in(row.fields) for row in islice(rows, MOST_MODELS)}
 
     def wants_listing(self, model: str) -> bool:
         """Say whether the list of models has to be read for this one; once in a while, where it does not name it."""
         if model in self._listed or self._clock() - self._wanted.get(model, -LOOK_AGAIN) < LOOK_AGAIN:
             return False
-        self._wanted[model] = self._clock()
+        _keep(self._wanted, model, self._clock())
         return True
 
     def room(self, model: str) -> Room:
@@ -118,10 +127,21 @@ class Contexts:
         until, told = self._looked.get(model, (float("-inf"), listed))
         if self._look is None or self._clock() < until:
             return told
-        found = next((found for probe in PROBES if (found := probe(self._look, model))), None)
+        look = self._within(LOOK_SECONDS, self._look)
+        found = next((found for probe in PROBES if (found := probe(look, model))), None)
         told = found or listed
-        self._looked[model] = self._clock() + (LOOK_SOON if told.is_guess else LOOK_AGAIN), told
+        _keep(self._looked, model, (self._clock() + (LOOK_SOON if told.is_guess else LOOK_AGAIN), told))
         return told
+
+    def _within(self, seconds: float, timed: TimedLook) -> Look:
+        """Give what looks as long as all looks together took less."""
+        until = self._clock() + seconds
+
+        def look(path: str, body: dict[str, Any] | None) -> Any:
+            left = until - self._clock()
+            return timed(path, body, left) if left > 0 else None
+
+        return look
 
     def learn(self, model: str, fault: ModelFault, estimated: int) -> None:
         """Take the model's length from the words of a refusal of that kind, or else half of what was sent."""
@@ -130,9 +150,9 @@ class Contexts:
         evidence = fault.evidence
         limit, sent = _number(_LIMITS, evidence), _number(_SENT, evidence)
         if estimated and sent and limit and sent > limit // 2:
-            self._ratios[model] = min(max(sent / estimated, RATIOS[0]), RATIOS[1])
+            _keep(self._ratios, model, min(max(sent / estimated, RATIOS[0]), RATIOS[1]))
         elif estimated and limit:
-            self._ratios[model] = min(max(self._ratios.get(model, 1.0), limit / estimated), RATIOS[1])
+            _keep(self._ratios, model, min(max(self._ratios.get(model, 1.0), limit / estimated), RATIOS[1]))
         self._learn(model, limit or max(LEAST, int(estimated * self._ratios.get(model, 1.0)) // 2))
 
     def count(self, model: str, estimated: int, counted: int) -> None:
@@ -144,7 +164,7 @@ class Contexts:
             return
         ratio = counted / estimated
         if RATIOS[0] <= ratio <= RATIOS[1]:
-            self._ratios[model] = ratio
+            _keep(self._ratios, model, ratio)
         elif ratio < RATIOS[0] and (length := _clipped_at(counted)):
             self._learn(model, length)
 
@@ -153,6 +173,13 @@ class Contexts:
 
     def _learnt_of(self, model: str) -> int | None:
         return _length(self._profile.of(model).get(READS, {}).get("tokens"))
+
+
+def _keep(kept: dict[str, T], model: str, value: T) -> None:
+    """Keep a value of a model; of too many models the one that was known first is forgotten."""
+    kept[model] = value
+    if len(kept) > MOST_MODELS:
+        del kept[next(iter(kept))]
 
 
 def _clipped_at(counted: int) -> int | None:
@@ -216,9 +243,15 @@ def _ollama(look: Look, model: str) -> Told | None:
     lengths = [_length(value) for name, value in info.items() if name.endswith(".context_length")]
     could = next(filter(None, lengths), None)
     loaded = _at(_of_model(running, "models", model), ("context_length",))
-    fixed = re.search(r"(?m)^\s*num_ctx\s+(\d+)", str(shown.get("parameters")))
-    known = loaded or (_length(fixed[1]) if fixed else None)
+    known = loaded or _num_ctx(shown.get("parameters"))
     return Told(known or min(could or USUAL, USUAL), could, "OLLAMA_CONTEXT_LENGTH", is_guess=not loaded)
+
+
+def _num_ctx(parameters: Any) -> int | None:
+    """Return the length among a model's own parameters, one a line. A pattern over lines may take long for any text."""
+    lines = parameters[:MAX_PARAMETERS].splitlines() if isinstance(parameters, str) else []
+    named = (words[1] for line in lines if len(words := line.split(None, 2)) > 1 and words[0] == "num_ctx")
+    return next(filter(None, map(_length, named)), None)
 
 
 def _llama_cpp(look: Look, _model: str) -> Told | None:

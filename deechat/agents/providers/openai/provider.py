@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Room, Turn
-from deechat.agents.providers.listing import MAX_LISTING, default_of, rows_in
+from deechat.agents.providers.listing import MAX_LISTING, Row, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
 from deechat.agents.providers.openai.context import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
@@ -33,7 +33,6 @@ from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
 
 RETRIES = 2
-LOOK_SECONDS = 2.0  # for what a server tells of a model's length beside the protocol
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
@@ -92,7 +91,7 @@ class OpenAIProvider:
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
-        rows = rows_in(self._listing())
+        rows = self._listing()
         self._contexts.take_listing(rows)
         names = [row.name for row in rows]
         self._gone.difference_update(names)
@@ -100,11 +99,11 @@ class OpenAIProvider:
             self._found = default_of(rows, self._address.host)
         return names
 
-    def _listing(self) -> bytes:
+    def _listing(self) -> list[Row]:
         """Asks for the list of models, below `/v1` too where the address has no path; then all is asked there."""
         client, address = self._client(), self._address
         try:
-            body = self._listed(client, address, self._faults)
+            rows = self._listed(client, address, self._faults)
         except ModelError as fault:
             if self._address is not address:  # another question has found the path meanwhile
                 return self._listing()
@@ -112,19 +111,19 @@ class OpenAIProvider:
                 raise
             return self._listing_below(client, address.below, fault)
         self._is_open = False
-        return body
+        return rows
 
     def _find_path(self) -> None:
         if self._is_open:
             with suppress(ModelError):  # what is wrong is said by the question
                 self.models()
 
-    def _listing_below(self, before: Client, address: Address, fault: ModelError) -> bytes:
+    def _listing_below(self, before: Client, address: Address, fault: ModelError) -> list[Row]:
         faults = Faults(address.shown, address.secrets, self._origin, address.hint)
         client = self._made(self._load(), address)
-        body, second = b"", None
+        rows, second = list[Row](), None
         try:
-            body = self._listed(client, address, faults)
+            rows = self._listed(client, address, faults)
         except ModelError as exc:
             second = exc
         if second and (second.code != "model_auth" or fault.code == "model_auth"):
@@ -139,12 +138,12 @@ class OpenAIProvider:
         client.close()  # the one that is not used from now on
         if second:
             raise second
-        return body
+        return rows
 
-    def _listed(self, client: Client, address: Address, faults: Faults) -> bytes:
+    def _listed(self, client: Client, address: Address, faults: Faults) -> list[Row]:
         """Gives a list of models that is one."""
         patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
-        body = b""
+        body = bytearray()
         with (
             _closed_when_cancelled(),
             self._translating(client, "", patience, faults),
@@ -155,10 +154,9 @@ class OpenAIProvider:
                 if len(body) > MAX_LISTING or patience.left() < 0.01:
                     raise broken("its list of models does not end")
         try:
-            rows_in(body)
+            return rows_in(bytes(body))
         except (ValueError, RecursionError):
-            raise _no_list(body, address, faults) from None
-        return body
+            raise _no_list(bytes(body), address, faults) from None
 
     def default_model(self) -> str | None:
         """Names the configured model, else the server's first that can chat; None when it has none."""
@@ -182,8 +180,8 @@ class OpenAIProvider:
                 self.models()
         return self._contexts.room(name)
 
-    def _look(self, path: str, body: dict[str, Any] | None) -> Any:
-        return self._client().look(path, body, LOOK_SECONDS)
+    def _look(self, path: str, body: dict[str, Any] | None, seconds: float) -> Any:
+        return self._client().look(path, body, seconds)
 
     def close(self) -> None:
         """Closes idle connections. The provider can be used again."""

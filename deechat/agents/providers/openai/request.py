@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import (
+    END_OF_RESULT,
     THOUGHT,
     AssistantMessage,
     Message,
@@ -19,6 +20,7 @@ from deechat.agents.providers.base import (
     UserMessage,
     is_object,
     joined,
+    quoted,
 )
 from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS
 from deechat.agents.providers.openai.profiles import (
@@ -160,16 +162,17 @@ def _thought_at(message: AssistantMessage) -> tuple[Any, ...]:
 _NO_NAME = re.compile("[^a-zA-Z0-9_-]")
 
 
+def _named(name: str) -> str:
+    return _NO_NAME.sub("_", name)[:64] or "_"
+
+
 def _calls(message: AssistantMessage, *, signed: bool) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     for call, sign in _signed(message):
         arguments = mend(call.arguments)
         # A name that a model made up may hold what servers refuse in a request, as arguments that are no object are:
         # either would fail every later turn.
-        function = {
-            "name": _NO_NAME.sub("_", call.name)[:64] or "_",
-            "arguments": arguments if is_object(arguments) else "{}",
-        }
+        function = {"name": _named(call.name), "arguments": arguments if is_object(arguments) else "{}"}
         kept = {"extra_content": sign} if signed and sign is not None else {}
         calls.append({"id": call.id, "type": "function", "function": function, **kept})
     return calls
@@ -216,7 +219,8 @@ def _plain(message: Message) -> Message:
     """Tells a call or its result as text, for a model that knows no tools."""
     match message:
         case ToolMessage(_, name, content):
-            return UserMessage(f"[Result of {name}]\n{content}")
+            head = f"[Result of {_named(name)}, in lines that begin with >]"
+            return UserMessage(f"{head}\n{quoted(content)}\n{END_OF_RESULT}")
         case AssistantMessage(text, calls) if calls:
             lines = [f"[Called {call.name} with {call.arguments}]" for call in calls]
             return AssistantMessage("\n".join([text, *lines] if text else lines))
