@@ -121,6 +121,14 @@ def test_a_formula_has_a_greatest_length(module_tab: Tab, form: str) -> None:
     assert run(module_tab, "markdown", count, texts) == [1, 0]
 
 
+def test_emphasis_nests_only_so_deep(module_tab: Tab) -> None:
+    """The browser needs the square of the depth to build what thousands of stars nest."""
+    look = "const node = m.render(a); return [node.textContent.trim(), node.querySelectorAll('strong, em, s').length]"
+    for mark in ("*", "_", "~~"):
+        stars = mark * 999
+        assert run(module_tab, "markdown", look, f"a {stars}b{stars}") == ["a b", 50]
+
+
 def test_the_browser_looks_for_no_direction_by_itself(module_tab: Tab) -> None:
     """With dir="auto" it reads a block again for each element in it that gets a `dir`; the text's own is set once."""
     look = """
