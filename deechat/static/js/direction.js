@@ -1,6 +1,7 @@
-// Where a text begins, right or left. A block that holds text says dir="auto": the browser looks at its first letter. A list,
-// a quote and a table hold blocks, and say the direction of their first text, so that markers, bars and columns stand on its
-// side. A block without a letter, such as a number, says nothing and goes the way of what is around it. One that begins with
+// Where a text begins, right or left. A block that holds text says the direction of its first letter, which is the browser's
+// own rule: with dir="auto" the browser would look for that letter again for each code in the block that gets its own `dir`.
+// A list, a quote and a table hold blocks, and say the direction of their first text, so that markers, bars and columns stand
+// on its side. A block without a letter, such as a number, says nothing and goes the way of what is around it. One that begins with
 // a foreign name ("React یک کتابخانه است") in a text from right to left goes that way too. Code, addresses and formulas go
 // from left to right and have no say.
 
@@ -49,7 +50,7 @@ export function direction(md) {
       const turned = first === "ltr" && env.direction === "rtl" && mostlyFromRight(words);
       const found = turned ? "rtl" : first;
       const block = open.findLast(({ hidden }) => !hidden); // the paragraph of a tight list is not shown
-      if (!block.attrGet("dir")) block.attrSet("dir", turned ? "rtl" : "auto");
+      if (!block.attrGet("dir")) block.attrSet("dir", found);
       for (const each of open) if (HOLDERS.has(each.type) && !each.attrGet("dir")) each.attrSet("dir", found);
     }
   });

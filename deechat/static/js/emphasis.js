@@ -14,6 +14,20 @@ const SELECTOR = /^[\ufe00-\ufe0e]$/; // how the character before it looks; no e
 const IDEOGRAPHIC_SELECTOR = /^[\u{e0100}-\u{e01ef}]$/u;
 const WIDE_QUOTE = /^[‘’“”]$/; // with the selector U+FE01
 
+// One within another; a run of thousands of * would nest as deep, and the browser needs the square of that to build it.
+const DEEPEST = 50;
+const MARKS = new Set(["em", "strong", "s"]);
+
+function hideDeeper(children) {
+  let depth = 0;
+  for (const token of children) {
+    if (!MARKS.has(token.tag)) continue;
+    if (token.nesting > 0) depth += 1;
+    token.hidden = depth > DEEPEST;
+    if (token.nesting < 0) depth -= 1;
+  }
+}
+
 export function emphasis(md) {
   const { isWhiteSpace, isPunctChar, isMdAsciiPunct } = md.utils;
 
@@ -30,6 +44,10 @@ export function emphasis(md) {
     if (before && SELECTOR.test(last)) return look(before, last);
     return { ...look(last), chosen: IDEOGRAPHIC_SELECTOR.test(last) };
   }
+
+  md.core.ruler.after("inline", "emphasis_depth", ({ tokens }) => {
+    for (const { type, children } of tokens) if (type === "inline") hideDeeper(children);
+  });
 
   md.inline.State = class extends md.inline.State {
     scanDelims(start, splitsWords) {

@@ -102,9 +102,10 @@ export class GrowingMarkdown {
     else if (text === this.#text) return;
     this.#text = text;
     const rest = text.slice(this.#done).replace(/\r\n?/g, "\n");
-    this.#env.growing = whole ? undefined : "";
+    this.#env.growing = whole ? undefined : [];
     const tokens = md.parse(rest, this.#env);
-    if (this.#env.direction) this.container.dir = this.#env.direction;
+    const { direction: side } = this.#env;
+    if (side && this.container.dir !== side) this.container.dir = side; // each setting makes the browser look at all blocks
     const cut = whole ? null : this.#cut(rest, blocksOf(tokens));
     if (!cut && this.#growCode(tokens)) return;
     for (const node of this.#tail) node.remove();

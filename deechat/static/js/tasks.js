@@ -9,7 +9,7 @@ export function tasks(md) {
     for (const [index, token] of tokens.entries()) {
       if (token.type !== "list_item_open" || tokens[index + 2]?.type !== "inline") continue;
       const { children, content } = tokens[index + 2];
-      if (env.growing === content && BEGUN.test(content)) children.length = 0;
+      if (env.growing === children && BEGUN.test(content)) children.length = 0;
       const found = children[0]?.type === "text" && BOX.exec(children[0].content);
       if (!found) continue;
       children[0].content = children[0].content.slice(found[0].length);
