@@ -70,7 +70,7 @@ class Assembler:
         self._held_is_bare = False
         self._text_mender, self._thought_mender = Mender(), Mender()
         self._splitter = ThinkSplitter(thinks=thinks)
-        self._blank = ""  # thinking of nothing but white space, while nothing else of it came
+        self._blanks: list[str] = []  # thinking of nothing but white space, while nothing else of it came
         self._thought = self._beside = False  # whether thinking came at all, and beside the text
         self._calls = Calls(tools)
         self._usage: Usage | None = None
@@ -379,12 +379,11 @@ class Assembler:
 
     def _told_thought(self, text: str) -> str:
         """Gives what is to be told of thinking: nothing while all of it is white space."""
-        if not self._thought:
-            text, self._blank = self._blank + text, ""
-            self._thought = bool(text.strip())
-            if not self._thought:
-                self._blank, text = text, ""
-        return text
+        if self._thought:
+            return text
+        self._blanks.append(text)
+        self._thought = bool(text.strip())
+        return "".join(self._blanks) if self._thought else ""
 
     def _go_on(self) -> None:
         """Notes that the answer goes on, whatever was said before."""

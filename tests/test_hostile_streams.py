@@ -1,0 +1,78 @@
+"""What a model server may send to keep us busy costs no more than reading it: counted in characters and calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from model_server import delta, frame
+
+from deechat.agents.providers.base import Part, Text
+from deechat.agents.providers.openai import thinking
+from deechat.agents.providers.openai.turn import Assembler
+from deechat.errors import ModelError
+
+DONE = b"data: [DONE]\n\n"
+
+
+def said(error: Any) -> ModelError:
+    return ModelError(str(error), code="model_error")
+
+
+def read(*pieces: bytes) -> list[Part]:
+    """Gives the parts of a stream that comes in these reads."""
+    turn = Assembler(said)
+    return [part for piece in (*pieces, DONE) for part in turn.feed(piece)] + list(turn.end())
+
+
+def noted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
+    """Notes the last argument of each call of a function."""
+    plain, seen = getattr(owner, name), []
+
+    def noting(*arguments: Any, **named: Any) -> Any:
+        seen.append(arguments[-1])
+        return plain(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, noting)
+    return seen
+
+
+# -- thinking that only its end tells ----------------------------------------------------------------------------------
+
+LINES = "\n" * (thinking.WATCHED - 2_000)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [f"x{LINES}a ", "</think>", *[" "] * 900, "b"],  # what follows the tag is waited for
+        [f"x{LINES}", '"</think>" ' * 15],
+        [f"x{LINES}", *['"</think>" '] * 15],
+        [*["line\n"] * 10_000, *['"</think>" ', "and so on\n"] * 15],
+    ],
+    ids=["undecided", "words in one piece", "words in many", "many pieces"],
+)
+def test_the_text_before_a_closing_tag_is_looked_at_once(
+    pieces: Iterable[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = noted(monkeypatch, thinking._Before, "add")
+    parts = read(*[frame(delta(content=piece)) for piece in pieces])
+    text = "".join(part.text for part in parts if isinstance(part, Text))
+    assert text == "".join(pieces)
+    assert 0 < sum(map(len, looked)) <= len(text)
+
+
+def test_a_closing_tag_far_behind_is_not_looked_for_even_in_one_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = noted(monkeypatch, thinking._Before, "add")
+    text = "a" * (thinking.WATCHED + 1) + "</think>b" * 30
+    assert read(frame(delta(content=text)))[0] == Text(text)
+    assert looked == []
+
+
+def test_white_space_that_may_be_thinking_is_joined_once() -> None:
+    blanks = [frame(delta(reasoning=" "))] * 20_000
+    turn = Assembler(said)
+    assert [part for piece in blanks for part in turn.feed(piece)] == []
+    assert len(turn._blanks) == 20_000
+    assert read(*blanks[:50], frame(delta(content="a")))[0] == Text("a")
