@@ -10,6 +10,8 @@ from model_server import delta, frame
 
 from deechat.agents.providers.base import Part, Text
 from deechat.agents.providers.openai import thinking
+from deechat.agents.providers.openai import turn as turn_module
+from deechat.agents.providers.openai.chunks import MOST_OBJECTS
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 
@@ -76,3 +78,38 @@ def test_white_space_that_may_be_thinking_is_joined_once() -> None:
     assert [part for piece in blanks for part in turn.feed(piece)] == []
     assert len(turn._blanks) == 20_000
     assert read(*blanks[:50], frame(delta(content="a")))[0] == Text("a")
+
+
+# -- many things in one line -------------------------------------------------------------------------------------------
+
+
+def test_objects_in_one_line_are_read_once_and_no_more_than_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+    again = noted(monkeypatch, turn_module, "_loosely")
+    hello = frame(delta(content="Hello"))
+    assert read(b"data: " + b"{}" * MOST_OBJECTS + b"\n\n", hello)[0] == Text("Hello")
+    assert again == []
+    with pytest.raises(ModelError, match="more than 1,000 objects in one line") as caught:
+        read(b"data: " + b"{}" * 60_000 + b"\n\n", hello)
+    assert caught.value.code == "model_protocol"
+
+
+def test_words_beside_others_in_one_line_are_heard() -> None:
+    with pytest.raises(ModelError, match="out of memory"):
+        read(b'data: {"id":"a"}{"message":"out of memory"}\n\n')
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        {"choices": [{}] * 1_001},
+        {**delta(tool_calls=[{"index": 0, "id": "a"}] * 1_001)},
+        delta(content=[{"type": "text", "text": "a"}] * 1_001),
+        delta(content=[{"thinking": [{"text": "a"}] * 1_001}]),
+        delta(reasoning_details=[{"type": "t", "text": "a"}] * 1_001),
+    ],
+    ids=["choices", "calls", "content", "thinking", "kept"],
+)
+def test_a_list_in_a_chunk_has_at_most_a_thousand_items(chunk: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match="a list of more than 1,000 items") as caught:
+        read(frame(chunk))
+    assert caught.value.code == "model_protocol"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from typing import Any
 
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
@@ -20,6 +20,7 @@ from deechat.agents.providers.openai.chunks import (
     counted,
     decode,
     delta_of,
+    first_of,
     kept,
     spoken,
     thought_field,
@@ -259,8 +260,10 @@ class Assembler:
         chunks, rest = decode(value)
         if self._event == b"error" and not rest:
             raise self._said(_loosely(value))
-        for chunk in chunks:
-            self._chunk(chunk, value, bare=bare)
+        for chunk, read in chunks:
+            self._chunk(chunk, bare=bare)
+            if chunk.usage is None and not chunk.choices:
+                self._hear_aside(_loosely(value) if read is None else read)
         if not rest:
             return
         if rest.startswith(b"{"):
@@ -271,8 +274,8 @@ class Assembler:
         elif b"{" in rest:
             raise broken("it sent a line that is not a chunk of JSON")
 
-    def _chunk(self, chunk: Chunk, value: bytes, *, bare: bool) -> None:
-        choices = _first_of(chunk.choices or ())
+    def _chunk(self, chunk: Chunk, *, bare: bool) -> None:
+        choices = first_of(chunk.choices or ())
         for choice in choices:
             self._choice(choice)
         holders: list[Chunk | Choice | Delta] = [chunk, *choices, *[each.delta for each in choices if each.delta]]
@@ -284,8 +287,6 @@ class Assembler:
                 self._end_by(choice, bare=bare)
         if chunk.usage is not None:
             self._usage = counted(chunk.usage) or self._usage
-        elif not choices:
-            self._hear_aside(_loosely(value))
 
     def _fail(self, errors: list[Any], chunk: Chunk) -> None:
         """Raises the first error that says anything: some servers have an empty one in every chunk."""
@@ -448,17 +449,12 @@ class Assembler:
         return "stop" if self._finish in {"", "tool_calls", "function_call"} else mend(self._finish)
 
 
-def _first_of(choices: Sequence[Choice]) -> Sequence[Choice]:
-    """Gives what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
-    return [choice for choice in choices if not choice.index] or choices[:1]
-
-
 def _is_chunk(value: bytes) -> bool:
     """Says whether a line is a chunk by itself, so that it cannot be the rest of a torn one."""
     if not value.startswith(b"{"):
         return False
     chunks, rest = decode(value)
-    return not rest and bool(chunks[0].choices)
+    return not rest and bool(chunks[0][0].choices)
 
 
 def _loosely(value: bytes) -> Any:
