@@ -189,10 +189,23 @@ def test_what_is_no_word_is_no_finish_reason(word):
         heard("x", delta(word), finish=None, done=False)
 
 
-@pytest.mark.parametrize("word", ["error", "ERROR", "network_error", "insufficient_system_resource", "abort"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("error", "ERROR", "network_error", "insufficient_system_resource", "abort", "canceled"),
+        *("server_error", "Internal-Error", "failed", "exception", "engine_error", "overloaded", "engine_crashed"),
+        *("ERROR: died", "model_failed: 0x7f", {"type": "api_error"}),
+    ],
+)
 def test_a_finish_reason_that_names_a_failure_is_one(word):
     with pytest.raises(ModelError, match="no reason given"):
         heard("x", finish=word)
+
+
+def test_what_a_finish_reason_of_many_words_says_is_not_shown():
+    with pytest.raises(ModelError) as caught:
+        heard("x", finish="ERROR: key 12345 died")
+    assert "12345" not in caught.value.message
 
 
 def test_a_finish_reason_settles_an_answer_that_has_begun():
