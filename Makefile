@@ -15,7 +15,7 @@ install:
 
 test: install
 	@sh scripts/programs.sh $(VENV)
-	@$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+	@$(VENV)/bin/python -m pytest -n 3 --dist loadfile
 
 lint: install
 	@$(VENV)/bin/ruff check .

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
 
 from deechat.agents import window
-from deechat.agents.handler import ASSUMED, MOST_TOLD, AgentHandler, Cut, Policies
+from deechat.agents.handler import AgentHandler, Cut, Policies, length_of, room_of
 from deechat.agents.history import unpack
-from deechat.agents.providers.base import AssistantMessage, Message, Provider, Room, UserMessage
+from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
 from deechat.agents.tools.base import Tool
 from deechat.agents.words import say
-from deechat.errors import ModelError
 from deechat.records import RunRecord
 from deechat.store import Message as Stored
 from deechat.store import Store, Thread, Workspace
@@ -121,10 +119,8 @@ class Handlers:
 
 def _length(provider: Provider, model: str | None, context: int | None) -> int:
     """Gives how many tokens are worth reading: what is left out of a context of so many can still be summarized."""
-    room = Room()
-    with suppress(ModelError):  # the question itself will say what is wrong
-        room = provider.room(model)
-    return int((context or min(room.length or ASSUMED, MOST_TOLD)) / room.ratio)
+    room = room_of(provider, model)
+    return int(length_of(room, context) / room.ratio)
 
 
 def _policy_in(workspace: Workspace, tool: Tool, arguments: dict[str, Any] | None) -> str:

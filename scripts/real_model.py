@@ -254,7 +254,9 @@ def converse(base_url: str, model: str, key: str, context: int) -> list[Outcome]
         server = Server(Path(folder), **settings)
         try:
             client = Client(server.start())
-            print(f"{client.get('/api/models')['current']} at {base_url}\n\n{table([])}", flush=True)
+            print(f"{client.get('/api/models')['current']} at {base_url}; ten questions, which take some minutes.")
+            print("A small model talks nonsense: what counts is how each answer ends.\n")
+            print(table([]), flush=True)
             for question in questions(context):
                 found.append(ask(client, question))
                 print(table([found[-1].cells()]).splitlines()[-1], flush=True)

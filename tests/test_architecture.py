@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "agents.plugins": ({"events"}, {"msgspec"}),
     "agents.words": (set(), set()),
     "agents.repetition": (set(), set()),
-    "agents.state": ({"agents.providers", "agents.repetition", "agents.tools", "events", "errors"}, {"msgspec"}),
+    "agents.state": ({"agents.providers", "agents.repetition", "events", "errors"}, {"msgspec"}),
     "agents.history": ({"agents.providers", "events", "errors"}, {"msgspec"}),
     "agents.window": ({"agents.providers", "agents.state"}, {"msgspec"}),
     "agents.handler": (

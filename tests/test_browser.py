@@ -332,7 +332,7 @@ def test_the_settings_of_the_workspace_reach_the_model(open_tab: OpenTab, serve:
     dialog.get_by_label("Mode", exact=True).select_option("chat")
     dialog.get_by_label("Temperature").fill("0.3")
     dialog.get_by_label("Longest answer").fill("700")
-    dialog.get_by_label("reads at once").fill("9000")
+    dialog.get_by_label("Context, in tokens").fill("9000")
     dialog.get_by_role("button", name="Save").click()
     expect(dialog).to_be_hidden()
     expect(tab.page.locator(".workspace-name")).to_have_text("Pirates")
@@ -363,7 +363,7 @@ def test_a_summary_is_a_thin_line_that_opens(open_tab: OpenTab, serve: Serve, mo
         tab.wait_done()
     for _ in range(2):
         line = tab.answer.locator("dee-summary summary")
-        expect(line).to_have_text("What was said earlier, as a summary for the model from here on")
+        expect(line).to_have_text("Earlier messages, summarized for the model")
         text = tab.answer.get_by_text("They **spoke** of tea.")
         expect(text).to_be_hidden()
         line.click()

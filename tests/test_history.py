@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from deechat.agents.history import NO_RESULT, UNSAID, pack, unpack, well_formed
-from deechat.agents.providers.base import AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
+from deechat.agents.history import NO_RESULT, pack, unpack, well_formed
+from deechat.agents.providers.base import UNSAID, AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
 from deechat.agents.state import fold
 from deechat.events import (
     Entry,

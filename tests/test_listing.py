@@ -11,7 +11,7 @@ import pytest
 from model_server import status
 from openai_rig import Rig
 
-from deechat.agents.providers.listing import Row, can_chat, default_of, names_in, rows_in
+from deechat.agents.providers.listing import Row, can_chat, default_of, rows_in
 from deechat.agents.providers.openai.profiles import FIRST_CHOICES
 
 LISTS = {file.stem: json.loads(file.read_text()) for file in sorted((Path(__file__).parent / "lists").iterdir())}
@@ -41,7 +41,7 @@ def test_the_default_of_a_servers_list_is_one_that_chats(rig: Rig, server: str) 
 def test_a_list_is_given_whole_and_in_its_order(server: str) -> None:
     answer = LISTS[server]["answer"]
     rows = answer if isinstance(answer, list) else answer.get("data") or answer["models"]
-    assert names_in(body(answer)) == [row.get("id") or row["name"] for row in rows]
+    assert [row.name for row in rows_in(body(answer))] == [row.get("id") or row["name"] for row in rows]
 
 
 @every_list
@@ -127,7 +127,7 @@ def test_a_name_of_a_chat_model_is_none_of_them(name: str) -> None:
     ],
 )
 def test_what_a_row_says_of_its_model_is_read(row: dict[str, Any], chats: bool | None) -> None:
-    assert rows_in(body([{"id": "a", **row}])) == [Row("a", chats)]
+    assert [(row.name, row.chats) for row in rows_in(body([{"id": "a", **row}]))] == [("a", chats)]
 
 
 @pytest.mark.parametrize(
@@ -144,10 +144,10 @@ def test_what_a_row_says_of_its_model_is_read(row: dict[str, Any], chats: bool |
     ],
 )
 def test_a_list_may_have_each_habit(answer: Any) -> None:
-    assert names_in(body(answer)) == ["a", "b"]
+    assert [row.name for row in rows_in(body(answer))] == ["a", "b"]
 
 
 @pytest.mark.parametrize("answer", [{"error": "no"}, {"data": 3}, {"models": {}}, 3, "a", None, {}])
 def test_what_is_no_list_is_none(answer: Any) -> None:
     with pytest.raises(ValueError, match="no list"):
-        names_in(body(answer))
+        rows_in(body(answer))

@@ -10,6 +10,7 @@ from model_server import reply, status, text
 from openai_rig import HELLO, Rig
 
 from deechat.agents.providers.base import Question, Room
+from deechat.agents.providers.listing import Row, rows_in
 from deechat.agents.providers.openai.context import LOOK_AGAIN, LOOK_SOON, Contexts
 from deechat.agents.providers.openai.faults import Faults, Foreign, ModelFault
 from deechat.agents.providers.openai.profiles import LASTS, READS, Profile, Profiles
@@ -24,8 +25,8 @@ def made(*look: Any, **clock: Any) -> Contexts:
     return Contexts(Profile(Profiles(), "http://m"), *look, **clock)
 
 
-def listing(*rows: Any) -> bytes:
-    return json.dumps({"object": "list", "data": rows}).encode()
+def listing(*rows: Any) -> list[Row]:
+    return rows_in(json.dumps({"object": "list", "data": rows}).encode())
 
 
 # What servers say, the model's length in it, and what was sent where they tell that.
@@ -148,9 +149,11 @@ def test_a_row_tells_a_length_or_nothing(row: dict[str, Any], length: int | None
     assert contexts.room("m").length == length
 
 
-def test_lists_in_other_fields_do_no_harm() -> None:
-    for body in (b"[]", b'{"data": null}', b'{"models": [{"name": "m"}]}', b'[{"id": "m", "context_length": 4096}]'):
-        made().take_listing(body)
+@pytest.mark.parametrize("key", ["id", "name", "model", "key"])
+def test_a_row_tells_its_length_under_each_name_that_it_is_listed_by(key: str) -> None:
+    contexts = made()
+    contexts.take_listing(listing({key: "m", "context_length": 4096}))
+    assert contexts.room("m").length == 4096
 
 
 def test_what_no_list_tells_is_looked_up_and_again_after_a_while() -> None:

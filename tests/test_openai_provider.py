@@ -83,7 +83,8 @@ def test_calls_and_results_go_back_with_arguments_that_are_objects(rig):
         ToolCall("c", "clock", "[1]"),
     )
     results = [ToolMessage(call.id, "clock", f"result {call.id}") for call in calls]
-    rig.ask(Question([UserMessage("When?"), AssistantMessage("", calls), *results, AssistantMessage("Noon.")]))
+    history = [UserMessage("When?"), AssistantMessage("", calls), *results, AssistantMessage("Noon.")]
+    rig.ask(Question(history, tools=[CLOCK]))
     sent = rig.server.asked[0]["messages"]
     assert sent[1]["content"] is None
     assert [call["id"] for call in sent[1]["tool_calls"]] == ["a", "b", "c"]
@@ -103,7 +104,7 @@ def test_what_the_server_thought_goes_back_with_a_turn_that_made_calls(rig):
     turn = rig.ask()[-1]
     assert isinstance(turn, Turn)
     called = AssistantMessage("", (ToolCall("a", "clock", "{}"),), turn.extra, "a")
-    rig.ask(Question([UserMessage("Hello"), called, ToolMessage("a", "clock", "noon")]))
+    rig.ask(Question([UserMessage("Hello"), called, ToolMessage("a", "clock", "noon")], tools=[CLOCK]))
     sent = rig.server.asked[1]["messages"][1]
     assert sent["reasoning_details"] == [
         {"type": "reasoning.text", "index": 0, "text": "ab", "signature": "s"},

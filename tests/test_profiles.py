@@ -20,7 +20,7 @@ from deechat.agents.providers.base import (
     Turn,
     UserMessage,
 )
-from deechat.agents.providers.openai.profiles import LASTS, MOST, Profile, Profiles
+from deechat.agents.providers.openai.profiles import LASTS, MOST, UNOPENED, Profile, Profiles
 from deechat.agents.providers.openai.refusals import REFUSALS
 from deechat.agents.words import HABITS
 from deechat.events import ToolCall
@@ -190,13 +190,13 @@ def test_a_thought_goes_back_to_the_server_and_model_that_thought_it_also_after_
     turn = turned(rig)
     asked = [UserMessage("When?"), turn, NOON, AssistantMessage("Noon."), UserMessage("And?"), CALLED, NOON]
     rig.server.script("a", "b", "c")
-    rig.ask(Question(asked), rig.make())
+    rig.ask(Question(asked, tools=[CLOCK]), rig.make())
     assert thoughts(rig) == ["I look.", ""]
-    rig.ask(Question(asked, model="other"), rig.make())
+    rig.ask(Question(asked, model="other", tools=[CLOCK]), rig.make())
     assert thoughts(rig) == [None, None]
     with Rig() as elsewhere:
         elsewhere.server.script("d")
-        elsewhere.ask(Question(asked))
+        elsewhere.ask(Question(asked, tools=[CLOCK]))
         assert thoughts(elsewhere) == [None, None]
 
 
@@ -205,7 +205,7 @@ def test_another_servers_thought_is_none_of_this_ones(rig: Rig) -> None:
         foreign = turned(elsewhere, "Elsewhere.")
     turn = turned(rig)
     rig.server.script("a")
-    rig.ask(Question([UserMessage("When?"), foreign, NOON, turn, NOON]))
+    rig.ask(Question([UserMessage("When?"), foreign, NOON, turn, NOON], tools=[CLOCK]))
     assert thoughts(rig) == ["", "I look."]
 
 
@@ -235,6 +235,15 @@ def test_what_is_learnt_is_bounded() -> None:
     assert profiles.of("http://x", "model-5") == {}
     assert "no_tools" in profiles.of("http://x", "model-15")
     assert profiles.of("http://y", "model-15") == {}
+
+
+def test_what_an_answer_proves_wrong_is_forgotten_of_its_server_alone() -> None:
+    profiles = Profiles()
+    here, there = Profile(profiles, "http://here"), Profile(profiles, "http://there")
+    for profile in (here, there):
+        profile.learn("m", UNOPENED)
+    here.forget("m", UNOPENED)
+    assert (here.of("m"), there.of("m")) == ({}, {UNOPENED: {}})
 
 
 def test_each_habit_has_words() -> None:

@@ -166,13 +166,11 @@ class AgentHandler:
 
     def room(self) -> Room:
         """Says what is known of how much the model reads."""
-        with suppress(ModelError):  # the question itself will say what is wrong
-            return self.provider.room(self.model)
-        return Room()
+        return room_of(self.provider, self.model)
 
     def _length(self, room: Room) -> int:
         """Gives the context's tokens; a refusal in this run counts more than a person's number."""
-        length = self.context or min(room.length or ASSUMED, MOST_TOLD)
+        length = length_of(room, self.context)
         return length if self.ceiling is None else min(length, room.length or length)
 
     def _free(self, room: Room) -> int:
@@ -188,6 +186,18 @@ class AgentHandler:
         asked += [tool.description + json.dumps(tool.parameters) for tool in question.tools]
         prompt = sum([estimate_tokens(text) for text in asked])
         return Usage(prompt, estimate_tokens(answer), estimated=True)
+
+
+def room_of(provider: Provider, model: str | None) -> Room:
+    """Says what the provider knows of how much a model reads."""
+    with suppress(ModelError):  # the question itself will say what is wrong
+        return provider.room(model)
+    return Room()
+
+
+def length_of(room: Room, context: int | None) -> int:
+    """Gives a context's tokens: as a person set them, else as its provider knows them, else as they are assumed."""
+    return context or min(room.length or ASSUMED, MOST_TOLD)
 
 
 def new_call_id(taken: set[str]) -> str:

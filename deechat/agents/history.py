@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from deechat.agents.providers.base import (
+    UNSAID,
     AssistantMessage,
     Message,
     SystemMessage,
@@ -16,9 +17,6 @@ from deechat.agents.providers.base import (
 )
 
 NO_RESULT = "No result was recorded: the call was interrupted."
-# Stands between results and what a person says next, where the model was stopped or steered: many servers refuse a
-# user's message right behind a tool's, and an empty turn of the assistant too.
-UNSAID = "(The next message came before I said anything about this.)"
 
 _turns = msgspec.json.Decoder(list[AssistantMessage | ToolMessage | UserMessage])
 

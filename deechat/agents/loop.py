@@ -43,8 +43,8 @@ from deechat.events import (
 
 TOO_LONG = "context_length"  # the code of a refusal of what is more than the model reads
 SHORTER = (
-    "Write a shorter message, or begin a new chat. Where the model reads more than that, its server's setting or "
-    "DEECHAT_CONTEXT says so."
+    "Write a shorter message, or begin a new chat. Where the model could read more than that, its server has a setting "
+    "for it."
 )
 ANSWER_BYTES = 1_000_000
 RESULT_BYTES = 16_000
@@ -258,8 +258,7 @@ def _circling(repeated: Repetition) -> ModelError:
 
 def _why_no_more_tools(handler: AgentHandler, state: RunState, reason: str) -> Status:
     names = sorted({call.name for call in state.finished.calls}) if state.finished else []
-    params = {"rounds": handler.max_tool_rounds, "name": ", ".join(names), "times": REPEATS}
-    return Status(say(reason, params, handler.language), reason, params)
+    return _status(handler, reason, rounds=handler.max_tool_rounds, name=", ".join(names), times=REPEATS)
 
 
 # -- tools -------------------------------------------------------------------------------------------------------------
@@ -294,7 +293,7 @@ def _begun(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...],
         if not isinstance(ready, _Work):
             yield ready
             continue
-        yield Status(say("tool_call", {"name": call.name}, handler.language), "tool_call", {"name": call.name})
+        yield _status(handler, "tool_call", name=call.name)
         yield ToolCallInvocation(call.id, call.name, ready.arguments)
         crew.start(ready)
 

@@ -21,9 +21,9 @@ from deechat.agents.providers.base import (
     Message,
     ToolMessage,
     UserMessage,
+    is_object,
 )
 from deechat.agents.repetition import without_repeats
-from deechat.agents.tools.arguments import is_object
 from deechat.events import (
     LACKING,
     SILENT,
@@ -404,7 +404,7 @@ class RunState(msgspec.Struct):
         text = self.step_text.strip()
         if text or event.calls:
             # The log has the thought once, as it came; a turn that has to give it back is where it is needed again.
-            thought = "".join(self.reasoning[self._reasoning_mark :]) if event.calls and THOUGHT in event.extra else ""
+            thought = self.step_reasoning if event.calls and THOUGHT in event.extra else ""
             self.turns.append(AssistantMessage(text, event.calls, event.extra, thought))
 
     def _on_invocation(self, event: ToolCallInvocation, at: float) -> None:

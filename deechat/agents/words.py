@@ -97,7 +97,7 @@ HABITS: dict[str, dict[str, str]] = {
     "no_thought_with_tools": {"en": "takes tools only without thinking", "zh": "使用工具时不能思考"},
     "thinks_in": {
         "en": "thinks in {field}, and gets it back beside tool calls",
-        "zh": "在 {field} 中思考，并随工具调用收回",
+        "zh": "在 {field} 中思考，并随工具调用一并传回",
     },
     "thinks_unopened": {
         "en": "begins with thinking, and marks only its end",

@@ -46,6 +46,9 @@ class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
 REFUSED = "The user refused this call. Do not repeat it: go on without it, or ask what to do instead."
 INTERRUPTED = "Interrupted: the server was restarted. It may have happened."
 UNANSWERED = "The user had not answered when the run ended, so it was not done."
+# Stands between results and what a person says next, where the model was stopped or steered: many servers refuse a
+# user's message right behind a tool's, and an empty turn of the assistant too.
+UNSAID = "(The next message came before I said anything about this.)"
 
 
 class ToolMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="tool"):
@@ -73,6 +76,15 @@ def joined(messages: Iterable[Message]) -> list[Message]:
         else:
             whole.append(message)
     return whole
+
+
+def is_object(text: str) -> bool:
+    """Says whether a text is a JSON object as it stands, which model servers ask of arguments in a history."""
+    try:
+        msgspec.json.decode(text, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 class ToolSpec(msgspec.Struct, frozen=True):

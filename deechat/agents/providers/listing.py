@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -46,10 +46,14 @@ _NAMES = ("id", "name", "model", "key")
 
 
 class Row(NamedTuple):
-    """A model of a list. `chats`: whether the server says that it chats; None where it says nothing of that."""
+    """A model of a list. `chats`: whether the server says that it chats; None where it says nothing of that.
+
+    `fields` are all that its row holds.
+    """
 
     name: str
     chats: bool | None = None
+    fields: Mapping[str, Any] = {}
 
     @property
     def can_chat(self) -> bool:
@@ -78,18 +82,16 @@ def default_of(rows: Sequence[Row], host: str) -> str | None:
     return named[0] if named else next(likely, None)
 
 
-def names_in(body: bytes) -> list[str]:
-    """Gives the names in the answer to `GET /models`, in its order. Raises `ValueError` when it is no such answer."""
-    return [row.name for row in rows_in(body)]
-
-
 def rows_in(body: bytes) -> list[Row]:
-    """Gives the rows of such an answer, likewise; `RecursionError` too is one that is none."""
+    """Gives the rows in the answer to `GET /models`, in its order.
+
+    Raises `ValueError` or `RecursionError` when it is no such answer.
+    """
     answer: Any = msgspec.json.decode(body)
     rows = _rows_of(answer) if isinstance(answer, dict) else answer
     if not isinstance(rows, list):
         raise ValueError("it is no list of models")  # noqa: TRY004 - the value came over the wire
-    return [Row(mend(name), chats) for name, chats in map(_read, rows) if 0 < len(name) <= LONGEST_NAME]
+    return [row for row in map(_read, rows) if 0 < len(row.name) <= LONGEST_NAME]
 
 
 def _rows_of(answer: dict[str, Any]) -> Any:
@@ -99,17 +101,22 @@ def _rows_of(answer: dict[str, Any]) -> Any:
     return answer.get("models") or None if rows is None else rows
 
 
-def _read(row: Any) -> tuple[str, bool | None]:
+def _read(row: Any) -> Row:
     """Reads a row; its name is empty where it has none."""
     if isinstance(row, str):
-        return row, None
+        return Row(mend(row))
     if not isinstance(row, dict):
-        return "", None
+        return Row("")
     name = next((row[key] for key in _NAMES if isinstance(row.get(key), str)), "")
+    return Row(mend(name), _chats(row), row)
+
+
+def _chats(row: dict[str, Any]) -> bool | None:
+    """Says whether a row is of a model that chats; None where it says nothing of that."""
     if row.get("active") is False or isinstance(row.get("supports_chat"), bool):
-        return name, row.get("active") is not False and row["supports_chat"]
+        return row.get("active") is not False and row["supports_chat"]
     said = {_verdict(list(_words(row[field]))) for field in _FIELDS if field in row}
-    return name, True if True in said else False if False in said else None
+    return True if True in said else False if False in said else None
 
 
 def _verdict(words: list[str]) -> bool | None:

@@ -18,6 +18,7 @@ import msgspec
 from deechat.agents.providers.base import (
     REFUSED,
     UNANSWERED,
+    UNSAID,
     AssistantMessage,
     Message,
     Part,
@@ -87,10 +88,11 @@ def _answer(question: Question) -> tuple[str, tuple[ToolCall, ...]]:
     if results := _results(messages[last + 1 :]):
         return _phrased(results, read(text)), ()
     words, calls = _taken_up(read(text), question)
-    if last and isinstance(messages[last - 1], ToolMessage) and len(said) > 1:
+    before, text = said[-2] if len(said) > 1 else (last, "")
+    since = [message for message in messages[before + 1 : last] if message != AssistantMessage(UNSAID)]
+    if since and isinstance(since[-1], ToolMessage):
         # Somebody steered while the tools ran: what was asked before gets its answer first.
-        before, text = said[-2]
-        words = f"{_phrased(_results(messages[before + 1 : last]), read(text))}\n\n{words}".rstrip()
+        words = f"{_phrased(_results(since), read(text))}\n\n{words}".rstrip()
     return words, calls
 
 

@@ -44,15 +44,6 @@ def read(text: str) -> Any:
     return _said(value) if isinstance(value, str) else value
 
 
-def is_object(text: str) -> bool:
-    """Says whether a text is a JSON object as it stands, which model servers ask of arguments in a history."""
-    try:
-        msgspec.json.decode(text, type=dict[str, Any])
-    except (ValueError, RecursionError):
-        return False
-    return True
-
-
 def _said(value: str) -> Any:
     """Gives the object that stands in a text, or else the text."""
     if not value.lstrip().startswith("{"):

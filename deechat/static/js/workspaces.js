@@ -13,6 +13,7 @@ export class Workspaces {
   #models = { models: [], provider: null, current: null };
   #current = null; // a slug
   #asked = -Infinity; // when the models were asked for
+  #model = null; // the one whose habits the dialog shows
 
   constructor(shell) {
     this.#shell = shell;
@@ -77,8 +78,6 @@ export class Workspaces {
     this.#shell.settings.open({ workspace, ...this.#models, only: this.#list.length < 2 });
     this.#loadTools(workspace.slug);
   }
-
-  #model = null; // the one whose habits the dialog shows
 
   async #showHabits(model, load) {
     this.#model = model;

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from deechat.agents.providers.openai.chunks import CallPiece
+from deechat.agents.providers.openai.chunks import CallPiece, number
 from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.speech import mend, mend_all
 from deechat.events import ToolCall
@@ -42,7 +42,7 @@ class _Hints(NamedTuple):
         if not isinstance(arguments, str):  # an object is whole
             arguments = "" if arguments is None else json.dumps(arguments, ensure_ascii=False)
         name = name if isinstance(name, str) else ""
-        return cls(_number(piece.index), _label(piece.id), name, arguments, piece.extra_content)
+        return cls(number(piece.index), _label(piece.id), name, arguments, piece.extra_content)
 
     @property
     def begins(self) -> bool:
@@ -53,13 +53,6 @@ class _Hints(NamedTuple):
     def goes_on(self) -> bool:
         """Whether its arguments can be no call's first."""
         return bool(self.arguments.strip()) and not self.begins
-
-
-def _number(index: Any) -> int | None:
-    """Gives an index that may be written as text."""
-    if isinstance(index, str) and index.isdecimal() and len(index) < 10:
-        return int(index)
-    return index if isinstance(index, int) and not isinstance(index, bool) else None
 
 
 def _label(name: Any) -> str:

@@ -131,7 +131,7 @@ def _chunk_of(value: dict[str, Any]) -> Chunk:
 def _choice_of(value: dict[str, Any]) -> Choice:
     delta = value.get("delta")
     return Choice(
-        _number(value.get("index")),
+        number(value.get("index")),
         delta_of(delta) if isinstance(delta, dict) else None,
         *(value.get(name) for name in ("finish_reason", "message", "text", "usage", "error")),
     )
@@ -139,25 +139,20 @@ def _choice_of(value: dict[str, Any]) -> Choice:
 
 def delta_of(value: dict[str, Any]) -> Delta:
     """Gives what a delta, or a whole message, holds of what is needed."""
-    function = value.get("function_call")
     given = {name: value.get(name) for name in Delta.__struct_fields__}
     given["tool_calls"] = [_piece_of(each) for each in _objects(value.get("tool_calls"))]
-    given["function_call"] = _function_of(function) if isinstance(function, dict) else None
+    given["function_call"] = _function_of(value.get("function_call"))
     return Delta(**given)
 
 
 def _piece_of(value: dict[str, Any]) -> CallPiece:
-    function = value.get("function")
     return CallPiece(
-        _number(value.get("index")),
-        _name(value.get("id")),
-        _function_of(function) if isinstance(function, dict) else None,
-        value.get("extra_content"),
+        value.get("index"), value.get("id"), _function_of(value.get("function")), value.get("extra_content")
     )
 
 
-def _function_of(value: dict[str, Any]) -> Function:
-    return Function(_name(value.get("name")), value.get("arguments"))
+def _function_of(value: Any) -> Function | None:
+    return Function(value.get("name"), value.get("arguments")) if isinstance(value, dict) else None
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:
@@ -166,14 +161,13 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _number(value: Any) -> int | None:
+def number(value: Any) -> int | None:
+    """Gives an index, which may be written as text, or with a point."""
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
-    return int(value) if isinstance(value, int) or (isinstance(value, float) and value.is_integer()) else None
-
-
-def _name(value: Any) -> str | None:
-    return value if isinstance(value, str) else str(value) if isinstance(value, int) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return int(value)
 
 
 # -- what a chunk says -------------------------------------------------------------------------------------------------

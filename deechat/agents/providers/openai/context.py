@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
 from deechat.agents.providers.base import Room
+from deechat.agents.providers.listing import Row
 from deechat.agents.providers.openai.faults import ModelFault
 from deechat.agents.providers.openai.profiles import READS, Profile
 
@@ -92,11 +91,9 @@ class Contexts:
         self._looked: dict[str, tuple[float, Told]] = {}
         self._ratios: dict[str, float] = {}
 
-    def take_listing(self, body: bytes) -> None:
-        """Take the lengths from an answer to `GET /models` that was understood."""
-        for row in _rows(msgspec.json.decode(body)):
-            if isinstance(row.get("id"), str):
-                self._listed[row["id"]] = _told_in(row)
+    def take_listing(self, rows: Iterable[Row]) -> None:
+        """Take the lengths from the server's list of models."""
+        self._listed.update((row.name, _told_in(row.fields)) for row in rows)
 
     def wants_listing(self, model: str) -> bool:
         """Say whether the list of models has to be read for this one; once in a while, where it does not name it."""
@@ -190,15 +187,7 @@ def _at(row: Any, path: tuple[str, ...]) -> int | None:
     return _length(row)
 
 
-def _rows(answer: Any, *names: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a list of models, in whichever field it stands."""
-    found = [answer.get(name) for name in ("data", "models", *names)] if isinstance(answer, dict) else [answer]
-    for rows in found:
-        if isinstance(rows, list):
-            yield from (row for row in rows if isinstance(row, dict))
-
-
-def _told_in(row: dict[str, Any]) -> Told:
+def _told_in(row: Mapping[str, Any]) -> Told:
     length, could = (next(filter(None, (_at(row, path) for path in paths)), None) for paths in (_SERVED, _POSSIBLE))
     provided = _at(row, _ALSO)
     return Told(min(length, provided) if length and provided else length or provided, could)
@@ -207,9 +196,12 @@ def _told_in(row: dict[str, Any]) -> Told:
 # -- routes of servers' own --------------------------------------------------------------------------------------------
 
 
-def _of_model(answer: Any, model: str) -> dict[str, Any] | None:
+def _of_model(answer: Any, name: str, model: str) -> dict[str, Any] | None:
+    """Return the row of a model in the list that stands under this name in an answer."""
+    rows = answer.get(name) if isinstance(answer, dict) else None
     wanted = (model, f"{model}:latest")
-    return next((row for row in _rows(answer) if any(row.get(key) in wanted for key in ("id", "model", "name"))), None)
+    found = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    return next((row for row in found if any(row.get(key) in wanted for key in ("id", "model", "name"))), None)
 
 
 def _ollama(look: Look, model: str) -> Told | None:
@@ -223,7 +215,7 @@ def _ollama(look: Look, model: str) -> Told | None:
     info = info if isinstance(info, dict) else {}
     lengths = [_length(value) for name, value in info.items() if name.endswith(".context_length")]
     could = next(filter(None, lengths), None)
-    loaded = _at(_of_model(running, model) or {}, ("context_length",))
+    loaded = _at(_of_model(running, "models", model), ("context_length",))
     fixed = re.search(r"(?m)^\s*num_ctx\s+(\d+)", str(shown.get("parameters")))
     known = loaded or (_length(fixed[1]) if fixed else None)
     return Told(known or min(could or USUAL, USUAL), could, "OLLAMA_CONTEXT_LENGTH", is_guess=not loaded)
@@ -235,13 +227,11 @@ def _llama_cpp(look: Look, _model: str) -> Told | None:
 
 
 def _lm_studio(look: Look, model: str) -> Told | None:
-    row = _of_model(look("/api/v0/models", None), model)
-    length = _at(row, ("loaded_context_length",)) if row else None
-    return (
-        Told(length, _at(row, ("max_context_length",)), "the context length with which it loads the model")
-        if length
-        else None
-    )
+    row = _of_model(look("/api/v0/models", None), "data", model)
+    length = _at(row, ("loaded_context_length",))
+    if length is None:
+        return None
+    return Told(length, _at(row, ("max_context_length",)), "the context length with which it loads the model")
 
 
 PROBES: tuple[Callable[[Look, str], Told | None], ...] = (_ollama, _llama_cpp, _lm_studio)

@@ -157,7 +157,7 @@ TABLE = (
     Row(
         lambda foreign: foreign.status in {401, 403},
         "model_auth",
-        "The model server at {base_url} did not accept the key ({status}). {key}",
+        "The model server at {base_url} did not accept the key or the request ({status}: {words}). {key}",
     ),
     Row(
         lambda foreign: foreign.status == 407,

@@ -8,7 +8,7 @@ from typing import Any
 from deechat.events import CUT, FILTERED
 
 FAULT = "error"
-UNSAID = frozenset({CUT, FILTERED})  # with these an answer of no words at all is explained
+CUT_SHORT = frozenset({CUT, FILTERED})  # more was to come; with these an answer of no words at all is explained
 _WORD = re.compile("[a-z_]{1,40}")
 _FAILS = re.compile("error|fail|exception|abort|overload|crash")  # in a word that the table does not know
 

@@ -9,6 +9,7 @@ import msgspec
 
 from deechat.agents.providers.base import Reasoning, Text
 from deechat.agents.providers.openai.chunks import Choice, Chunk, Delta
+from deechat.agents.providers.openai.speech import Kind
 
 _FIELD = b"data: "
 _SIZE = len(_FIELD)
@@ -58,7 +59,7 @@ class PlainChunk(Chunk, kw_only=True, gc=False):
 _decode = msgspec.json.Decoder(PlainChunk).decode
 
 
-def said_plainly(lines: Iterable[bytes]) -> tuple[type[Text] | type[Reasoning], list[str], str | None] | None:
+def said_plainly(lines: Iterable[bytes]) -> tuple[Kind, list[str], str | None] | None:
     """Gives what lines say, piece by piece, where each is empty or a plain chunk's and all say text, or all thinking,
     and in which field thinking came.
 

@@ -84,39 +84,41 @@ class Profiles:
         while len(self._learnt) > MOST:
             del self._learnt[next(iter(self._learnt))]
 
-    def forget(self, code: str | None = None, model: str | None = None) -> None:
-        """Forgets a habit of this model, or of all models; without a code everything that was learnt."""
+    def forget(self, code: str | None = None, model: str | None = None, server: str | None = None) -> None:
+        """Forgets a habit of this model, or of all models; without a code everything that was learnt.
+
+        At this server, or at all without one.
+        """
         for key, habit in list(self._learnt.items()):
-            if code is None or (habit.code, habit.model) == (code, model):
+            if (code is None or (habit.code, habit.model) == (code, model)) and server in {None, habit.server}:
                 self._learnt.pop(key, None)
 
     def of(self, server: str, model: str) -> dict[str, dict[str, Any]]:
         """Gives the habits that count for a model: what fills the words of each, by its code."""
-        now = self._clock()
-        learnt = list(self._learnt.values())
-        ours = [
-            each for each in learnt if each.server == server and each.model in {None, model} and self._holds(each, now)
-        ]
-        return {each.code: each.params for each in (*known_of(server, model), *ours)}
+        ours = [each for each in self._holding() if each.server == server and each.model in {None, model}]
+        return {each.code: each.params for each in (*known_of(model), *ours)}
 
     def shown(self, model: str | None) -> list[Habit]:
         """Lists what counts for a model, what is known of it first, then what was learnt, oldest first; without a
         model all that was learnt.
         """
-        now = self._clock()
-        learnt = [each for each in list(self._learnt.values()) if self._holds(each, now)]
+        learnt = self._holding()
         if model is None:
             return learnt
-        return known_of("", model) + [each for each in learnt if each.model in {None, model}]
+        return known_of(model) + [each for each in learnt if each.model in {None, model}]
 
-    def _holds(self, habit: Habit, now: float) -> bool:
+    def _holding(self) -> list[Habit]:
+        """Lists what was learnt and holds, oldest first."""
+        now = self._clock()
         # A clock that was set back makes a moment that is still to come: then it is asked again, too.
-        return habit.at is not None and habit.at <= now < habit.at + LASTS
+        return [
+            each for each in list(self._learnt.values()) if each.at is not None and each.at <= now < each.at + LASTS
+        ]
 
 
-def known_of(server: str, model: str) -> list[Habit]:
-    """Lists what is known beforehand of a model."""
-    return [Habit(server, model, code) for family in KNOWN if family.name.search(model) for code in family.habits]
+def known_of(model: str) -> list[Habit]:
+    """Lists what is known beforehand of a model, at whichever server."""
+    return [Habit("", model, code) for family in KNOWN if family.name.search(model) for code in family.habits]
 
 
 class Profile(NamedTuple):
@@ -135,4 +137,4 @@ class Profile(NamedTuple):
 
     def forget(self, model: str, code: str) -> None:
         """Forgets a habit that an answer proved wrong."""
-        self.profiles.forget(code, model)
+        self.profiles.forget(code, model, self.server)

@@ -94,9 +94,8 @@ class OpenAIProvider:
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
-        body = self._listing()
-        self._contexts.take_listing(body)
-        rows = rows_in(body)
+        rows = rows_in(self._listing())
+        self._contexts.take_listing(rows)
         names = [row.name for row in rows]
         self._gone.difference_update(names)
         if self._found not in names:

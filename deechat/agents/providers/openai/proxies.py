@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies
 
 # What a proxy's address may begin with, and what that is. GNOME writes `socks`.
 _SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5h", "socks": "socks5h"}
+_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _EXPECTED = "an address such as http://127.0.0.1:3128 or socks5h://127.0.0.1:1080"
 _SHOWABLE = re.compile(
     r"(?:[A-Za-z][A-Za-z0-9+.-]{0,10}://)?(?:\*\*\*@)?(?:\[[\w.:]{0,60}\]?|[\w. -]{0,100})(?::\d{0,5})?/?"
@@ -48,7 +49,7 @@ def proxy_for(url: str) -> Proxy | None:
     if not kind or _is_exempt(parts.hostname or "", parts.port or _PORTS.get(parts.scheme), variables.get("no", "")):
         return None
     value, variable = variables[kind].strip(), f"{kind.upper()}_PROXY"
-    proxy = urlsplit(value if "://" in value else f"http://{value}") if _is_sound(value) else None
+    proxy = _parts(value)
     if proxy is None:
         raise NoProxyError(f"{variable} is {_shown(value)}, but {_EXPECTED} is expected")
     scheme = _SCHEMES[proxy.scheme]
@@ -56,15 +57,14 @@ def proxy_for(url: str) -> Proxy | None:
     return Proxy(f"{scheme}://{netloc}", f"{scheme}://{netloc.rpartition('@')[2]}", variable)
 
 
-_PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
-
-
-def _is_sound(value: str) -> bool:
+def _parts(value: str) -> SplitResult | None:
+    """Takes a proxy's address apart; None where it is none."""
     try:
         proxy = urlsplit(value if "://" in value else f"http://{value}")
-        return proxy.scheme in _SCHEMES and bool(proxy.hostname) and proxy.port != 0 and " " not in value
+        is_sound = proxy.scheme in _SCHEMES and bool(proxy.hostname) and proxy.port != 0 and " " not in value
     except ValueError:
-        return False
+        return None
+    return proxy if is_sound else None
 
 
 def _shown(value: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from deechat.agents.providers.base import (
     SystemMessage,
     ToolMessage,
     UserMessage,
+    is_object,
     joined,
 )
 from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS
@@ -32,6 +34,7 @@ from deechat.agents.providers.openai.profiles import (
     UNOPENED,
 )
 from deechat.agents.providers.openai.speech import mend
+from deechat.events import ToolCall
 
 _LIMITS = ("max_tokens", "max_completion_tokens")  # the second where the first is refused
 
@@ -101,7 +104,7 @@ def body_of(question: Question, model: str, habits: Habits, server: str = "") ->
     if question.max_tokens is not None and limit is not None:
         body[limit] = question.max_tokens
     if question.tools and not toolless:
-        body["tools"] = [_tool(tool.name, tool.description, tool.parameters) for tool in question.tools]
+        body["tools"] = [{"type": "function", "function": msgspec.structs.asdict(tool)} for tool in question.tools]
         if question.tool_choice == "none":  # "auto" is the default, and not every server knows the field
             body["tool_choice"] = "none"
         if NO_EFFORT in habits:
@@ -111,10 +114,6 @@ def body_of(question: Question, model: str, habits: Habits, server: str = "") ->
 
 def _takes(field: str, habits: Habits) -> bool:
     return f"{NO_FIELD}:{field}" not in habits
-
-
-def _tool(name: str, description: str, parameters: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "function", "function": {"name": name, "description": description, "parameters": parameters}}
 
 
 def _sent(messages: Sequence[Message], model: str, habits: Habits, server: str) -> list[dict[str, Any]]:
@@ -162,23 +161,23 @@ _NO_NAME = re.compile("[^a-zA-Z0-9_-]")
 
 
 def _calls(message: AssistantMessage, *, signed: bool) -> list[dict[str, Any]]:
-    extras = [*(message.extra.get("tool_calls", ()) if signed else ()), *[None] * len(message.calls)]
     calls: list[dict[str, Any]] = []
-    for call, extra in zip(message.calls, extras, strict=False):
-        # A name that a model made up may hold what servers refuse in a request: it would fail every later turn.
-        function = {"name": _NO_NAME.sub("_", call.name)[:64] or "_", "arguments": _object(call.arguments)}
-        kept = {} if extra is None else {"extra_content": extra}
+    for call, sign in _signed(message):
+        arguments = mend(call.arguments)
+        # A name that a model made up may hold what servers refuse in a request, as arguments that are no object are:
+        # either would fail every later turn.
+        function = {
+            "name": _NO_NAME.sub("_", call.name)[:64] or "_",
+            "arguments": arguments if is_object(arguments) else "{}",
+        }
+        kept = {"extra_content": sign} if signed and sign is not None else {}
         calls.append({"id": call.id, "type": "function", "function": function, **kept})
     return calls
 
 
-def _object(arguments: str) -> str:
-    """Gives arguments that a server can read: the model's own where they are a JSON object, else an empty one."""
-    try:
-        msgspec.json.decode(mend(arguments), type=dict[str, Any])
-    except (ValueError, RecursionError):
-        return "{}"
-    return mend(arguments)
+def _signed(message: AssistantMessage) -> Iterator[tuple[ToolCall, Any]]:
+    """Gives each call with what its server wants back with it; None for nothing."""
+    return zip_longest(message.calls, message.extra.get("tool_calls", ())[: len(message.calls)])
 
 
 def _shaped(messages: Sequence[Message], habits: Habits, *, toolless: bool) -> list[Message]:
@@ -208,11 +207,7 @@ def _one_by_one(messages: Iterable[Message]) -> list[Message]:
 
 
 def _apart(message: AssistantMessage) -> list[AssistantMessage]:
-    signs = [*message.extra.get("tool_calls", ()), *[None] * len(message.calls)]
-    turns = [
-        AssistantMessage("", (call,), {**message.extra, "tool_calls": [sign]})
-        for call, sign in zip(message.calls, signs, strict=False)
-    ]
+    turns = [AssistantMessage("", (call,), {**message.extra, "tool_calls": [sign]}) for call, sign in _signed(message)]
     turns[0] = msgspec.structs.replace(turns[0], text=message.text, thought=message.thought)
     return turns
 

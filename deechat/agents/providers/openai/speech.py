@@ -9,7 +9,8 @@ from deechat.agents.providers.base import Reasoning, Text
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
-Said = tuple[type[Text] | type[Reasoning], str]
+Kind = type[Text] | type[Reasoning]
+Said = tuple[Kind, str]
 
 
 def mend(text: str) -> str:

@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from deechat.agents.providers.base import Reasoning, Retold, Text
+from deechat.agents.providers.openai.speech import Kind, Said
 
 # Opening and closing tags, in letters of any case.
 PAIRS = (
@@ -61,7 +62,7 @@ _OF_CLOSING, _OF_TOKENS = _beginnings(_OPENING_OF), _beginnings(_TOKENS)
 _OF_HEADS = _beginnings([*_CLOSING_OF, *_OPENING_OF, *_HEADS]) | {""}
 _LONGEST = max(map(len, [*_CLOSING_OF, *_OPENING_OF, *_TOKENS]))
 
-Told = tuple[type[Text] | type[Reasoning], str] | Retold
+Told = Said | Retold
 
 
 class ThinkSplitter:
@@ -89,7 +90,7 @@ class ThinkSplitter:
         self._watched = self._words = 0
         self._header: str | None = None  # of the harmony format, as it came; None behind it
         self._messages = False  # whether it had any
-        self._kind: type[Text] | type[Reasoning] = Text
+        self._kind: Kind = Text
 
     def feed(self, piece: str) -> list[Told]:
         """Takes a piece, gives what is sure, in order and without empty texts."""
@@ -281,7 +282,7 @@ class ThinkSplitter:
         return _told(Text, header)
 
 
-def _told(kind: type[Text] | type[Reasoning], text: str) -> list[Told]:
+def _told(kind: Kind, text: str) -> list[Told]:
     return [(kind, text)] if text else []
 
 

@@ -27,7 +27,7 @@ from deechat.agents.providers.openai.chunks import (
 )
 from deechat.agents.providers.openai.faults import MAX_READ, broken, reason_in, words_in
 from deechat.agents.providers.openai.plain import said_plainly
-from deechat.agents.providers.openai.speech import Mender, mend, mend_all
+from deechat.agents.providers.openai.speech import Kind, Mender, mend_all
 from deechat.agents.providers.openai.thinking import ThinkSplitter, Told
 from deechat.errors import ModelError
 from deechat.events import Usage
@@ -40,7 +40,6 @@ _STREAM = {"", "text/event-stream"}
 _TWICE = re.compile(rb"(?:data:\s*)+")
 _DONE = re.compile(rb'"?\[done\]"?', re.IGNORECASE)
 _SENTENCE = re.compile(rb"[A-Za-z]{3,} ")
-CUT_SHORT = {"length", "content_filter", "error"}  # reasons of turns in which more was to come
 
 
 class Assembler:
@@ -82,8 +81,8 @@ class Assembler:
         self._odd = b""  # words that are no chunk, from before the first that says something
         self._aside: Any = None  # an object with words for a person and no choices, if nothing was said after it
         self._settled = self._finished_early = False
-        self._pending: list[tuple[type[Text] | type[Reasoning], list[str]] | Retold] = []
-        self._kind: type[Text] | type[Reasoning] | None = None  # of the last of them
+        self._pending: list[tuple[Kind, list[str]] | Retold] = []
+        self._kind: Kind | None = None  # of the last of them
         self._pieces: list[str] = []  # its text
         self.finished = self.done = self.spoke = False
         self.thought_in: str | None = None
@@ -175,13 +174,13 @@ class Assembler:
         except ModelError as exc:
             if not self._finish or exc.code != "model_protocol":
                 raise
-        self._let_out(is_answer=self.finished and not self._calls and self._reason() not in CUT_SHORT)
+        self._let_out(is_answer=self.finished and not self._calls and self._finish not in finish.CUT_SHORT)
 
     def _take(self, lines: list[bytes]) -> None:
         for line in lines:
             self._line(line)
 
-    def _hear_all(self, kind: type[Text] | type[Reasoning], pieces: list[str]) -> None:
+    def _hear_all(self, kind: Kind, pieces: list[str]) -> None:
         """Hears one piece after the other until the text is past its head, and the others at once."""
         rest = iter(pieces)
         while kind is Text and self._splitter.at_head and (piece := next(rest, "")):
@@ -343,7 +342,7 @@ class Assembler:
             self._go_on()
             self._count(self._calls.feed(piece))
 
-    def _hear(self, kind: type[Text] | type[Reasoning], text: str) -> None:
+    def _hear(self, kind: Kind, text: str) -> None:
         self._count(len(text) if text.isascii() else len(text.encode()))
         if kind is Reasoning and not self._beside and text.strip():
             self._beside = True
@@ -364,7 +363,7 @@ class Assembler:
         self._pending.append(Retold(told.kind, told.said, anew))
         self._kind, self.spoke, self._answered = None, True, told.kind == "text"
 
-    def _add(self, kind: type[Text] | type[Reasoning], text: str) -> None:
+    def _add(self, kind: Kind, text: str) -> None:
         """Adds to the parts that come next; neighbours of the same kind become one."""
         if kind is Reasoning:
             text = self._told_thought(text)
@@ -419,7 +418,7 @@ class Assembler:
 
         What came beside the chunks and had words for a person is the reason where there is none.
         """
-        explained = self._has_spoken or self._finish in finish.UNSAID
+        explained = self._has_spoken or self._finish in finish.CUT_SHORT
         if self._aside is not None and not (self._finish and explained):
             raise self._said(self._aside)
         if not self.finished:
@@ -445,8 +444,8 @@ class Assembler:
     def _reason(self) -> str:
         """Names why the turn ended; the calls count, whatever the server says."""
         if self._calls:
-            return "tool_calls" if self._finish in {"", "stop", "function_call"} else mend(self._finish)
-        return "stop" if self._finish in {"", "tool_calls", "function_call"} else mend(self._finish)
+            return "tool_calls" if self._finish in {"", "stop", "function_call"} else self._finish
+        return "stop" if self._finish in {"", "tool_calls", "function_call"} else self._finish
 
 
 def _is_chunk(value: bytes) -> bool:

@@ -1,6 +1,6 @@
 // The settings of a workspace. Data down: `open({ workspace, models, current, only })`, then `tools` and `habits` when they are
 // known; `only`: there is no other workspace. Events up: "dee-save" {fields}, "dee-new-workspace", "dee-delete-workspace",
-// "dee-model" {model}: the habits of that one are wanted.
+// "dee-model" {model}: the habits of that one are wanted, "dee-forget" {code, model} of `dee-profile`.
 // `fail(words)` and `close()` answer a save.
 
 import { DeeElement, h, iconButton } from "../dom.js";
@@ -18,6 +18,8 @@ const field = (label, control, hint) =>
     control,
     hint ? h("p", { class: "hint", text: t(hint) }) : null,
   );
+
+const numberIn = ({ value }) => (value === "" ? null : Number(value));
 
 class DeeSettings extends DeeElement {
   #name = h("input", { id: "set-name", dir: "auto", required: true, maxLength: 200 });
@@ -113,12 +115,15 @@ class DeeSettings extends DeeElement {
   }
 
   #fields() {
-    const temperature = this.#temperature.value === "" ? null : Number(this.#temperature.value);
-    const model = this.#model.value || null;
-    const maxTokens = this.#maxTokens.value === "" ? null : Number(this.#maxTokens.value);
-    const context = this.#context.value === "" ? null : Number(this.#context.value);
-    const [name, systemPrompt, mode] = [this.#name.value.trim(), this.#prompt.value, this.#mode.value];
-    return { name, systemPrompt, model, mode, temperature, maxTokens, context };
+    return {
+      name: this.#name.value.trim(),
+      systemPrompt: this.#prompt.value,
+      model: this.#model.value || null,
+      mode: this.#mode.value,
+      temperature: numberIn(this.#temperature),
+      maxTokens: numberIn(this.#maxTokens),
+      context: numberIn(this.#context),
+    };
   }
 
   // Only what was changed here is saved: another tab may have changed the rest meanwhile.
