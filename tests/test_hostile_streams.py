@@ -9,9 +9,11 @@ import pytest
 from model_server import delta, frame
 
 from deechat.agents.providers.base import Part, Text
-from deechat.agents.providers.openai import thinking
+from deechat.agents.providers.openai import calls as calls_module
+from deechat.agents.providers.openai import kept, thinking
 from deechat.agents.providers.openai import turn as turn_module
-from deechat.agents.providers.openai.chunks import MOST_OBJECTS
+from deechat.agents.providers.openai.calls import LONGEST_NAME, MOST_CALLS, Calls
+from deechat.agents.providers.openai.chunks import MOST_OBJECTS, CallPiece, Function
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 
@@ -112,4 +114,62 @@ def test_words_beside_others_in_one_line_are_heard() -> None:
 def test_a_list_in_a_chunk_has_at_most_a_thousand_items(chunk: dict[str, Any]) -> None:
     with pytest.raises(ModelError, match="a list of more than 1,000 items") as caught:
         read(frame(chunk))
+    assert caught.value.code == "model_protocol"
+
+
+# -- what is gathered until the end ------------------------------------------------------------------------------------
+
+
+def test_the_pieces_of_a_kept_text_are_joined_at_the_end() -> None:
+    lists = kept.Kept()
+    for _ in range(50):
+        lists.feed("reasoning_details", [{"type": "t", "text": "a"}] * 1_000)
+    (item,) = lists._lists["reasoning_details"]
+    assert list(map(len, item._pieces["text"])) == [1] * 50_000
+    assert lists.whole() == {"reasoning_details": [{"type": "t", "text": "a" * 50_000}]}
+
+
+def test_what_is_too_long_to_be_kept_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    mended = noted(monkeypatch, kept, "mend_all")
+    with pytest.raises(ModelError, match="limit of 4 MB"):
+        kept.Kept().feed("thinking_blocks", [{"thinking": "a" * kept.MAX_KEPT}])
+    assert mended == []
+
+
+def test_a_call_is_found_by_its_id_however_many_there_are() -> None:
+    calls = Calls()
+    for number in range(MOST_CALLS):
+        calls.feed(CallPiece(number, f"i{number}", Function("a")))
+    compared = []
+
+    class Label(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return str.__eq__(self, other)
+
+    for _ in range(1_000):
+        calls.feed(CallPiece(0, Label("i0"), Function("a")))
+    assert len(compared) <= 3 * 1_000  # 1,000 times that when all calls were looked through
+    assert len(calls.whole()[0]) == MOST_CALLS
+
+
+def test_no_more_objects_are_told_apart_than_calls_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = noted(monkeypatch, calls_module, "canonical")
+    calls = Calls()
+    for number in range(20_000):
+        calls.feed(CallPiece(0, "i", Function("a", f'{{"a":{number}}}')))
+    with pytest.raises(ModelError, match="more than 1000 tools"):
+        calls.whole()
+    assert len(compared) <= 2
+
+
+def test_a_name_has_an_end() -> None:
+    calls = Calls()
+    for number in range(LONGEST_NAME):
+        calls.feed(CallPiece(0, "i", Function("ab"[number % 2])))
+    with pytest.raises(ModelError, match="more than 10,000 characters") as caught:
+        calls.feed(CallPiece(0, "i", Function("a")))
     assert caught.value.code == "model_protocol"

@@ -26,14 +26,14 @@ from deechat.agents.providers.openai.chunks import (
     thought_field,
 )
 from deechat.agents.providers.openai.faults import MAX_READ, broken, reason_in, words_in
+from deechat.agents.providers.openai.kept import Kept
 from deechat.agents.providers.openai.plain import said_plainly
-from deechat.agents.providers.openai.speech import Kind, Mender, mend_all
+from deechat.agents.providers.openai.speech import Kind, Mender
 from deechat.agents.providers.openai.thinking import ThinkSplitter, Told
 from deechat.errors import ModelError
 from deechat.events import Usage
 
 MAX_ANSWER = 1_000_000
-MAX_KEPT = 4 * MAX_ANSWER  # its pieces say what the answer counts already, with their types and numbers around them
 _LEGACY_CALL = -1  # the index of a `function_call`, of which there is at most one
 _STREAM = {"", "text/event-stream"}
 
@@ -74,9 +74,9 @@ class Assembler:
         self._thought = self._beside = False  # whether thinking came at all, and beside the text
         self._calls = Calls(tools)
         self._usage: Usage | None = None
-        self._kept: dict[str, list[Any]] = {}
+        self._kept = Kept()
         self._finish = ""
-        self._size = self._kept_size = 0
+        self._size = 0
         self._answered = False
         self._odd = b""  # words that are no chunk, from before the first that says something
         self._aside: Any = None  # an object with words for a person and no choices, if nothing was said after it
@@ -126,7 +126,9 @@ class Assembler:
         yield from self._read(self._leftover)
         self._check_end()
         calls, extras = self._calls.whole()
-        yield Turn(self._reason(), calls, self._usage, {**self._kept, **({"tool_calls": extras} if extras else {})})
+        yield Turn(
+            self._reason(), calls, self._usage, {**self._kept.whole(), **({"tool_calls": extras} if extras else {})}
+        )
 
     @property
     def learnt(self) -> bool | None:
@@ -333,7 +335,7 @@ class Assembler:
         if delta.function_call is not None:
             self._call(CallPiece(index=_LEGACY_CALL, function=delta.function_call))
         for name, items in kept(delta):
-            self._keep(name, items)
+            self._kept.feed(name, items)
 
     def _call(self, piece: CallPiece) -> None:
         function = piece.function or Function()
@@ -395,23 +397,11 @@ class Assembler:
         if self._size > MAX_ANSWER:
             raise ModelError("The answer is longer than the limit of 1 MB.", code="answer_too_long")
 
-    def _keep(self, name: str, items: list[Any]) -> None:
-        """Keeps a list that comes in pieces; the pieces of one text become one."""
-        mine = self._kept.setdefault(name, [])
-        for item in mend_all(items):
-            if not (mine and _continues(mine[-1], item)):
-                mine.append(item)
-        self._kept_size += len(str(items))
-        if self._kept_size > MAX_KEPT:
-            raise ModelError(
-                "The answer's reasoning details are longer than the limit of 4 MB.", code="answer_too_long"
-            )
-
     # -- the end -------------------------------------------------------------------------------------------------------
 
     @property
     def _has_spoken(self) -> bool:
-        return self.spoke or bool(self._kept_size or self._calls)
+        return self.spoke or bool(self._kept or self._calls)
 
     def _check_end(self) -> None:
         """Raises `ModelError` unless there is an answer, and an end to it.
@@ -461,17 +451,3 @@ def _loosely(value: bytes) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         return value.decode(errors="replace")
-
-
-def _continues(last: Any, item: Any) -> bool:
-    """Adds a piece of a text to the piece before it; says whether it belonged there."""
-    if not (isinstance(last, dict) and isinstance(item, dict)):
-        return False
-    if any(last.get(key) != item.get(key) for key in ("type", "index", "id")):
-        return False
-    grown = [key for key in ("text", "summary", "thinking") if isinstance(item.get(key), str)]
-    if not all(isinstance(last.get(key), str) for key in grown) or not (grown or "signature" in item):
-        return False
-    last.update({key: value for key, value in item.items() if value is not None and key not in grown})
-    last.update({key: last[key] + item[key] for key in grown})
-    return True
