@@ -405,6 +405,10 @@ def test_fields_nobody_needs_and_other_choices_are_passed_over():
         ("<|start|>assistant<|message|>b", "", "b"),
         ("<|channel|>analysis<|message|>a", "", "a"),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assist", "a", ""),
+        ("<|channel|>final<|message|>a<|end|><|start|>assist", "", "a"),
+        ("<|channel|>final<|message|>a, as <|channel|> is a token", "", "a, as <|channel|> is a token"),
+        ("<|channel|>analysis<|message|>a<|end|><|channel|>final<|message|>b <|start|>c", "a", "b <|start|>c"),
+        ("<|channel|>final<|message|>a<|end|>b <|start|>", "", "ab <|start|>"),
         ("<|channel|> is a token", "", "<|channel|> is a token"),
         ("<|channel|> is a token" + " and so on" * 40, "", "<|channel|> is a token" + " and so on" * 40),
         ("<|chan", "", "<|chan"),
@@ -419,6 +423,10 @@ def test_thinking_is_told_from_the_answer_and_nothing_is_swallowed(answer, thoug
 def test_thinking_that_was_cut_stays_thinking(finish):
     assert heard("<think>a", finish=finish)[:2] == ("a", "")
     assert heard("<|channel|>analysis<|message|>a", finish=finish)[:2] == ("a", "")
+
+
+def test_a_header_that_was_cut_is_no_text():
+    assert heard("<|channel|>final<|message|>a<|start|>assist", finish="length")[:2] == ("", "a")
 
 
 def test_thinking_before_a_call_needs_no_closing_tag():

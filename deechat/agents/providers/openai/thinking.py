@@ -90,6 +90,7 @@ class ThinkSplitter:
         self._watched = self._words = 0
         self._header: str | None = None  # of the harmony format, as it came; None behind it
         self._messages = False  # whether it had any
+        self._in_text = False  # whether text was said that nothing has ended
         self._kind: Kind = Text
 
     def feed(self, piece: str) -> list[Told]:
@@ -120,7 +121,8 @@ class ThinkSplitter:
         """Gives what was held back until now. `is_answer`: the turn ended by itself and calls no tool."""
         held, self._held = self._held, ""
         if self._state == self._harmony and self._header is not None:
-            return [] if self._messages else _told(Text, self._header + held)
+            is_text = not self._messages or (self._in_text and is_answer)
+            return _told(Text, self._header + held) if is_text else []
         inside = self._state == self._inside or (self._state == self._harmony and self._kind is Reasoning)
         if not inside:
             return _told(Text, held)
@@ -263,22 +265,23 @@ class ThinkSplitter:
         elif mark == "<|message|>":
             channel = (self._header or "").rpartition("|>")[2].split()
             self._kind = Text if (channel[0] if channel else "") in _ANSWERS else Reasoning
-            self._header, self._said, self._messages = None, [], True
+            self._header, self._said, self._messages, self._in_text = None, [], True, False
         elif self._header is not None:
             self._header += mark
         else:
-            self._kind, self._said = Text, []
+            self._kind, self._said, self._in_text = Text, [], False
 
     def _in_channel(self, text: str) -> list[Told]:
         if self._header is None:
             if self._kind is Reasoning:
                 text = text if self._said else text.lstrip()
                 self._said += [text] if text else []
+            self._in_text = self._kind is Text and (self._in_text or bool(text.strip()))
             return _told(self._kind, text)
         self._header += text
         if len(self._header) <= LONGEST_HEADER:
             return []
-        header, self._header, self._kind = self._header, None, Text  # it speaks of the format
+        header, self._header, self._kind, self._in_text = self._header, None, Text, True  # it speaks of the format
         return _told(Text, header)
 
 
