@@ -10,7 +10,7 @@ from model_server import delta, frame
 
 from deechat.agents.providers.base import Part, Text
 from deechat.agents.providers.openai import calls as calls_module
-from deechat.agents.providers.openai import kept, thinking
+from deechat.agents.providers.openai import faults, kept, thinking
 from deechat.agents.providers.openai import turn as turn_module
 from deechat.agents.providers.openai.calls import LONGEST_NAME, MOST_CALLS, Calls
 from deechat.agents.providers.openai.chunks import MOST_OBJECTS, CallPiece, Function
@@ -173,3 +173,33 @@ def test_a_name_has_an_end() -> None:
     with pytest.raises(ModelError, match="more than 10,000 characters") as caught:
         calls.feed(CallPiece(0, "i", Function("a")))
     assert caught.value.code == "model_protocol"
+
+
+# -- errors ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "gone", **{f"k{number}": "v" for number in range(200_000)}},
+        {"message": "gone", "all": [{"a": 1}] * 200_000},
+        [{"message": "gone"}, *[{"b": 1}] * 200_000],
+        {"message": "gone", "code": {f"k{number}": "v" for number in range(200_000)}},
+    ],
+    ids=["fields", "items", "a list", "its code"],
+)
+def test_of_an_error_the_first_fields_are_looked_at(error: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked = noted(monkeypatch, faults, "_own")
+    dumped = noted(monkeypatch, faults, "_lower")
+    fault = faults.Faults("http://x/v1").said(error, "m")
+    assert "gone" in fault.message
+    assert len(looked) <= 2 * faults.MOST_FIELDS + 10
+    assert all(len(str(each)) <= 20 * faults.MOST_FIELDS for each in dumped)
+
+
+def test_what_lies_deep_in_an_error_is_left_out() -> None:
+    error: Any = "gone"
+    for _ in range(900):
+        error = {"error": error}
+    assert "gone" not in faults.Faults("http://x/v1").said(error, "m").message
+    assert "gone" in faults.Faults("http://x/v1").said({"error": {"error": {"detail": "gone"}}}, "m").message

@@ -86,7 +86,7 @@ class Chunk(msgspec.Struct, gc=False):
 
 _decoder = msgspec.json.Decoder(Chunk)
 _loose = json.JSONDecoder(strict=False)
-_BETWEEN = re.compile(r"(?:[\s,]|data:)*")
+_BETWEEN = re.compile(r"(?:[\s,]++|data:)*+")
 
 
 def decode(line: bytes) -> tuple[Sequence[tuple[Chunk, Any]], bytes]:
