@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from model_server import (
+    Answer,
     cut,
     delta,
     reasoning,
@@ -31,6 +33,8 @@ from deechat.agents.providers.base import (
     Turn,
     UserMessage,
 )
+from deechat.agents.providers.openai import provider as provider_module
+from deechat.agents.providers.openai.refusals import Lesson
 from deechat.agents.providers.openai.request import body_of
 from deechat.errors import ModelError
 from deechat.events import ToolCall, Usage
@@ -419,3 +423,41 @@ def test_a_server_may_refuse_everything_one_after_the_other(rig):
     parts = rig.ask(Question(HELLO.messages, tools=[CLOCK], temperature=1))
     assert notices(parts) == ["model_retry", "tools_refused"]
     assert set(rig.server.asked[-1]) == {"model", "messages", "stream"}
+
+
+def test_a_refusal_that_was_heeded_is_not_heeded_again(rig):
+    rig.server.answer = lambda _: status(400, "tools need reasoning_effort to be none")
+    fault = rig.fails(Question(HELLO.messages, tools=[CLOCK]))
+    assert "reasoning_effort" in fault.message
+    assert len(rig.server.asked) == 2
+    assert rig.server.asked[-1]["reasoning_effort"] == "none"
+
+
+def test_a_server_that_wants_and_refuses_the_same_field_is_asked_three_times(rig):
+    def rule(body: Any) -> Answer:
+        has = any("reasoning_content" in message for message in body["messages"])
+        return status(400, "unknown field reasoning_content" if has else "reasoning_content must be sent")
+
+    rig.server.answer = rule
+    call = ToolCall("a", "clock", "{}")
+    messages = [UserMessage("x"), AssistantMessage("", (call,)), ToolMessage("a", "clock", "3"), UserMessage("y")]
+    assert "must be sent" in rig.fails(Question(messages, tools=[CLOCK])).message
+    assert len(rig.server.asked) == 3
+
+
+def test_a_server_that_refuses_more_than_eight_things_is_left_alone(rig, monkeypatch):
+    lessons = iter(range(100))
+    monkeypatch.setattr(provider_module, "lesson_of", lambda *_, **__: Lesson(f"no_field:{next(lessons)}"))
+    rig.server.answer = lambda _: status(400, "no")
+    rig.fails()
+    assert len(rig.server.asked) == 9
+
+
+def test_a_server_that_lists_another_model_each_time_is_asked_for_three(rig):
+    def rule(body: Any) -> Answer:
+        rig.server.models = [f"{body['model']}+"]
+        return status(404, "model not found")
+
+    rig.server.answer = rule
+    assert rig.fails().code == "model_not_found"
+    assert [body["model"] for body in rig.server.asked] == ["fake-1", "fake-1+", "fake-1++"]

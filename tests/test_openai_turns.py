@@ -189,10 +189,23 @@ def test_what_is_no_word_is_no_finish_reason(word):
         heard("x", delta(word), finish=None, done=False)
 
 
-@pytest.mark.parametrize("word", ["error", "ERROR", "network_error", "insufficient_system_resource", "abort"])
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("error", "ERROR", "network_error", "insufficient_system_resource", "abort", "canceled"),
+        *("server_error", "Internal-Error", "failed", "exception", "engine_error", "overloaded", "engine_crashed"),
+        *("ERROR: died", "model_failed: 0x7f", {"type": "api_error"}),
+    ],
+)
 def test_a_finish_reason_that_names_a_failure_is_one(word):
     with pytest.raises(ModelError, match="no reason given"):
         heard("x", finish=word)
+
+
+def test_what_a_finish_reason_of_many_words_says_is_not_shown():
+    with pytest.raises(ModelError) as caught:
+        heard("x", finish="ERROR: key 12345 died")
+    assert "12345" not in caught.value.message
 
 
 def test_a_finish_reason_settles_an_answer_that_has_begun():
@@ -392,6 +405,10 @@ def test_fields_nobody_needs_and_other_choices_are_passed_over():
         ("<|start|>assistant<|message|>b", "", "b"),
         ("<|channel|>analysis<|message|>a", "", "a"),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assist", "a", ""),
+        ("<|channel|>final<|message|>a<|end|><|start|>assist", "", "a"),
+        ("<|channel|>final<|message|>a, as <|channel|> is a token", "", "a, as <|channel|> is a token"),
+        ("<|channel|>analysis<|message|>a<|end|><|channel|>final<|message|>b <|start|>c", "a", "b <|start|>c"),
+        ("<|channel|>final<|message|>a<|end|>b <|start|>", "", "ab <|start|>"),
         ("<|channel|> is a token", "", "<|channel|> is a token"),
         ("<|channel|> is a token" + " and so on" * 40, "", "<|channel|> is a token" + " and so on" * 40),
         ("<|chan", "", "<|chan"),
@@ -406,6 +423,10 @@ def test_thinking_is_told_from_the_answer_and_nothing_is_swallowed(answer, thoug
 def test_thinking_that_was_cut_stays_thinking(finish):
     assert heard("<think>a", finish=finish)[:2] == ("a", "")
     assert heard("<|channel|>analysis<|message|>a", finish=finish)[:2] == ("a", "")
+
+
+def test_a_header_that_was_cut_is_no_text():
+    assert heard("<|channel|>final<|message|>a<|start|>assist", finish="length")[:2] == ("", "a")
 
 
 def test_thinking_before_a_call_needs_no_closing_tag():

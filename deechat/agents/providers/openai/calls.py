@@ -10,15 +10,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 from deechat.agents.providers.openai.chunks import CallPiece, number
 from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.speech import mend, mend_all
+from deechat.errors import ModelError
 from deechat.events import ToolCall
 
 MOST_CALLS = 1_000  # in one turn
+LONGEST_NAME = 10_000
 SURELY_GROWING = 3  # pieces in a row that each begin with all of the one before
 _STRUCTURE = re.compile(r'["{}\[\]\\]')
 _MARKUP = re.compile(r"<\||\s")  # of the harmony format, left in a name
@@ -63,8 +65,8 @@ def _label(name: Any) -> str:
 class _Call:
     """A call on its way, or several that no hint told apart while they came."""
 
-    def __init__(self, number: int | None) -> None:
-        self.number = number
+    def __init__(self, number: int | None, place: int) -> None:
+        self.number, self.place = number, place
         self.id = ""
         self.name = ""
         self.extra: Any = None
@@ -104,6 +106,8 @@ class _Call:
             self.name = name
         elif name and name != before:
             self.name += name
+        if len(self.name) > LONGEST_NAME:
+            raise broken(f"it sent a tool's name of more than {LONGEST_NAME:,} characters")
         return len(self.name) - len(before)
 
     def _add_arguments(self, text: str) -> int:
@@ -170,7 +174,8 @@ class _Call:
 def _told_apart(pieces: list[str], *, grew: bool) -> list[str]:
     """Gives the arguments that pieces are: mostly of one call.
 
-    A piece that begins an object after a whole one begins another call's. An empty object before another is none, and
+    A piece that begins an object after a whole one begins another call's, of which there are `MOST_CALLS` at most. An
+    empty object before another is none, and
     an object that is there already is said once more.
     """
     text = "".join(pieces)
@@ -178,10 +183,12 @@ def _told_apart(pieces: list[str], *, grew: bool) -> list[str]:
         return [text]
     if grew and _is_object(pieces[-1]):
         return [pieces[-1]]
-    objects = list(_parted(text, {0, *accumulate(map(len, pieces))}))
+    objects = list(islice(_parted(text, {0, *accumulate(map(len, pieces))}), MOST_CALLS + 1))
+    if len(objects) > MOST_CALLS:
+        raise _too_many()
     full = [each for each in objects if each.strip() != "{}"] or objects[:1]
     once: dict[str, str] = {}
-    for each in full:
+    for each in dict.fromkeys(full):
         once.setdefault(canonical(each), each)
     return list(once.values())
 
@@ -215,6 +222,10 @@ def canonical(arguments: str) -> str:
         return f"?{arguments}"
 
 
+def _too_many() -> ModelError:
+    return broken(f"it called more than {MOST_CALLS} tools at once")
+
+
 class Calls:
     """The calls of a turn, in the order in which they began. `tools`: the names of those that may be called."""
 
@@ -222,6 +233,7 @@ class Calls:
         self._tools = tools
         self._calls: list[_Call] = []
         self._by_number: dict[int, _Call] = {}
+        self._by_id: dict[str, _Call] = {}  # the last that was begun of those with one id
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -236,10 +248,13 @@ class Calls:
             call = self._new(hints.number)
         if hints.number is not None:
             self._by_number[hints.number] = call
-        return call.add(hints)
+        size = call.add(hints)
+        if hints.id and self._by_id.setdefault(call.id, call).place < call.place:
+            self._by_id[call.id] = call
+        return size
 
     def _numbered(self, piece: _Hints, number: int) -> _Call | None:
-        named = self._with_id(piece.id)
+        named = self._by_id.get(piece.id)
         if named is not None and named.number in {number, None}:
             return named
         if number in self._by_number:
@@ -249,20 +264,17 @@ class Calls:
         return last if last is not None and last.takes(piece) else None
 
     def _unnumbered(self, piece: _Hints) -> _Call | None:
-        named = self._with_id(piece.id)
+        named = self._by_id.get(piece.id)
         if named is not None or not self._calls:
             return named
         last = self._calls[-1]
         is_another = last.is_other(piece, self._tools) or (not piece.id and last.is_repeated(piece))
         return None if is_another else last
 
-    def _with_id(self, label: str) -> _Call | None:
-        return next((call for call in reversed(self._calls) if call.id == label), None) if label else None
-
     def _new(self, number: int | None) -> _Call:
         if len(self._calls) >= MOST_CALLS:
-            raise broken(f"it called more than {MOST_CALLS} tools at once")
-        call = _Call(number)
+            raise _too_many()
+        call = _Call(number, len(self._calls))
         self._calls.append(call)
         return call
 
@@ -281,7 +293,7 @@ class Calls:
                 label = call.id or (len(found) if call.number is None else call.number)
                 found.setdefault((label, one.name, canonical(one.arguments)), (one, extra))
                 name, extra = one.name, None
-        if len(found) > MOST_CALLS:
-            raise broken(f"it called more than {MOST_CALLS} tools at once")
+            if len(found) > MOST_CALLS:
+                raise _too_many()
         extras = [extra for _, extra in found.values()]
         return tuple(call for call, _ in found.values()), extras if any(extra is not None for extra in extras) else []

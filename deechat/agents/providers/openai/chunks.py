@@ -13,13 +13,17 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import Reasoning, Text
+from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.speech import Said
+from deechat.errors import ModelError
 from deechat.events import Usage
 
 # Lists that a server wants back with the turn, to go on from its own thoughts: OpenRouter's and LiteLLM's names.
 KEPT_FIELDS = ("reasoning_details", "thinking_blocks")
 # The fields in which thinking comes, the most usual first; it goes back beside calls in the one it came in.
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
+MOST_OBJECTS = 1_000  # in one line
+MOST_ITEMS = 1_000  # in one list of a chunk
 
 
 class Function(msgspec.Struct, gc=False):
@@ -83,31 +87,35 @@ class Chunk(msgspec.Struct, gc=False):
 
 _decoder = msgspec.json.Decoder(Chunk)
 _loose = json.JSONDecoder(strict=False)
-_BETWEEN = re.compile(r"(?:[\s,]|data:)*")
+_BETWEEN = re.compile(r"(?:[\s,]++|data:)*+")
 
 
-def decode(line: bytes) -> tuple[Sequence[Chunk], bytes]:
+def decode(line: bytes) -> tuple[Sequence[tuple[Chunk, Any]], bytes]:
     """Gives the chunks of a line that begins with a brace, nearly always one, and what is left of it.
+
+    Each has the object it was made from beside it, or None where it is all of the line.
 
     What has another shape than a chunk, or is not quite JSON, is read a second time, strict in nothing but braces and
     quotes: fields of a wrong type are left out one by one, bytes that are not UTF-8 become U+FFFD, as an event stream
-    is read by its standard. Raises `RecursionError` for what is nested too deeply.
+    is read by its standard. Raises `RecursionError` for what is nested too deeply, `ModelError` for too many objects.
     """
     try:
-        return (_decoder.decode(line),), b""
+        return ((_decoder.decode(line), None),), b""
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_loosely(line.decode(errors="replace"))
 
 
-def _decode_loosely(text: str) -> tuple[Sequence[Chunk], bytes]:
-    chunks: list[Chunk] = []
+def _decode_loosely(text: str) -> tuple[Sequence[tuple[Chunk, Any]], bytes]:
+    chunks: list[tuple[Chunk, Any]] = []
     at = 0
     while text.startswith("{", at):
+        if len(chunks) == MOST_OBJECTS:
+            raise broken(f"it sent more than {MOST_OBJECTS:,} objects in one line")
         try:
             value, end = _loose.raw_decode(text, at)
         except ValueError:
             break
-        chunks.append(_chunk_of(value))
+        chunks.append((_chunk_of(value), value))
         between = _BETWEEN.match(text, end)  # always there
         at = between.end() if between else end
     return chunks, text[at:].encode()
@@ -166,6 +174,23 @@ def number(value: Any) -> int | None:
 # -- what a chunk says -------------------------------------------------------------------------------------------------
 
 
+def first_of(choices: Sequence[Choice]) -> Sequence[Choice]:
+    """Gives what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
+    if len(choices) > MOST_ITEMS:  # no call more: this is done for each token
+        raise _too_many_items()
+    return [choice for choice in choices if not choice.index] or choices[:1]
+
+
+def _too_many_items() -> ModelError:
+    return broken(f"it sent a list of more than {MOST_ITEMS:,} items in one chunk")
+
+
+def _few(items: list[Any]) -> list[Any]:
+    if len(items) > MOST_ITEMS:
+        raise _too_many_items()
+    return items
+
+
 def spoken(delta: Delta) -> Iterator[Said]:
     """Gives what a delta says: thinking first, once even if it stands in several fields, then the answer."""
     thoughts = [getattr(delta, field) for field in THOUGHT_FIELDS]
@@ -185,7 +210,7 @@ def _content(content: Any) -> Iterator[Said]:
     if isinstance(content, str):
         yield Text, content
     elif isinstance(content, list):
-        for item in content:
+        for item in _few(content):
             yield from _item(item)
     else:
         yield from _item(content)
@@ -204,7 +229,7 @@ def _item(item: Any) -> Iterator[Said]:
 
 def called(delta: Delta) -> Iterator[CallPiece]:
     """Gives the pieces of calls: a list of them as OpenAI has it, or one alone."""
-    pieces = delta.tool_calls if isinstance(delta.tool_calls, list) else [delta.tool_calls]
+    pieces = _few(delta.tool_calls) if isinstance(delta.tool_calls, list) else [delta.tool_calls]
     yield from (piece for piece in pieces if piece is not None)
 
 
@@ -224,4 +249,4 @@ def kept(delta: Delta) -> Iterator[tuple[str, list[Any]]]:
     for name in KEPT_FIELDS:
         value = getattr(delta, name)
         if isinstance(value, list) and value:
-            yield name, value
+            yield name, _few(value)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from deechat.errors import ModelError
 
 MAX_WORDS = 500
 MAX_READ = 20_000  # of what a server says is looked at
+MOST_FIELDS = 100  # of an object are looked at, and as many items of a list
 _CONTEXT = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum (context|prompt|model|input) length"
     r"|(exceed\w{0,10}|(larger|longer|greater) than|too (long|large)).{0,60}\b(context|maximum number of tokens)"
@@ -245,7 +247,7 @@ class Faults:
             # The SDK wraps what its HTTP library says, and that is the better name.
             cause = (exc.__cause__ if "APIConnectionError" in _kinds(exc) else None) or exc
             return self._translated(Foreign(kinds=_kinds(cause), words=self.clean(_reason(cause))), model, waited)
-        body = getattr(exc, "body", None)
+        body = _few(getattr(exc, "body", None))
         foreign = Foreign(
             status=response.status_code,
             words=self.clean(words_in(body)),
@@ -258,6 +260,7 @@ class Faults:
 
     def said(self, error: Any, model: str, *, late: bool = True) -> ModelFault:
         """Translates an error object that came in a stream, `late` behind a part of the answer."""
+        error = _few(error)
         inner = error.get("error") if isinstance(error, dict) else None
         holders = [each for each in (error, inner) if isinstance(each, dict)]
         # It may be anything, a list too.
@@ -340,7 +343,7 @@ def reason_in(body: Any, depth: int = _DEPTH) -> str:
     if not depth or not body or isinstance(body, bool):
         return ""
     if isinstance(body, dict):
-        named = {str(name).lower(): value for name, value in body.items()}
+        named = {str(name).lower(): value for name, value in islice(body.items(), MOST_FIELDS)}
         return ": ".join(_distinct(reason_in(named.get(name), depth - 1) for name in _WORDS))
     if isinstance(body, list):
         return "; ".join(filter(None, (reason_in(item, depth - 1) for item in body[:5])))
@@ -428,6 +431,17 @@ def _lower(body: Any) -> str:
         return json.dumps(body, ensure_ascii=False)[:MAX_READ].lower()
     except RecursionError:
         return ""
+
+
+def _few(body: Any, depth: int = _DEEPEST) -> Any:
+    """Gives the first fields and items of an error, which may be as long as a line; nothing of what lies too deep."""
+    if not isinstance(body, dict | list):
+        return body
+    if not depth:
+        return None
+    if isinstance(body, list):
+        return [_few(each, depth - 1) for each in body[:MOST_FIELDS]]
+    return {name: _few(value, depth - 1) for name, value in islice(body.items(), MOST_FIELDS)}
 
 
 def _own(body: Any, depth: int = _DEEPEST) -> Any:

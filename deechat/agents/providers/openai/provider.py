@@ -27,12 +27,14 @@ from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, b
 from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, UNOPENED, Profile, Profiles
 from deechat.agents.providers.openai.proxies import NoProxyError
 from deechat.agents.providers.openai.refusals import Lesson, lesson_of
-from deechat.agents.providers.openai.request import Body, body_of
+from deechat.agents.providers.openai.request import Body, Habits, body_of
 from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
 
 RETRIES = 2
+MOST_LESSONS = 8  # that one question may teach: a server that changes its mind each time is left alone
+MOST_MODELS = 2  # that one question may change to, likewise
 MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
@@ -206,6 +208,7 @@ class OpenAIProvider:
     def _ask_until_it_works(self, question: Question, model: str) -> Generator[Part, None, None]:
         failed = _Failed(self._backoff)
         lessons: list[Lesson] = []  # believed once the request that heeds them works
+        taken = others = 0
         while True:
             habits = self._profile.of(model) | {each.code: each.params for each in lessons}
             body = body_of(question, model, habits, self._profile.server)
@@ -218,13 +221,14 @@ class OpenAIProvider:
                 for each in lessons:
                     self._profile.learn(model if each.per_model else None, each.code, each.params)
                 return
-            other = self._instead_of(model, fault)
+            other = self._instead_of(model, fault) if others < MOST_MODELS else None
             lesson = None if other or fault.late else lesson_of(fault, body, again=failed.times > 0)
             if other is not None:
                 yield Notice("model_changed", {"before": model, "model": other})
-                model, lessons = other, []
-            elif lesson is not None:
+                model, lessons, others = other, [], others + 1
+            elif lesson is not None and taken < MOST_LESSONS and not _is_heeded(lesson, lessons, habits):
                 lessons.append(lesson)
+                taken += 1
                 yield from _told(lesson, model)
             else:
                 yield failed.again(fault, model)
@@ -380,6 +384,11 @@ class _Failed:
         chance = random.uniform(1, 1.25)  # noqa: S311 - so that not all come again at once
         self.wait = round(max(self._backoff * 2 ** (self.times - 1) * chance, asked), 2)
         return Notice("model_retry", {"why": fault.why, "seconds": self.wait, **attempts})
+
+
+def _is_heeded(lesson: Lesson, lessons: list[Lesson], habits: Habits) -> bool:
+    """Says whether a request heeded a lesson already, or one like it: taken again it would change nothing."""
+    return habits.get(lesson.code) == lesson.params or any(each.code == lesson.code for each in lessons)
 
 
 def _told(lesson: Lesson, model: str) -> Iterator[Notice]:

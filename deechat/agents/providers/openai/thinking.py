@@ -4,7 +4,7 @@ Thinking stands at the head of a text, between a pair of tags of `PAIRS` or in t
 things show only later, and what was said until then is told anew (`Retold`):
 
 - The opening tag may be in the model's template, so that a text begins with thinking and nothing says so before the
-  closing tag. It counts where nothing opened it and it does not stand there as a word: see `_ends_thinking`.
+  closing tag. It counts where nothing opened it and it does not stand there as a word: see `_Before`.
 - A tag that is never closed may be a word of the answer, or be forgotten. Where the turn ends by itself and calls no
   tool, all that stands behind it is the answer, the tag included.
 """
@@ -46,6 +46,7 @@ _WORD = re.compile(r"[ \t]+[a-z]|[ \t]*[,;:)]")  # what follows a tag that is a 
 _SENTENCE_ENDS = frozenset(".!?…。！？")
 _QUOTES = frozenset("\"'`“‘«")
 _BRACKETS = frozenset("([{</|「『《（")
+_FENCE = re.compile(r"^[^\S\n]*```", re.MULTILINE)
 
 
 def _any_of(tags: Iterable[str]) -> re.Pattern[str]:
@@ -83,10 +84,13 @@ class ThinkSplitter:
         self._state: Callable[[str], list[Told]] = self._head
         self._held = ""
         self._opened, self._tag, self._closing = False, "", _CLOSED
+        self._blanks: list[str] = []  # behind the tag, while nothing else was thought
+        self._before, self._looked = _Before(), 0  # and how many of what was said it has
         self._said: list[str] = []  # as text that may yet be thinking, or as thinking that may yet be text
         self._watched = self._words = 0
         self._header: str | None = None  # of the harmony format, as it came; None behind it
         self._messages = False  # whether it had any
+        self._in_text = False  # whether text was said that nothing has ended
         self._kind: Kind = Text
 
     def feed(self, piece: str) -> list[Told]:
@@ -117,7 +121,8 @@ class ThinkSplitter:
         """Gives what was held back until now. `is_answer`: the turn ended by itself and calls no tool."""
         held, self._held = self._held, ""
         if self._state == self._harmony and self._header is not None:
-            return [] if self._messages else _told(Text, self._header + held)
+            is_text = not self._messages or (self._in_text and is_answer)
+            return _told(Text, self._header + held) if is_text else []
         inside = self._state == self._inside or (self._state == self._harmony and self._kind is Reasoning)
         if not inside:
             return _told(Text, held)
@@ -125,8 +130,8 @@ class ThinkSplitter:
             return _told(Reasoning, held)
         if self._thinks and not self._opened:
             self.learnt = False
-        said = "".join(self._said)
-        return [Retold("text", said, self._tag + said), *_told(Text, held)] if said else _told(Text, self._tag + held)
+        tag, said = "".join([self._tag, *self._blanks]), "".join(self._said)
+        return [Retold("text", said, tag + said), *_told(Text, held)] if said else _told(Text, tag + held)
 
     # -- the states: each takes what was held and a piece, and gives what is sure ----------------------------------
 
@@ -164,7 +169,8 @@ class ThinkSplitter:
     def _inside(self, text: str) -> list[Told]:
         if not self._said:
             blanks = len(text) - len(text.lstrip())
-            self._tag, text = self._tag + text[:blanks], text[blanks:]
+            self._blanks.append(text[:blanks])
+            text = text[blanks:]
         found = self._closing.search(text)
         if found:
             if not self._opened:
@@ -178,18 +184,25 @@ class ThinkSplitter:
         if self._watched > WATCHED:
             self._state, self._said = self._after, []
             return self._after(text)
-        for found in _CLOSED.finditer(text):
-            if self._words > MOST_WORDS:
+        at = 0
+        for found in _CLOSED.finditer(text, 0, WATCHED - self._watched + _LONGEST):
+            if self._words > MOST_WORDS or self._watched + found.start() > WATCHED:
                 break
-            before = "".join([*self._said, text[: found.start()]])
-            ends = _ends_thinking(before, found[0].lower(), text[found.end() :])
+            self._look(text[at : found.start()])
+            at = found.start()
+            ends = self._before.ends_thinking(found[0].lower(), text[found.end() :])
             if ends is None:
-                self._held = text[found.start() :]
-                return self._pass(text[: found.start()])
+                self._held = text[at:]
+                return self._pass(text[:at], looked=at)
             if ends:
-                return self._end_thinking(text[: found.start()], text[found.end() :])
+                return self._end_thinking(text[:at], text[found.end() :])
             self._words += 1
-        return self._pass(self._keep(text, _OF_CLOSING))
+        return self._pass(self._keep(text, _OF_CLOSING), looked=at)
+
+    def _look(self, text: str) -> None:
+        """Looks at what was said since the last look, and at this text behind it."""
+        self._before.add("".join([*self._said[self._looked :], text]))
+        self._looked = len(self._said)
 
     def _harmony(self, text: str) -> list[Told]:
         told: list[Told] = []
@@ -221,16 +234,16 @@ class ThinkSplitter:
         self._held = text[at:]
         return text[:at]
 
-    def _pass(self, text: str) -> list[Told]:
-        self._note(text)
-        return _told(Text, text)
-
-    def _note(self, text: str) -> None:
-        """Notes a text that may yet turn out to be thinking."""
-        self._said.append(text)
+    def _pass(self, text: str, *, looked: int) -> list[Told]:
+        """Notes a text that may yet turn out to be thinking, and at the beginning of which we have looked already."""
+        if looked:
+            self._said.append(text[:looked])
+            self._looked = len(self._said)
+        self._said.append(text[looked:])
         self._watched += len(text)
         if self._words > MOST_WORDS:
             self._state, self._said = self._after, []
+        return _told(Text, text)
 
     def _end_thinking(self, thought: str, answer: str) -> list[Told]:
         """Turns all that was said as text into thinking, which a tag ends that nothing opened."""
@@ -252,22 +265,23 @@ class ThinkSplitter:
         elif mark == "<|message|>":
             channel = (self._header or "").rpartition("|>")[2].split()
             self._kind = Text if (channel[0] if channel else "") in _ANSWERS else Reasoning
-            self._header, self._said, self._messages = None, [], True
+            self._header, self._said, self._messages, self._in_text = None, [], True, False
         elif self._header is not None:
             self._header += mark
         else:
-            self._kind, self._said = Text, []
+            self._kind, self._said, self._in_text = Text, [], False
 
     def _in_channel(self, text: str) -> list[Told]:
         if self._header is None:
             if self._kind is Reasoning:
                 text = text if self._said else text.lstrip()
                 self._said += [text] if text else []
+            self._in_text = self._kind is Text and (self._in_text or bool(text.strip()))
             return _told(self._kind, text)
         self._header += text
         if len(self._header) <= LONGEST_HEADER:
             return []
-        header, self._header, self._kind = self._header, None, Text  # it speaks of the format
+        header, self._header, self._kind, self._in_text = self._header, None, Text, True  # it speaks of the format
         return _told(Text, header)
 
 
@@ -275,34 +289,64 @@ def _told(kind: Kind, text: str) -> list[Told]:
     return [(kind, text)] if text else []
 
 
-def _ends_thinking(before: str, closing: str, after: str) -> bool | None:
-    """Says whether a closing tag that nothing opened ends a model's thinking, or is a word of its answer.
+class _Before:
+    """What counts of the text before a closing tag that nothing opened. It looks at each character once."""
 
-    It is a word in code, in quotes, and where the same tag was opened before. It ends thinking at the beginning of a
-    line, behind a sentence, and right behind a word; behind a blank where a line ends or a sentence begins. None: what
-    follows has to come first.
-    """
-    line = before.rpartition("\n")[2]
-    if _is_code(before, line) or _is_opened(before, _OPENING_OF[closing]):
-        return False
-    said = line.rstrip(" \t")
-    if not said or said[-1] in _SENTENCE_ENDS:
-        return True
-    if said[-1] in _BRACKETS or (said[-1] in _QUOTES and (len(said) == 1 or said[-2] in " \t(")):
-        return False
-    if said == line:
-        return said[-1] < "\u2e80"  # scripts without blanks have words right before the tag
-    follows = after.lstrip(" \t")
-    if len(after) - len(follows) > LONGEST_HEAD:
-        return False
-    return None if not follows else follows[0] == "\n" or follows[0].isupper() or follows[0].isdigit()
+    def __init__(self) -> None:
+        self._fences = self._quotes = 0  # lines that begin with ```, but for the last one, and back quotes in it
+        self._head = self._tail = ""  # of the last line: its first letters, and its last two with a blank behind them
+        self._opened: set[str] = set()
+        self._recent = ""  # the end of the text in small letters, as long as half a tag may be; all of it `at_start`
+        self._at_start = True
 
+    def add(self, text: str) -> None:
+        """Takes what comes next."""
+        self._note_opened(text.lower())
+        line, broke, rest = text.partition("\n")
+        self._go_on(line)
+        if broke:
+            lines, _, line = rest.rpartition("\n")
+            self._fences += (self._head == "```") + len(_FENCE.findall(lines))
+            self._quotes, self._head, self._tail = 0, "", ""
+            self._go_on(line)
 
-def _is_code(before: str, line: str) -> bool:
-    fences = sum(each.lstrip().startswith("```") for each in before.split("\n"))
-    return fences % 2 == 1 or line.count("`") % 2 == 1
+    def _go_on(self, part: str) -> None:
+        self._quotes += part.count("`")
+        if len(self._head) < 3:
+            self._head = (self._head + part).lstrip()[:3]
+        line = self._tail + part
+        said = line.rstrip(" \t")
+        self._tail = said[-2:] + line[len(said) :][:1]
 
+    def _note_opened(self, text: str) -> None:
+        """Notes the tags that were opened, other than by a word at the very beginning."""
+        text = self._recent + text
+        if self._at_start:
+            text = text.lstrip()
+        for opening in _CLOSING_OF.keys() - self._opened:
+            if text.find(opening, 1 if self._at_start else 0) >= 0:
+                self._opened.add(opening)
+        self._at_start = self._at_start and len(text) < _LONGEST
+        self._recent = text if self._at_start else text[1 - _LONGEST :]
 
-def _is_opened(before: str, opening: str) -> bool:
-    """Says whether the tag was opened, other than by a word at the very beginning."""
-    return opening in before.lower().lstrip().removeprefix(opening)
+    def ends_thinking(self, closing: str, after: str) -> bool | None:
+        """Says whether a closing tag that nothing opened ends a model's thinking, or is a word of its answer.
+
+        It is a word in code, in quotes, and where the same tag was opened before. It ends thinking at the beginning of
+        a line, behind a sentence, and right behind a word; behind a blank where a line ends or a sentence begins. None:
+        what follows has to come first.
+        """
+        is_code = (self._fences + (self._head == "```")) % 2 == 1 or self._quotes % 2 == 1
+        if is_code or _OPENING_OF[closing] in self._opened:
+            return False
+        said = self._tail.rstrip(" \t")
+        if not said or said[-1] in _SENTENCE_ENDS:
+            return True
+        if said[-1] in _BRACKETS or (said[-1] in _QUOTES and (len(said) == 1 or said[-2] in " \t(")):
+            return False
+        if said == self._tail:
+            return said[-1] < "\u2e80"  # scripts without blanks have words right before the tag
+        follows = after.lstrip(" \t")
+        if len(after) - len(follows) > LONGEST_HEAD:
+            return False
+        return None if not follows else follows[0] == "\n" or follows[0].isupper() or follows[0].isdigit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from typing import Any
 
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
@@ -20,19 +20,20 @@ from deechat.agents.providers.openai.chunks import (
     counted,
     decode,
     delta_of,
+    first_of,
     kept,
     spoken,
     thought_field,
 )
 from deechat.agents.providers.openai.faults import MAX_READ, broken, reason_in, words_in
+from deechat.agents.providers.openai.kept import Kept
 from deechat.agents.providers.openai.plain import said_plainly
-from deechat.agents.providers.openai.speech import Kind, Mender, mend_all
+from deechat.agents.providers.openai.speech import Kind, Mender
 from deechat.agents.providers.openai.thinking import ThinkSplitter, Told
 from deechat.errors import ModelError
 from deechat.events import Usage
 
 MAX_ANSWER = 1_000_000
-MAX_KEPT = 4 * MAX_ANSWER  # its pieces say what the answer counts already, with their types and numbers around them
 _LEGACY_CALL = -1  # the index of a `function_call`, of which there is at most one
 _STREAM = {"", "text/event-stream"}
 
@@ -69,13 +70,13 @@ class Assembler:
         self._held_is_bare = False
         self._text_mender, self._thought_mender = Mender(), Mender()
         self._splitter = ThinkSplitter(thinks=thinks)
-        self._blank = ""  # thinking of nothing but white space, while nothing else of it came
+        self._blanks: list[str] = []  # thinking of nothing but white space, while nothing else of it came
         self._thought = self._beside = False  # whether thinking came at all, and beside the text
         self._calls = Calls(tools)
         self._usage: Usage | None = None
-        self._kept: dict[str, list[Any]] = {}
+        self._kept = Kept()
         self._finish = ""
-        self._size = self._kept_size = 0
+        self._size = 0
         self._answered = False
         self._odd = b""  # words that are no chunk, from before the first that says something
         self._aside: Any = None  # an object with words for a person and no choices, if nothing was said after it
@@ -125,7 +126,9 @@ class Assembler:
         yield from self._read(self._leftover)
         self._check_end()
         calls, extras = self._calls.whole()
-        yield Turn(self._reason(), calls, self._usage, {**self._kept, **({"tool_calls": extras} if extras else {})})
+        yield Turn(
+            self._reason(), calls, self._usage, {**self._kept.whole(), **({"tool_calls": extras} if extras else {})}
+        )
 
     @property
     def learnt(self) -> bool | None:
@@ -258,8 +261,10 @@ class Assembler:
         chunks, rest = decode(value)
         if self._event == b"error" and not rest:
             raise self._said(_loosely(value))
-        for chunk in chunks:
-            self._chunk(chunk, value, bare=bare)
+        for chunk, read in chunks:
+            self._chunk(chunk, bare=bare)
+            if chunk.usage is None and not chunk.choices:
+                self._hear_aside(_loosely(value) if read is None else read)
         if not rest:
             return
         if rest.startswith(b"{"):
@@ -270,8 +275,8 @@ class Assembler:
         elif b"{" in rest:
             raise broken("it sent a line that is not a chunk of JSON")
 
-    def _chunk(self, chunk: Chunk, value: bytes, *, bare: bool) -> None:
-        choices = _first_of(chunk.choices or ())
+    def _chunk(self, chunk: Chunk, *, bare: bool) -> None:
+        choices = first_of(chunk.choices or ())
         for choice in choices:
             self._choice(choice)
         holders: list[Chunk | Choice | Delta] = [chunk, *choices, *[each.delta for each in choices if each.delta]]
@@ -283,8 +288,6 @@ class Assembler:
                 self._end_by(choice, bare=bare)
         if chunk.usage is not None:
             self._usage = counted(chunk.usage) or self._usage
-        elif not choices:
-            self._hear_aside(_loosely(value))
 
     def _fail(self, errors: list[Any], chunk: Chunk) -> None:
         """Raises the first error that says anything: some servers have an empty one in every chunk."""
@@ -332,7 +335,7 @@ class Assembler:
         if delta.function_call is not None:
             self._call(CallPiece(index=_LEGACY_CALL, function=delta.function_call))
         for name, items in kept(delta):
-            self._keep(name, items)
+            self._kept.feed(name, items)
 
     def _call(self, piece: CallPiece) -> None:
         function = piece.function or Function()
@@ -378,12 +381,11 @@ class Assembler:
 
     def _told_thought(self, text: str) -> str:
         """Gives what is to be told of thinking: nothing while all of it is white space."""
-        if not self._thought:
-            text, self._blank = self._blank + text, ""
-            self._thought = bool(text.strip())
-            if not self._thought:
-                self._blank, text = text, ""
-        return text
+        if self._thought:
+            return text
+        self._blanks.append(text)
+        self._thought = bool(text.strip())
+        return "".join(self._blanks) if self._thought else ""
 
     def _go_on(self) -> None:
         """Notes that the answer goes on, whatever was said before."""
@@ -395,23 +397,11 @@ class Assembler:
         if self._size > MAX_ANSWER:
             raise ModelError("The answer is longer than the limit of 1 MB.", code="answer_too_long")
 
-    def _keep(self, name: str, items: list[Any]) -> None:
-        """Keeps a list that comes in pieces; the pieces of one text become one."""
-        mine = self._kept.setdefault(name, [])
-        for item in mend_all(items):
-            if not (mine and _continues(mine[-1], item)):
-                mine.append(item)
-        self._kept_size += len(str(items))
-        if self._kept_size > MAX_KEPT:
-            raise ModelError(
-                "The answer's reasoning details are longer than the limit of 4 MB.", code="answer_too_long"
-            )
-
     # -- the end -------------------------------------------------------------------------------------------------------
 
     @property
     def _has_spoken(self) -> bool:
-        return self.spoke or bool(self._kept_size or self._calls)
+        return self.spoke or bool(self._kept or self._calls)
 
     def _check_end(self) -> None:
         """Raises `ModelError` unless there is an answer, and an end to it.
@@ -448,17 +438,12 @@ class Assembler:
         return "stop" if self._finish in {"", "tool_calls", "function_call"} else self._finish
 
 
-def _first_of(choices: Sequence[Choice]) -> Sequence[Choice]:
-    """Gives what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
-    return [choice for choice in choices if not choice.index] or choices[:1]
-
-
 def _is_chunk(value: bytes) -> bool:
     """Says whether a line is a chunk by itself, so that it cannot be the rest of a torn one."""
     if not value.startswith(b"{"):
         return False
     chunks, rest = decode(value)
-    return not rest and bool(chunks[0].choices)
+    return not rest and bool(chunks[0][0].choices)
 
 
 def _loosely(value: bytes) -> Any:
@@ -466,17 +451,3 @@ def _loosely(value: bytes) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         return value.decode(errors="replace")
-
-
-def _continues(last: Any, item: Any) -> bool:
-    """Adds a piece of a text to the piece before it; says whether it belonged there."""
-    if not (isinstance(last, dict) and isinstance(item, dict)):
-        return False
-    if any(last.get(key) != item.get(key) for key in ("type", "index", "id")):
-        return False
-    grown = [key for key in ("text", "summary", "thinking") if isinstance(item.get(key), str)]
-    if not all(isinstance(last.get(key), str) for key in grown) or not (grown or "signature" in item):
-        return False
-    last.update({key: value for key, value in item.items() if value is not None and key not in grown})
-    last.update({key: last[key] + item[key] for key in grown})
-    return True
