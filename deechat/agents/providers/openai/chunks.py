@@ -15,6 +15,7 @@ import msgspec
 from deechat.agents.providers.base import Reasoning, Text
 from deechat.agents.providers.openai.faults import broken
 from deechat.agents.providers.openai.speech import Said
+from deechat.errors import ModelError
 from deechat.events import Usage
 
 # Lists that a server wants back with the turn, to go on from its own thoughts: OpenRouter's and LiteLLM's names.
@@ -175,13 +176,19 @@ def number(value: Any) -> int | None:
 
 def first_of(choices: Sequence[Choice]) -> Sequence[Choice]:
     """Gives what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
-    _check_few(choices)
+    if len(choices) > MOST_ITEMS:  # no call more: this is done for each token
+        raise _too_many_items()
     return [choice for choice in choices if not choice.index] or choices[:1]
 
 
-def _check_few(items: Sequence[Any]) -> None:
+def _too_many_items() -> ModelError:
+    return broken(f"it sent a list of more than {MOST_ITEMS:,} items in one chunk")
+
+
+def _few(items: list[Any]) -> list[Any]:
     if len(items) > MOST_ITEMS:
-        raise broken(f"it sent a list of more than {MOST_ITEMS:,} items in one chunk")
+        raise _too_many_items()
+    return items
 
 
 def spoken(delta: Delta) -> Iterator[Said]:
@@ -203,8 +210,7 @@ def _content(content: Any) -> Iterator[Said]:
     if isinstance(content, str):
         yield Text, content
     elif isinstance(content, list):
-        _check_few(content)
-        for item in content:
+        for item in _few(content):
             yield from _item(item)
     else:
         yield from _item(content)
@@ -223,8 +229,7 @@ def _item(item: Any) -> Iterator[Said]:
 
 def called(delta: Delta) -> Iterator[CallPiece]:
     """Gives the pieces of calls: a list of them as OpenAI has it, or one alone."""
-    pieces = delta.tool_calls if isinstance(delta.tool_calls, list) else [delta.tool_calls]
-    _check_few(pieces)
+    pieces = _few(delta.tool_calls) if isinstance(delta.tool_calls, list) else [delta.tool_calls]
     yield from (piece for piece in pieces if piece is not None)
 
 
@@ -244,5 +249,4 @@ def kept(delta: Delta) -> Iterator[tuple[str, list[Any]]]:
     for name in KEPT_FIELDS:
         value = getattr(delta, name)
         if isinstance(value, list) and value:
-            _check_few(value)
-            yield name, value
+            yield name, _few(value)
