@@ -157,6 +157,16 @@ def test_a_server_that_is_not_there_yet_is_looked_at_again(rig: Rig, picky: Pick
     assert joined(rig.ask(provider=provider), Text) == "Hello"
 
 
+def test_who_is_about_to_ask_while_another_finds_the_path_still_can(rig: Rig, picky: Picky) -> None:
+    picky.otherwise = as_lm_studio
+    provider = rig.make(base_url=root(picky))
+    early = provider._client()
+    assert provider.models() == ["fake-1"]
+    with early.models(5) as response:  # it had its client before the path was found
+        assert response.status_code == 200
+    provider.close()
+
+
 def test_the_whole_program_finds_the_path(serve: Callable[..., Server], picky: Picky) -> None:
     picky.otherwise = as_lm_studio
     client = Client(serve(DEECHAT_PROVIDER="openai", OPENAI_BASE_URL=root(picky)))

@@ -90,6 +90,7 @@ class OpenAIProvider:
         self._contexts = Contexts(self._profile, self._look if self._origin != "default" else None)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
+        self._left: Client | None = None  # for the address without its path: somebody may be about to ask with it
 
     def models(self) -> list[str]:
         """Lists what the server has. Raises `ModelError`."""
@@ -133,11 +134,13 @@ class OpenAIProvider:
             self._is_open = second.code in _NOT_HEARD
             raise fault
         with self._lock:
-            if self._loaded is before:
+            is_first = self._loaded is before
+            if is_first:
                 log.info("the model server at %s is asked at %s", self._address.shown, address.shown)
                 self._address, self._faults, self._loaded, self._is_open = address, faults, client, False
-                client = before
-        client.close()  # the one that is not used from now on
+                self._left = before
+        if not is_first:
+            client.close()
         if second:
             raise second
         return rows
@@ -188,8 +191,9 @@ class OpenAIProvider:
     def close(self) -> None:
         """Closes idle connections. The provider can be used again."""
         with self._lock:
-            client, self._loaded = self._loaded, None
-        if client is not None:
+            clients = [client for client in (self._loaded, self._left) if client is not None]
+            self._loaded = self._left = None
+        for client in clients:
             client.close()
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
