@@ -112,7 +112,9 @@ export const FRAMES = {
   },
   historySummarized(message, frame, seq) {
     message.status = null;
-    if (frame.summary) message.parts.push({ kind: "summary", key: `h${seq}`, rev: 1, text: frame.summary });
+    // The first has the stored one's key: a line that somebody opened stays open when the run's frames are unfolded.
+    const key = message.parts.some((part) => part.kind === "summary") ? `h${seq}` : "h";
+    if (frame.summary) message.parts.push({ kind: "summary", key, rev: 1, text: frame.summary });
   },
   finalizeResponseStream(message, frame) {
     if (frame.sources?.length) message.sources = frame.sources;
