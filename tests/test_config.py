@@ -111,7 +111,7 @@ def test_a_secret_that_is_taken_is_not_shown(name: str, value: str) -> None:
     assert settings != Settings()
     assert SECRET not in repr(settings)
     assert SECRET not in repr(Address.of(settings.base_url, settings.api_key))
-    assert SECRET not in Address.of(settings.base_url, settings.api_key).shown
+    assert SECRET not in Address.of(settings.base_url, settings.api_key).url
 
 
 @pytest.mark.parametrize(("name", "value", "shown"), REFUSED)

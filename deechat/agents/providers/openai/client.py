@@ -37,10 +37,10 @@ _PASTED = re.compile(r"((/chat)?/completions|(?<=/v1)/(models|responses|embeddin
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is and what opens it: `url` holds neither a password nor the `query`, which follows each path.
+    """Where a server is and what opens it.
 
-    `shown` is `url` for a person. `secrets` are those of the key, the user and the query, in each form in which
-    somebody may repeat them.
+    `url` holds neither a password nor the `query`, which follows each path, so a person may be shown it. `secrets` are
+    those of the key, the user and the query, in each form in which somebody may repeat them.
     """
 
     url: str
@@ -66,10 +66,6 @@ class Address:
         )
 
     @property
-    def shown(self) -> str:
-        return self.url
-
-    @property
     def host(self) -> str:
         return urlsplit(self.url).hostname or ""
 
@@ -80,7 +76,7 @@ class Address:
 
     @property
     def hint(self) -> str:
-        """What to try where nothing is found at this address; empty where it looks like others."""
+        """Advice where nothing is found at this address; empty where it looks like others."""
         return "" if re.search(r"/v\d", self.url) else " The addresses of most model servers end in /v1."
 
     @property

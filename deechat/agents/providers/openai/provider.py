@@ -78,7 +78,7 @@ class OpenAIProvider:
     ) -> None:
         self._address = Address.of(base_url, api_key)
         self._origin: Origin = "found" if is_found else "setting" if base_url else "default"
-        self._faults = Faults(self._address.shown, self._address.secrets, self._origin, self._address.hint)
+        self._faults = Faults(self._address.url, self._address.secrets, self._origin, self._address.hint)
         self._is_open = self._address.below is not None  # whether it is not known yet if the path has to be added
         self._is_found = is_found
         self._model = model or None
@@ -86,7 +86,7 @@ class OpenAIProvider:
         self._gone: set[str] = set()  # names that were chosen, and that the server does not have
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
         self._load, self._sleep, self._backoff = load, sleep, backoff
-        self._profile = Profile(profiles or Profiles(), self._address.shown)
+        self._profile = Profile(profiles or Profiles(), self._address.url)
         self._contexts = Contexts(self._profile, self._look if self._origin != "default" else None)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
@@ -122,7 +122,7 @@ class OpenAIProvider:
                 self.models()
 
     def _listing_below(self, before: Client, address: Address, fault: ModelError) -> list[Row]:
-        faults = Faults(address.shown, address.secrets, self._origin, address.hint)
+        faults = Faults(address.url, address.secrets, self._origin, address.hint)
         client = self._made(self._load(), address)
         rows, second = list[Row](), None
         try:
@@ -136,7 +136,7 @@ class OpenAIProvider:
         with self._lock:
             is_first = self._loaded is before
             if is_first:
-                log.info("the model server at %s is asked at %s", self._address.shown, address.shown)
+                log.info("the model server at %s is asked at %s", self._address.url, address.url)
                 self._address, self._faults, self._loaded, self._is_open = address, faults, client, False
                 self._left = before
         if not is_first:
@@ -204,7 +204,7 @@ class OpenAIProvider:
             yield Notice("model_changed", {"before": question.model, "model": model})
         if model is None:
             raise ModelError(
-                f"The model server at {self._address.shown} lists no model that can chat. Set DEECHAT_MODEL.",
+                f"The model server at {self._address.url} lists no model that can chat. Set DEECHAT_MODEL.",
                 code="model_not_found",
             )
         yield from self._ask_until_it_works(question, model)
@@ -346,11 +346,11 @@ class OpenAIProvider:
         try:
             return Client(sdk, address, self._first_byte)
         except NoProxyError as exc:
-            words = f"The model server at {address.shown} cannot be asked: {exc}."
+            words = f"The model server at {address.url} cannot be asked: {exc}."
             raise ModelError(words, code="model_unreachable") from None
         except Exception as exc:  # noqa: BLE001  # the environment's proxies and certificates fail in a library's ways
             why = self._faults.clean(f"{type(exc).__name__}: {exc}")
-            words = f"The model server at {address.shown} cannot be asked ({why}). "
+            words = f"The model server at {address.url} cannot be asked ({why}). "
             words += f"{self._faults.advice['url']} Check the proxies and certificates that the environment names."
             raise ModelError(words, code="model_unreachable") from None
 
@@ -360,11 +360,9 @@ def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
     with suppress(ValueError, RecursionError):
         answer = json.loads(body)
         if isinstance(answer, dict) and answer.get("error"):
-            words = (
-                f"The model server at {address.shown} says: {faults.clean(words_in(answer))}. {faults.advice['url']}"
-            )
+            words = f"The model server at {address.url} says: {faults.clean(words_in(answer))}. {faults.advice['url']}"
             return ModelError(words + address.hint, code="model_error")
-    return broken(f"what it has at {address.shown}/models is no list of models.{address.hint}".removesuffix("."))
+    return broken(f"what it has at {address.url}/models is no list of models.{address.hint}".removesuffix("."))
 
 
 class _Failed:
