@@ -53,9 +53,10 @@ class Cut(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What the model is asked with: the `messages` that fit, and what is `left` out before them, up to a message.
+    """Messages that the model is asked with, and those that no longer fit.
 
-    `tokens` is what the messages that fit are estimated at.
+    `messages` fit, and are estimated at `tokens`. `left` stand before them and are left out, up to the stored message
+    `upto`, '' where nothing is. `summary` stands for what comes before `messages`.
     """
 
     messages: list[Message]
@@ -103,7 +104,9 @@ class AgentHandler:
         if not summary and self.ceiling is None and tokens <= small:
             return Plan(messages, tokens)
         room = self.room()
-        free = self._free(room) - window.weigh_beside(*self._beside, summary)
+        length = self._length(room)
+        answer = min(ANSWER, length // 4) if self.max_tokens is None else min(self.max_tokens, length * 3 // 4)
+        free = self._free(room, answer) - window.weigh_beside(*self._beside, summary)
         cuts = [cut for cut in self.cuts if cut.at > begin]
         fitted = window.fit(messages, weights, free, [cut.at - begin for cut in cuts])
         upto = next((cut.after for cut in cuts if cut.at - begin == fitted.start), "")
@@ -111,7 +114,7 @@ class AgentHandler:
 
     @property
     def _history_weights(self) -> list[int]:
-        """What the messages of the history are estimated at: they are the same for all of the run's questions."""
+        """Estimated tokens of each message of the history; the same for all of the run's questions."""
         if self._weighed is None:
             self._weighed = window.weigh(self.history)
         return self._weighed
@@ -146,11 +149,8 @@ class AgentHandler:
     def summary_question(self, plan: Plan, share: int = 1) -> Question:
         """Puts together what asks for a summary of what the plan leaves out, in a `share`th of the context."""
         room = self.room()
-        length = self._length(room)
-        answer = min(SUMMARY_ANSWER, length // 4)
-        free = int((length - answer) * MARGIN / room.ratio)
-        free = free if self.ceiling is None else min(free, self.ceiling)
-        messages = window.to_summarize(plan.summary, plan.left, free // share, answer)
+        answer = min(SUMMARY_ANSWER, self._length(room) // 4)
+        messages = window.to_summarize(plan.summary, plan.left, self._free(room, answer) // share, answer)
         tokens = sum(window.weigh(messages))
         return Question(messages=messages, model=self.model, max_tokens=answer, tokens=tokens)
 
@@ -164,7 +164,7 @@ class AgentHandler:
 
     @property
     def _beside(self) -> tuple[SystemMessage, list[ToolSpec]]:
-        """What goes beside the conversation: the system's words and the tools."""
+        """The system's words and the tools, which go beside the conversation."""
         policy = self.policies() if self.policies else self.policy
         return SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT), [
             ToolSpec(tool.name, tool.description, tool.parameters)
@@ -181,11 +181,9 @@ class AgentHandler:
         length = length_of(room, self.context)
         return length if self.ceiling is None else min(length, room.length or length)
 
-    def _free(self, room: Room) -> int:
-        """Gives the estimated tokens that may be sent."""
-        length = self._length(room)
-        answer = min(ANSWER, length // 4) if self.max_tokens is None else min(self.max_tokens, length * 3 // 4)
-        most = int((length - answer) * MARGIN / room.ratio)
+    def _free(self, room: Room, answer: int) -> int:
+        """Gives the estimated tokens that may be sent where so many are left for the answer."""
+        most = int((self._length(room) - answer) * MARGIN / room.ratio)
         return most if self.ceiling is None else min(most, self.ceiling)
 
     def estimate(self, question: Question, answer: str) -> Usage:
