@@ -113,7 +113,7 @@ def outcome(pieces: Iterable[bytes]) -> tuple[list[Part], ModelError | None, int
                 parts.append(part)  # noqa: PERF402 - those before a fault are kept
             number += 1
         for part in assembler.end():
-            parts.append(part)  # noqa: PERF402
+            parts.append(part)  # noqa: PERF402 - likewise
     except ModelError as fault:
         return parts, fault, number
     return parts, None, number

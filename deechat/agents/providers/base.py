@@ -136,8 +136,10 @@ class Reasoning(msgspec.Struct, frozen=True, gc=False):
 
 
 class Retold(msgspec.Struct, frozen=True):
-    """What was told apart wrongly: `said`, all of this turn's text so far, is thinking; or, of `kind` "text", `said`
-    at the end of its thinking is text. `anew` is the same as it should have been said.
+    """A correction: part of the turn was told apart wrongly, and `anew` is how it should have been said.
+
+    Of `kind` "thinking" `said` is all of the turn's text so far, and is thinking. Of `kind` "text" `said` is the end of
+    the turn's thinking, and is text.
     """
 
     kind: Literal["thinking", "text"]

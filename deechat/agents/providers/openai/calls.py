@@ -29,7 +29,7 @@ _read = json.JSONDecoder(strict=False).raw_decode
 
 
 class _Hints(NamedTuple):
-    """What a piece says of the call that it belongs to, and what it adds; '' and None where it says nothing."""
+    """Hints of a piece at the call that it belongs to, and its part of that call; '' and None where it has none."""
 
     number: int | None
     id: str
@@ -193,15 +193,19 @@ def _told_apart(pieces: list[str], *, grew: bool) -> list[str]:
     return list(once.values())
 
 
+def _behind_blanks(text: str, at: int) -> int:
+    return _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # the pattern matches nothing too
+
+
 def _parted(text: str, begins: set[int]) -> Iterator[str]:
     """Gives the objects in a text whose pieces begin at these places; what no object is stays with what precedes it."""
     at, first = 0, 0
     while at < len(text):
         try:
-            value, end = _read(text, _BLANKS.match(text, at).end())  # type: ignore[union-attr]
+            value, end = _read(text, _behind_blanks(text, at))
         except (ValueError, RecursionError):
             break
-        following = _BLANKS.match(text, end).end()  # type: ignore[union-attr]
+        following = _behind_blanks(text, end)
         begun = any(place in begins for place in range(end, following + 1))
         if not isinstance(value, dict) or not text.startswith("{", following) or not begun:
             break
