@@ -46,6 +46,16 @@ def kept(server: Server) -> set[str]:
     return {each.name for each in server.database.parent.iterdir()}
 
 
+def remove(folder: Path) -> None:
+    """Removes a folder in which a server may still be making files."""
+
+    def is_gone() -> bool:
+        shutil.rmtree(folder, ignore_errors=True)
+        return not folder.exists()
+
+    wait_until(is_gone)
+
+
 # -- after a clean stop ------------------------------------------------------------------------------------------------
 
 
@@ -147,7 +157,7 @@ def test_a_server_whose_files_went_takes_nothing_and_says_so(serve: Callable[...
 
 def test_an_idle_server_notices_by_itself_that_its_folder_went(serve: Callable[..., Server]) -> None:
     server = serve()
-    shutil.rmtree(server.database.parent)
+    remove(server.database.parent)
     wait_until(lambda: requests.get(f"{server.url}/api/ping", timeout=5).status_code == 503)
     assert server.terminate() == 0
 
@@ -157,7 +167,7 @@ def test_a_server_that_lost_its_folder_leaves_the_files_of_the_next_one_alone(
 ) -> None:
     server = serve()
     data = server.database.parent
-    shutil.rmtree(data)
+    remove(data)
     wait_until(lambda: requests.get(f"{server.url}/api/ping", timeout=5).status_code == 503)
     (tmp_path / "next").mkdir()
     following = Server(tmp_path / "next", DEECHAT_DATA=str(data)).start()
