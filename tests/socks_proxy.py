@@ -26,6 +26,7 @@ class SocksProxy:
         self._listener = socket.socket()
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
+        self._answering: list[threading.Thread] = []
 
     def __enter__(self) -> SocksProxy:
         self._listener.bind(("127.0.0.1", 0))
@@ -46,10 +47,17 @@ class SocksProxy:
     def place(self) -> str:
         return f"127.0.0.1:{self._listener.getsockname()[1]}"
 
-    def _start(self, work: Callable[[], None]) -> None:
+    def wait_passed_on(self) -> None:
+        """Waits until the ends of all servers that were reached have been told to the clients."""
+        for thread in self._answering:
+            thread.join(10)
+            assert not thread.is_alive()
+
+    def _start(self, work: Callable[[], None]) -> threading.Thread:
         thread = threading.Thread(target=work, daemon=True)
         self._threads.append(thread)
         thread.start()
+        return thread
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -69,7 +77,7 @@ class SocksProxy:
             upstream = self._connect(sock)
             if upstream is not None:
                 self._open.append(upstream)
-                self._start(lambda: _pass_on(upstream, sock))
+                self._answering.append(self._start(lambda: _pass_on(upstream, sock)))
                 _pass_on(sock, upstream)
 
     def _greet(self, sock: socket.socket) -> None:

@@ -222,6 +222,7 @@ def test_a_question_goes_through_the_whole_program(serve: Callable[..., Server],
         assert client.get("/api/models")["current"] == "fake-1"
         socks.names.clear()
         model.end()  # also the connections that wait for the next question
+        socks.wait_passed_on()
         ending = client.ask("Hello").ending
         assert ending is not None
         assert ending["code"] == "model_unreachable"
