@@ -69,3 +69,16 @@ def test_what_is_asked_of_a_server_that_has_stored_much_is_measured() -> None:
     assert len(re.findall(r"50 rows  this +(?:chats|threads|events|run) ", said)) == 4
     assert re.search(r"this +deleting 20 runs: answered after \d+ ms; removed after", said)
     assert "0 of 30 answers lost" in said
+
+
+def test_the_parts_of_a_profile_name_files_that_are_there() -> None:
+    rules = re.findall(r'^    \("([^"]*\.py)', (BENCH / "sampler.py").read_text(), re.MULTILINE)
+    files = [str(path) for path in [*(BENCH.parent / "deechat").rglob("*.py"), *BENCH.glob("*.py")]]
+    foreign = [rule for rule in rules if not any(path.endswith(rule) for path in files)]
+    assert foreign == [
+        "gevent/hub.py",
+        "gevent/timeout.py",
+        "gunicorn/http/wsgi.py",
+        "gunicorn/util.py",
+        "werkzeug/wsgi.py",
+    ]

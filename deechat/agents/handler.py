@@ -8,6 +8,7 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from deechat.agents import window
@@ -167,9 +168,7 @@ class AgentHandler:
         """The system's words and the tools, which go beside the conversation."""
         policy = self.policies() if self.policies else self.policy
         return SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT), [
-            ToolSpec(tool.name, tool.description, tool.parameters)
-            for tool in self.tools.values()
-            if policy(tool, None) != "deny"
+            _spec(tool) for tool in self.tools.values() if policy(tool, None) != "deny"
         ]
 
     def room(self) -> Room:
@@ -192,6 +191,11 @@ class AgentHandler:
         asked += [tool.description + json.dumps(tool.parameters) for tool in question.tools]
         prompt = sum([estimate_tokens(text) for text in asked])
         return Usage(prompt, estimate_tokens(answer), estimated=True)
+
+
+@lru_cache(maxsize=1_000)
+def _spec(tool: Tool) -> ToolSpec:
+    return ToolSpec(tool.name, tool.description, tool.parameters)
 
 
 def room_of(provider: Provider, model: str | None) -> Room:

@@ -73,7 +73,7 @@ def weigh(messages: Iterable[Message], *, shrunk: bool = False) -> list[int]:
 
 def weigh_beside(system: SystemMessage, tools: Sequence[ToolSpec], summary: str = "") -> int:
     """Estimate the tokens of what is sent beside the messages: the system's words, tools and a summary, if any."""
-    told = sum([FRAME + (len(msgspec.json.encode(tool)) + 3) // 4 for tool in tools])
+    told = sum([FRAME + (len(tool.json) + 3) // 4 for tool in tools])
     return sum(weigh([system])) + told + (estimate_tokens(quoted(summary)) + estimate_tokens(SUMMARY) if summary else 0)
 
 

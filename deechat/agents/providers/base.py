@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -100,12 +101,17 @@ def is_object(text: str) -> bool:
     return True
 
 
-class ToolSpec(msgspec.Struct, frozen=True):
+class ToolSpec(msgspec.Struct, frozen=True, dict=True):
     """A tool as a model sees it; `parameters` is a JSON schema of type object."""
 
     name: str
     description: str
     parameters: dict[str, Any]
+
+    @cached_property
+    def json(self) -> bytes:
+        """The three fields as an object of JSON: encoded once, since every question weighs and sends it."""
+        return msgspec.json.encode(self)
 
 
 class Question(msgspec.Struct, frozen=True):

@@ -57,10 +57,10 @@ class Body:
 
     __slots__ = ("_raw", "model", "shows", "thinks", "tools")
 
-    def __init__(self, body: dict[str, Any], *, thinks: bool = False) -> None:
+    def __init__(self, body: dict[str, Any], tools: list[str], *, thinks: bool = False) -> None:
         self.model: str = body["model"]
         self.shows = _shown(body)
-        self.tools = [tool["function"]["name"] for tool in body.get("tools", ())]
+        self.tools = tools
         self.thinks = thinks
         self._raw = msgspec.json.encode(body)
 
@@ -106,12 +106,12 @@ def body_of(question: Question, model: str, habits: Habits, server: str = "") ->
     if question.max_tokens is not None and limit is not None:
         body[limit] = question.max_tokens
     if question.tools and not toolless:
-        body["tools"] = [{"type": "function", "function": msgspec.structs.asdict(tool)} for tool in question.tools]
+        body["tools"] = [{"type": "function", "function": msgspec.Raw(tool.json)} for tool in question.tools]
         if question.tool_choice == "none":  # "auto" is the default, and not every server knows the field
             body["tool_choice"] = "none"
         if NO_EFFORT in habits:
             body["reasoning_effort"] = "none"
-    return Body(body, thinks=UNOPENED in habits)
+    return Body(body, [tool.name for tool in question.tools] if "tools" in body else [], thinks=UNOPENED in habits)
 
 
 def _takes(field: str, habits: Habits) -> bool:
