@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 if __name__ == "__main__":
-    from deechat import serving
+    from deechat.server import serving
 
     serving.serve()
 else:

@@ -1,3 +1,3 @@
-"""What `gunicorn app:app` reads by itself; everything stands in deechat/serving.py."""
+"""What `gunicorn app:app` reads by itself; everything stands in deechat/server/serving.py."""
 
-from deechat.serving import *  # noqa: F403 - gunicorn takes each setting by its name
+from deechat.server.serving import *  # noqa: F403 - gunicorn takes each setting by its name

@@ -20,7 +20,7 @@ from load import Order
 from measure import median, percentile
 from servers import DEECHAT, Server, Upstream, server
 
-from deechat import checksums
+from deechat.store.sqlite import checksums
 
 PACE = 250.0  # tokens a second, at which nearly every token is an event of its own
 TOKENS = 1_000

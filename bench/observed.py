@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deechat import serving
-from deechat.serving import *  # noqa: F403 - gunicorn takes each setting by its name
+from deechat.server import serving
+from deechat.server.serving import *  # noqa: F403 - gunicorn takes each setting by its name
 
 INTERVAL = 0.01
 
@@ -54,7 +54,7 @@ class Observer:
 
     def time_commits(self) -> None:
         """Puts a clock around the database's commits, as the hub sees them."""
-        from deechat.database import Database  # noqa: PLC0415 - see above
+        from deechat.store.sqlite.database import Database  # noqa: PLC0415 - see above
 
         commit = Database._commit
 

@@ -41,11 +41,16 @@ RATE = 30.0  # tokens a second of each
 FILL = (
     """
 import importlib.util, sqlite3, sys, uuid
-from deechat import blocks
+try:
+    from deechat.log import compaction
+    from deechat.store.sqlite import checksums
+except ImportError:  # an older checkout, to be compared with
+    from deechat import blocks as compaction
+    checksums = importlib.util.find_spec("deechat.checksums") and importlib.import_module("deechat.checksums")
 from deechat.events import Entry, RunStarted, TextChunk, RunStopped
 
 path, threads, messages, size, events, runs = sys.argv[1], *map(int, sys.argv[2:])
-put = getattr(blocks, "add", None) or blocks.put
+put = getattr(compaction, "add", None) or compaction.put
 with sqlite3.connect(path) as connection:
     (workspace,) = connection.execute("SELECT id FROM workspace").fetchone()
 
@@ -82,8 +87,8 @@ with sqlite3.connect(path) as connection:
     for number in range(runs):
         run(f"doomed-{number}", "doomed", 20)
         message("doomed", "Hello", f"doomed-{number}")
-    if importlib.util.find_spec("deechat.checksums"):
-        importlib.import_module("deechat.checksums").fill(connection)
+    if checksums:
+        checksums.fill(connection)
 """
 )
 

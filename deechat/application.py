@@ -18,7 +18,6 @@ import gevent
 from flask import request
 from gevent.lock import BoundedSemaphore
 
-from deechat.active import Active
 from deechat.agents.providers.base import Provider
 from deechat.agents.providers.chooser import Chooser
 from deechat.agents.providers.discovery import find_local_server
@@ -28,17 +27,18 @@ from deechat.agents.providers.openai.profiles import Profiles
 from deechat.agents.providers.openai.provider import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
 from deechat.agents.words import say
-from deechat.arrivals import Arrivals, no_interval
 from deechat.config import Settings
-from deechat.database import Database
 from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
-from deechat.folder import DataFolder
-from deechat.handlers import Handlers
-from deechat.journal import Journal
-from deechat.opening import Opening
-from deechat.recovery import Recovery
-from deechat.runs import Runs
-from deechat.store import Store
+from deechat.log.journal import Journal
+from deechat.net.rounds import Arrivals, no_interval
+from deechat.runs.handlers import Handlers
+from deechat.runs.recovery import Recovery
+from deechat.runs.registry import Active
+from deechat.runs.service import Runs
+from deechat.runs.start import Opening
+from deechat.server.folder import DataFolder
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.store import Store
 from deechat.web import make_app
 from deechat.web.gate import Gate
 from deechat.web.logins import EndedLogins
@@ -242,7 +242,7 @@ class Application:
 
 def _check_server() -> None:
     """Ends a start by gunicorn without our settings: its own workers would let one stream keep everybody waiting."""
-    if "gunicorn.arbiter" in sys.modules and "deechat.serving" not in sys.modules:
+    if "gunicorn.arbiter" in sys.modules and "deechat.server.serving" not in sys.modules:
         sys.stderr.write(f"DeeChat cannot start: {UnsupportedServerError('gunicorn without gunicorn.conf.py')}\n")
         sys.stderr.flush()
         raise SystemExit(BOOT_ERROR)

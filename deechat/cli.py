@@ -26,7 +26,7 @@ def main() -> None:
         raise SystemExit(_chat(arguments))
     if arguments.command in {"backup", "restore"}:
         raise SystemExit(_files(arguments))
-    from deechat import serving  # noqa: PLC0415 - it reads the settings when it is imported
+    from deechat.server import serving  # noqa: PLC0415 - it reads the settings when it is imported
 
     serving.serve()
 
@@ -53,10 +53,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _files(arguments: argparse.Namespace) -> int:
     """Makes a backup or restores one; the exit code is 1 when that was not done, with the reason in one line."""
-    from deechat.backup import backup, restore  # noqa: PLC0415
     from deechat.config import Settings  # noqa: PLC0415
     from deechat.errors import SettingError  # noqa: PLC0415
-    from deechat.folder import DataFolder  # noqa: PLC0415
+    from deechat.server.folder import DataFolder  # noqa: PLC0415
+    from deechat.store.sqlite.backup import backup, restore  # noqa: PLC0415
 
     def progress(done: int, pages: int) -> None:
         if sys.stderr.isatty() and done < pages:
@@ -80,7 +80,7 @@ def _chat(arguments: argparse.Namespace) -> int:
     # Not above: whoever serves needs none of it.
     from deechat.config import Settings  # noqa: PLC0415
     from deechat.errors import SettingError  # noqa: PLC0415
-    from deechat.folder import keep_temporary_files  # noqa: PLC0415
+    from deechat.server.folder import keep_temporary_files  # noqa: PLC0415
     from deechat.terminal import session  # noqa: PLC0415
 
     try:

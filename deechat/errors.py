@@ -1,7 +1,7 @@
 """Everything that can go wrong and is foreseen, as one tree.
 
 Each error has an HTTP status, a code for programs and words for a person. It knows nothing of HTTP frameworks, frames
-or storage; `deechat.web` turns it into a response and `deechat.runs` into the `abort` that ends a run.
+or storage; `deechat.web` turns it into a response and `deechat.runs.service` into the `abort` that ends a run.
 """
 
 from __future__ import annotations

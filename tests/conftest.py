@@ -13,9 +13,9 @@ from server import Server
 from terminal_rig import Person
 from zoo_rig import House
 
-from deechat.database import Database
-from deechat.journal import Journal
-from deechat.store import Store, Thread
+from deechat.log.journal import Journal
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.store import Store, Thread
 
 _servers: list[Server] = []
 

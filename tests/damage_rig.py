@@ -20,7 +20,7 @@ import requests
 from client import Client
 from server import Server
 
-from deechat.store import Message, inserting
+from deechat.store.sqlite.store import Message, inserting
 
 ASKED = (
     "what is 17% of 2,340?",

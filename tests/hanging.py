@@ -37,7 +37,7 @@ monkey.patch_all()
 
 from deechat import create_app  # noqa: E402 - after the patching
 from deechat.agents.tools import make_tool  # noqa: E402
-from deechat.agents.tools.fetching.web_fetch import Fetcher  # noqa: E402
+from deechat.agents.tools.web.web_fetch import Fetcher  # noqa: E402
 
 _fetcher = Fetcher(seconds=float(os.environ.get("FETCH_SECONDS", "15")))
 

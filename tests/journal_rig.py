@@ -6,11 +6,11 @@ import sqlite3
 
 from log_reader import log_of
 
-from deechat.database import Database
 from deechat.events import Entry, RunStarted
-from deechat.journal import Journal, Log
-from deechat.records import RunRecord
-from deechat.store import Thread
+from deechat.log.journal import Journal, Log
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.runs import RunRecord
+from deechat.store.sqlite.store import Thread
 
 
 def start(journal: Journal, thread: Thread, run_id: str = "r") -> Log:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 
-from deechat import blocks
 from deechat.events import Entry
+from deechat.log import compaction
 
 
 def log_of(connection: sqlite3.Connection, run_id: str) -> list[Entry]:
     """Return a log from its first entry on: its blocks, and the rows that follow them. Raises `ValueError`."""
     entries: list[Entry] = []
-    content = blocks.message_content(connection, run_id)
-    while block := blocks.next_block(connection, run_id, len(entries)):
-        entries += blocks.unpack(block[1], content, block[0])
+    content = compaction.message_content(connection, run_id)
+    while block := compaction.next_block(connection, run_id, len(entries)):
+        entries += compaction.unpack(block[1], content, block[0])
         assert len(entries) == block[0], "entries are missing"
-    return entries + blocks.rest(connection, run_id, len(entries))
+    return entries + compaction.rest(connection, run_id, len(entries))

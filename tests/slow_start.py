@@ -12,7 +12,8 @@ from gevent import monkey
 
 monkey.patch_all()
 
-from deechat import create_app, database  # noqa: E402 - after the patching
+from deechat import create_app  # noqa: E402 - after the patching
+from deechat.store.sqlite import database  # noqa: E402 - after the patching
 
 _open_writer = database.open_writer
 

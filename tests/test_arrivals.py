@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import gevent
 import pytest
 
-from deechat import arrivals
-from deechat.arrivals import Arrivals, Readable
+from deechat.net import rounds as rounds_module
+from deechat.net.rounds import Arrivals, Readable
 
 LONG = 30.0  # seconds that no test waits
 Pair = tuple[Readable, socket.socket]
@@ -43,14 +43,14 @@ def connect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many go on in each round that lets anybody in."""
     sizes: list[int] = []
-    go_on = arrivals.go_on
+    go_on = rounds_module.go_on
 
     def counting(ready: list[Readable]) -> None:
         if ready:
             sizes.append(len(ready))
         go_on(ready)
 
-    monkeypatch.setattr(arrivals, "go_on", counting)
+    monkeypatch.setattr(rounds_module, "go_on", counting)
     return sizes
 
 
@@ -229,8 +229,8 @@ def test_who_writes_faster_than_it_is_read_is_not_waited_for(
     connect: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readable, theirs = connect()
-    theirs.send(b"x" * arrivals.LARGE)
-    assert readable.read(arrivals.LARGE + 1, LONG) == b"x" * arrivals.LARGE
+    theirs.send(b"x" * rounds_module.LARGE)
+    assert readable.read(rounds_module.LARGE + 1, LONG) == b"x" * rounds.LARGE
     monkeypatch.setattr(Arrivals.here(), "interval", lambda: 2 * LONG)
     gevent.spawn(theirs.send, b"abc")
     assert readable.wait(LONG) is True

@@ -17,8 +17,8 @@ import requests
 from server import ROOT, Server
 
 from deechat.errors import TooManyAttemptsError
-from deechat.logs import TALLY_PEERS, Tally, configuration
 from deechat.net.peers import UNKNOWN, address_of, is_loopback, network_of
+from deechat.server.logs import TALLY_PEERS, Tally, configuration
 from deechat.web.attempts import (
     FORGOTTEN_AFTER,
     FREE_FAILURES,

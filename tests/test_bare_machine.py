@@ -21,7 +21,7 @@ from server import GUNICORN, ROOT, Server
 
 from deechat.config import Settings
 from deechat.errors import SettingError
-from deechat.folder import keep_temporary_files
+from deechat.server.folder import keep_temporary_files
 
 PATIENCE = 60
 # All is read-only but the first argument, a folder; then the rest is run.

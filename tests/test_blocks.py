@@ -13,8 +13,6 @@ import msgspec
 import pytest
 from journal_rig import entries_of, on_disk, start
 
-from deechat import blocks, checksums, schema, sweeper
-from deechat.database import Database
 from deechat.errors import BrokenLogError
 from deechat.events import (
     Entry,
@@ -30,9 +28,12 @@ from deechat.events import (
     Usage,
     encode,
 )
-from deechat.journal import Journal
-from deechat.records import ending
-from deechat.store import Message, Store, Thread, inserting
+from deechat.log import compaction, sweeper
+from deechat.log.journal import Journal
+from deechat.store.sqlite import checksums, schema
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.runs import ending
+from deechat.store.sqlite.store import Message, Store, Thread, inserting
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +73,7 @@ def some_log(seed: int) -> list[Entry]:
 @pytest.mark.parametrize("seed", range(30))
 def test_a_block_gives_back_what_was_packed(seed: int) -> None:
     entries = some_log(seed)
-    again = blocks.unpack(blocks.pack(entries))
+    again = compaction.unpack(compaction.pack(entries))
     assert again == entries
     assert [encode(entry.event) for entry in again] == [encode(entry.event) for entry in entries]
 
@@ -81,13 +82,13 @@ def test_a_block_gives_back_what_was_packed(seed: int) -> None:
 def test_a_block_needs_no_copy_of_the_messages_text(seed: int) -> None:
     entries = some_log(seed)
     content = "".join(entry.event.text for entry in entries if isinstance(entry.event, TextChunk))
-    body = blocks.pack(entries, content)
-    assert len(body) <= len(blocks.pack(entries))
-    assert blocks.unpack(body, content) == entries
-    assert blocks.unpack(blocks.pack(entries, content + "!"), content + "!") == entries
+    body = compaction.pack(entries, content)
+    assert len(body) <= len(compaction.pack(entries))
+    assert compaction.unpack(body, content) == entries
+    assert compaction.unpack(compaction.pack(entries, content + "!"), content + "!") == entries
     if content:
         with pytest.raises(ValueError, match="characters"):
-            blocks.unpack(body, content + "!")
+            compaction.unpack(body, content + "!")
 
 
 @pytest.mark.parametrize(
@@ -95,14 +96,14 @@ def test_a_block_needs_no_copy_of_the_messages_text(seed: int) -> None:
 )
 def test_what_is_no_block_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        blocks.unpack(body)
+        compaction.unpack(body)
 
 
 def test_text_that_came_piece_by_piece_takes_little_more_room_than_the_text() -> None:
     words = Path(__file__).read_text().split()[:1000]
     entries = [Entry(seq, 1_795_000_000 + seq / 50, TextChunk(f" {word}")) for seq, word in enumerate(words, 1)]
     text = "".join(f" {word}" for word in words)
-    assert len(blocks.pack(entries)) < len(zlib.compress(text.encode(), 9)) + 1.2 * len(words)
+    assert len(compaction.pack(entries)) < len(zlib.compress(text.encode(), 9)) + 1.2 * len(words)
 
 
 def test_what_has_ended_is_a_block_and_its_rows_go(journal: Journal, database: Database, thread: Thread) -> None:
@@ -220,17 +221,17 @@ def test_a_long_log_is_packed_on_the_way_and_its_ending_packs_the_rest(
     journal: Journal, database: Database, thread: Thread
 ) -> None:
     log = start(journal, thread)
-    for entry in words(5 * blocks.ENTRIES):
+    for entry in words(5 * compaction.ENTRIES):
         journal.append(log, entry.event)
         if entry.seq % 1_000 == 0:
             journal.wait_committed(log, entry.seq)
-    assert blocks_of(database)[:2] == [blocks.ENTRIES, 2 * blocks.ENTRIES]
+    assert blocks_of(database)[:2] == [compaction.ENTRIES, 2 * compaction.ENTRIES]
     content = "".join(entry.event.text for entry in log.entries if isinstance(entry.event, TextChunk))
     message = Message("r-message", thread.id, None, "assistant", content, 2.0, "r")
     journal.append(log, RunStopped(), inserting(message))
     journal.wait_ended(log)
     assert blocks_of(database)[-1] == len(log.entries)
-    assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= blocks.ENTRIES
+    assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= compaction.ENTRIES
     assert entries_of(journal, "r") == log.entries
     wait_swept(database)
     for after in (0, 1, 1_999, 2_000, 2_001, 5_555, len(log.entries) - 1, len(log.entries), len(log.entries) + 1):
@@ -246,7 +247,7 @@ def test_blocks_of_an_ending_need_no_copy_of_the_messages_text(
     entries = [*log.entries, *(Entry(seq, 1.0, TextChunk(text[40 * seq : 40 * seq + 40])) for seq in range(2, 5_000))]
     content = text[80 : 40 * 5_000]
     message = Message("m", thread.id, None, "assistant", content, 1.0, "r")
-    database.write(lambda connection: (inserting(message)(connection), blocks.add(connection, "r", entries)))
+    database.write(lambda connection: (inserting(message)(connection), compaction.add(connection, "r", entries)))
     assert entries_of(journal, "r") == entries
     (size,) = database.read_one("SELECT sum(length(body)) FROM block") or (0,)
     assert size < len(content) / 10
@@ -259,7 +260,7 @@ def test_large_entries_make_blocks_of_few(database: Database, thread: Thread, jo
     log = start(journal, thread)
     result = [ToolCallResult(str(seq), "look", "x" * 16_000) for seq in range(2, 102)]
     entries = [*log.entries, *(Entry(seq, 1.0, event) for seq, event in enumerate(result, 2))]
-    database.write(lambda connection: blocks.add(connection, "r", entries))
+    database.write(lambda connection: compaction.add(connection, "r", entries))
     assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= 17
     assert entries_of(journal, "r", 50) == entries[50:]
 
@@ -269,13 +270,13 @@ def test_blocks_take_what_they_lack_and_nothing_behind_a_gap(
 ) -> None:
     entries = [*start(journal, thread).entries, *words(30)]
     for until in (10, 5, 20, 20):
-        database.write(lambda connection, until=until: blocks.add(connection, "r", entries[:until]))  # type: ignore[misc]
+        database.write(lambda connection, until=until: compaction.add(connection, "r", entries[:until]))  # type: ignore[misc]
     assert blocks_of(database) == [10, 20]
-    database.write(lambda connection: blocks.add(connection, "r", entries[15:25]))
+    database.write(lambda connection: compaction.add(connection, "r", entries[15:25]))
     assert blocks_of(database) == [10, 20, 25]
     for broken in (entries[27:], [*entries[25:27], *entries[28:]]):
         with pytest.raises(ValueError, match="cannot follow"):
-            database.write(lambda connection, broken=broken: blocks.add(connection, "r", broken))  # type: ignore[misc]
+            database.write(lambda connection, broken=broken: compaction.add(connection, "r", broken))  # type: ignore[misc]
     assert blocks_of(database) == [10, 20, 25]
 
 
@@ -286,7 +287,7 @@ def test_a_block_that_is_missing_is_an_error_before_anything_is_shown(
 ) -> None:
     entries = [*start(journal, thread).entries, *words(28), Entry(30, 2000.0, RunStopped())]
     for until in (10, 20, 30):
-        database.write(lambda connection, until=until: blocks.add(connection, "r", entries[:until]))  # type: ignore[misc]
+        database.write(lambda connection, until=until: compaction.add(connection, "r", entries[:until]))  # type: ignore[misc]
     database.write(ending("r", 5.0, "stopped"))
     if of_before:
         database.write(without_their_first)
@@ -304,7 +305,7 @@ def test_a_block_that_is_missing_is_an_error_before_anything_is_shown(
 def without_their_first(connection: sqlite3.Connection) -> None:
     """Writes all blocks as versions before did, which did not say where a block begins."""
     for run_id, last_seq, written in connection.execute("SELECT run_id, last_seq, body FROM block").fetchall():
-        body = written.removeprefix(blocks.VERSION)[4:]
+        body = written.removeprefix(compaction.VERSION)[4:]
         connection.execute(
             "UPDATE block SET body = ?, checksum = ? WHERE run_id = ? AND last_seq = ?",
             (body, checksums.of_block(run_id, last_seq, body), run_id, last_seq),
@@ -314,7 +315,7 @@ def without_their_first(connection: sqlite3.Connection) -> None:
 def test_a_start_packs_what_many_runs_left_in_slices(
     journal: Journal, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks, "SLICE_AT_START", 64)
+    monkeypatch.setattr(compaction, "SLICE_AT_START", 64)
     store = Store(database)
     threads = [store.new_thread(store.workspace("default"), None) for _ in range(5)]
     logs = [start(journal, each, f"run{number}") for number, each in enumerate(threads)]
@@ -338,7 +339,12 @@ def test_a_database_of_before_keeps_its_long_logs_and_reads_them_by_parts(tmp_pa
     schema.migrations.apply(schema.Tables(old), stop_before="m004_cost_by_size")
     (thread_id,) = old.execute("SELECT id FROM thread").fetchone()
     logs: dict[str, list[Entry]] = {}
-    for run_id, length in (("short", 5), ("long", 3 * blocks.ENTRIES), ("waits", 9), ("damaged", 2 * blocks.ENTRIES)):
+    for run_id, length in (
+        ("short", 5),
+        ("long", 3 * compaction.ENTRIES),
+        ("waits", 9),
+        ("damaged", 2 * compaction.ENTRIES),
+    ):
         started = RunStarted(run_id, f"{run_id}-message", "w", "t", None, "m")
         logs[run_id] = [Entry(1, 999.5, started), *words(length)]
         ended = None if run_id == "waits" else 5.0

@@ -16,7 +16,7 @@ from model_server import ModelServer
 from playwright.sync_api import expect
 from server import Server
 
-from deechat import checksums
+from deechat.store.sqlite import checksums
 
 pytest_plugins = ["browser_fixtures"]
 

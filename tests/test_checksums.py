@@ -17,16 +17,17 @@ from damage_rig import change_kind
 from journal_rig import entries_of
 from server import Server
 
-from deechat import blocks, checksums, integrity
 from deechat.application import Application
-from deechat.checksums import COVERED
 from deechat.config import Settings
-from deechat.database import Database
 from deechat.errors import BrokenLogError, DamagedError
 from deechat.events import Entry, RunStopped, TextChunk
-from deechat.journal import Journal
-from deechat.records import RunRecord
-from deechat.store import Store, Thread
+from deechat.log import compaction
+from deechat.log.journal import Journal
+from deechat.store.sqlite import checksums, integrity
+from deechat.store.sqlite.checksums import COVERED
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.runs import RunRecord
+from deechat.store.sqlite.store import Store, Thread
 
 TEXTS = [
     "",
@@ -193,7 +194,7 @@ def test_a_block_whose_values_changed_their_kind_is_a_log_that_cannot_be_read(
         journal.follow("run", 0, 1.0)
     if column == "last_seq":
         with pytest.raises(ValueError, match="a block is damaged"):
-            database.write(lambda connection: blocks.add(connection, "run", [Entry(1, 1.0, TextChunk("more"))]))
+            database.write(lambda connection: compaction.add(connection, "run", [Entry(1, 1.0, TextChunk("more"))]))
 
 
 def test_a_check_that_ends_in_an_error_tells_of_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,12 +23,13 @@ import gevent
 import pytest
 from journal_rig import entries_of
 
-from deechat import blocks, checksums, deletion, schema, sweeper
 from deechat.application import Application
 from deechat.config import Settings
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
-from deechat.records import noting
-from deechat.store import allowing
+from deechat.log import compaction, sweeper
+from deechat.store.sqlite import checksums, deletion, schema
+from deechat.store.sqlite.runs import noting
+from deechat.store.sqlite.store import allowing
 
 SIZES = (0, 10_000, 100_000)
 DEFAULT = "/api/workspace/default"
@@ -216,15 +217,15 @@ def tour_work(tour: Tour) -> None:
     with tour.counting("a slice with nothing to do"):
         assert tour.database.write(deletion.delete_slice) is False
     with tour.counting("looking for events"):
-        tour.database.look(blocks.numbers)
+        tour.database.look(compaction.numbers)
     with tour.counting("a sweep"):
-        tour.database.write(lambda connection: blocks.sweep(connection, range(1, 200)))
+        tour.database.write(lambda connection: compaction.sweep(connection, range(1, 200)))
     waiting = tour.waiting()
     [(workspace_id,)] = tour.database.read("SELECT id FROM workspace WHERE slug = 'default'")
     for name, work in (
         ("noting a try", noting(waiting, retries=1)),
         ("allowing for good", allowing(workspace_id, "web_fetch", None, "example.org")),
-        ("packing what a process left", lambda connection: blocks.add_rows(connection, range(1, 200))),
+        ("packing what a process left", lambda connection: compaction.add_rows(connection, range(1, 200))),
     ):
         with tour.counting(name):
             tour.database.write(work)
@@ -357,14 +358,14 @@ def log_of(length: int, run_id: str, *, ended: bool) -> list[Entry]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many entries each block had that was read."""
     sizes: list[int] = []
-    unpack = blocks.unpack
+    unpack = compaction.unpack
 
     def counted(*arguments: Any, **options: Any) -> list[Entry]:
         entries = unpack(*arguments, **options)
         sizes.append(len(entries))
         return entries
 
-    monkeypatch.setattr(blocks, "unpack", counted)
+    monkeypatch.setattr(compaction, "unpack", counted)
     return sizes
 
 
@@ -385,7 +386,7 @@ def long_runs(tours: list[Tour]) -> Callable[[bool], str]:
                 (run_id, f"{run_id}-message", 2.0 if ended else None, "stopped" if ended else None, int(not ended),
                  "[7]", thread),
             )  # fmt: skip
-            blocks.add(connection, run_id, entries)
+            compaction.add(connection, run_id, entries)
             columns = checksums.COVERED["run"].columns
             row = connection.execute(f"SELECT {columns} FROM run WHERE id = ?", (run_id,)).fetchone()
             checksum = checksums.of_row("run", row[:-1])
@@ -408,7 +409,7 @@ def test_a_look_at_a_long_log_reads_its_block_and_the_one_with_the_ending(
         assert page["frames"][0]["id"] == first
     assert len(decoded) == 6
     assert http.get(f"/api/runs/{run_id}/events?after={LONG}").status_code == 204
-    assert max(decoded) <= blocks.ENTRIES
+    assert max(decoded) <= compaction.ENTRIES
     assert http.get(f"/api/runs/{run_id}/events?after={LONG - 3}").get_data().count(b"data: ") == 3
     assert len(decoded) == 8
 
@@ -418,7 +419,7 @@ def test_a_look_at_a_run_that_waits_reads_where_it_asked(
 ) -> None:
     run = tours[-1].http.get(f"/api/runs/{long_runs(False)}").json["run"]
     assert (run["status"], run["lastEventId"], len(run["pending"])) == ("waiting", LONG, 1)
-    assert decoded == [blocks.ENTRIES]
+    assert decoded == [compaction.ENTRIES]
 
 
 def test_the_whole_of_a_long_log_is_read_once_for_a_stream(
@@ -427,7 +428,7 @@ def test_the_whole_of_a_long_log_is_read_once_for_a_stream(
     body = tours[-1].http.get(f"/api/runs/{long_runs(True)}/events").get_data()
     assert body.count(b"data: ") == LONG
     assert sum(decoded) == LONG + decoded[0], "the last block is also looked at before the first frame"
-    assert max(decoded) <= blocks.ENTRIES
+    assert max(decoded) <= compaction.ENTRIES
 
 
 def test_a_message_to_a_run_that_waits_is_a_block_more_and_leaves_the_others(
@@ -436,8 +437,8 @@ def test_a_message_to_a_run_that_waits_is_a_block_more_and_leaves_the_others(
     tour = tours[-1]
     run_id = tour.waiting()
     packed: list[int] = []
-    pack = blocks.pack
-    monkeypatch.setattr(blocks, "pack", lambda entries, *rest: packed.append(len(entries)) or pack(entries, *rest))
+    pack = compaction.pack
+    monkeypatch.setattr(compaction, "pack", lambda entries, *rest: packed.append(len(entries)) or pack(entries, *rest))
     before = tour.database.read("SELECT rowid, body FROM block WHERE run_id = ?", run_id)
     for number in range(3):
         assert tour.http.post(f"/api/runs/{run_id}/steer", json={"message": f"More {number}"}).status_code == 202

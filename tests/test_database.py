@@ -17,11 +17,11 @@ import gevent
 import pytest
 from sqlite_utils import Database as Tables
 
-from deechat import schema
-from deechat.database import Database, Job, LastingJob
 from deechat.errors import DamagedError, SettingError, StorageUnavailableError
-from deechat.integrity import Check
-from deechat.store import Store
+from deechat.store.sqlite import schema
+from deechat.store.sqlite.database import Database, Job, LastingJob
+from deechat.store.sqlite.integrity import Check
+from deechat.store.sqlite.store import Store
 
 
 @pytest.fixture
@@ -281,8 +281,8 @@ def test_a_migration_that_fails_leaves_the_tables_as_they_were(tmp_path: Path, m
 KILLED_AT_THE_NOTE = """
 import os, signal, sys
 from pathlib import Path
-from deechat import schema
-from deechat.database import Database
+from deechat.store.sqlite import schema
+from deechat.store.sqlite.database import Database
 schema._note_definitions = lambda _connection: os.kill(os.getpid(), signal.SIGKILL)
 later = schema.Migrations("deechat")
 for known in schema.migrations._migrations:

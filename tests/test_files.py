@@ -21,12 +21,12 @@ from client import Client
 from model_server import ModelServer, reply, text
 from server import Server, wait_until
 
-from deechat import database as database_module
 from deechat.application import Application
 from deechat.config import Settings
-from deechat.database import Database
-from deechat.folder import DataFolder
-from deechat.store import Store
+from deechat.server.folder import DataFolder
+from deechat.store.sqlite import database as database_module
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.store import Store
 
 
 def messages(file: Path) -> list[str]:
@@ -325,7 +325,7 @@ def test_a_backup_of_an_earlier_version_is_brought_along(serve: Callable[..., Se
     server.terminate()
     from sqlite_utils import Database as Tables
 
-    from deechat import schema
+    from deechat.store.sqlite import schema
 
     old = server.folder / "old.sqlite3"
     with closing(sqlite3.connect(":memory:")) as empty:

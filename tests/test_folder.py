@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deechat.errors import SettingError, StorageUnavailableError
-from deechat.folder import DataFolder
+from deechat.server.folder import DataFolder
 
 
 def mode(path: Path) -> int:
@@ -65,7 +65,7 @@ def test_a_half_written_secret_is_made_anew_and_a_damaged_one_is_named(tmp_path:
 HOLDER = """
 import sys
 from pathlib import Path
-from deechat.folder import DataFolder
+from deechat.server.folder import DataFolder
 folder = DataFolder(Path(sys.argv[1]))
 folder.hold()
 print("held", flush=True)

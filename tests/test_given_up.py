@@ -13,14 +13,14 @@ from journal_rig import start
 from model_server import ModelServer, reply, text, tool_calls
 from server import Server, wait_until
 
-from deechat import blocks
-from deechat.database import Database
 from deechat.errors import BrokenLogError
 from deechat.events import Entry, RunStarted, TextChunk
-from deechat.journal import Journal, row_of
-from deechat.records import RunRecord, begin, giving_up
-from deechat.rows import insert
-from deechat.store import Thread
+from deechat.log import compaction
+from deechat.log.batch import insert
+from deechat.log.journal import Journal, row_of
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.runs import RunRecord, begin, giving_up
+from deechat.store.sqlite.store import Thread
 
 LENGTH = 6
 
@@ -41,8 +41,8 @@ def give_up_a_run(server: Server, thread: str, packed: int) -> str:
         connection.execute("BEGIN IMMEDIATE")
         begin(connection, record)
         insert(connection, [row_of(record.id, entry) for entry in entries])
-        blocks.add(connection, record.id, entries[:packed])
-        giving_up(record.id, blocks.GIVEN_UP)(connection)
+        compaction.add(connection, record.id, entries[:packed])
+        giving_up(record.id, compaction.GIVEN_UP)(connection)
         connection.execute("COMMIT")
     return record.id
 
@@ -112,7 +112,7 @@ def test_a_given_up_log_whose_last_block_is_damaged_is_an_error(
     journal: Journal, database: Database, thread: Thread
 ) -> None:
     entries = start(journal, thread).entries  # the log itself is held by nobody
-    database.write(lambda connection: blocks.add(connection, "r", entries))
+    database.write(lambda connection: compaction.add(connection, "r", entries))
     journal.abandon("r").outcome.get()
     assert journal.last_seq("r") == 1
     database.write(lambda connection: connection.execute("UPDATE block SET body = x'00'"))

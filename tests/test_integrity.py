@@ -14,13 +14,13 @@ from damage_rig import addresses, build, change_kind, heads_of, one_round
 from journal_rig import entries_of
 from server import Server
 
-from deechat import integrity
-from deechat.database import Database
 from deechat.errors import BrokenLogError, DamagedError, SealedError, SettingError
 from deechat.events import RunStopped, TextChunk
-from deechat.journal import Journal
-from deechat.records import RunRecord, ending
-from deechat.store import Message, Store, Thread, inserting
+from deechat.log.journal import Journal
+from deechat.store.sqlite import integrity
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.runs import RunRecord, ending
+from deechat.store.sqlite.store import Message, Store, Thread, inserting
 
 
 def break_row(database: Database, sql: str) -> None:

@@ -10,13 +10,13 @@ import gevent
 import pytest
 from journal_rig import entries_of, on_disk, start
 
-from deechat import blocks
-from deechat.database import Database, Work
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import Entry, RunStopped, Steered, TextChunk, encode
-from deechat.journal import PAGE, Journal, Log
-from deechat.rows import Rows
-from deechat.store import Message, Store, Thread, inserting
+from deechat.log import compaction
+from deechat.log.batch import Rows
+from deechat.log.journal import PAGE, Journal, Log
+from deechat.store.sqlite.database import Database, Work
+from deechat.store.sqlite.store import Message, Store, Thread, inserting
 
 
 def texts(entries: list[Entry]) -> list[str]:
@@ -300,7 +300,7 @@ def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_
 ) -> None:
     """Its last block leaves out the text of a message that was not there when the reader began."""
     log = start(journal, thread)
-    for _ in range(3 * blocks.ENTRIES):
+    for _ in range(3 * compaction.ENTRIES):
         journal.append(log, Steered("more"))
     journal.wait_committed(log, len(log.entries))
     journal.rest(log, [])

@@ -14,8 +14,8 @@ import pytest
 from model_server import status
 from openai_rig import Rig
 
-from deechat.agents.providers import listing
-from deechat.agents.providers.listing import Row, can_chat, default_of, rows_in
+from deechat.agents.providers.openai import listing
+from deechat.agents.providers.openai.listing import Row, can_chat, default_of, rows_in
 from deechat.agents.providers.openai.profiles import FIRST_CHOICES
 
 LISTS = {file.stem: json.loads(file.read_text()) for file in sorted((Path(__file__).parent / "lists").iterdir())}

@@ -18,7 +18,7 @@ from client import Client
 from model_server import ModelServer, reply, tool_calls
 from server import Server
 
-from deechat.lookups import MOST, Lookups
+from deechat.net.lookups import MOST, Lookups
 
 
 class Silence:

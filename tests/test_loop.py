@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from deechat.agents import loop
-from deechat.agents.handler import AgentHandler
+from deechat.agents.context import AgentHandler
 from deechat.agents.providers.base import (
     AssistantMessage,
     Notice,

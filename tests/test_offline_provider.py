@@ -28,7 +28,7 @@ from deechat.agents.providers.offline_reading import read
 from deechat.agents.providers.offline_sums import sums
 from deechat.agents.providers.offline_words import WORDS
 from deechat.agents.tools import ToolError, builtin_tools
-from deechat.agents.tools.asking import questions_of
+from deechat.agents.tools.ask import questions_of
 from deechat.events import ToolCall
 
 TOOLS = {tool.name: tool for tool in builtin_tools()}

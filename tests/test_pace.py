@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from deechat import pace
-from deechat.pace import A_RUN, BURST, MOST_BY_LOAD, MOST_BY_RUNS, Pace
+from deechat.store.sqlite import commit_rate
+from deechat.store.sqlite.commit_rate import A_RUN, BURST, MOST_BY_LOAD, MOST_BY_RUNS, Pace
 
 
 class Clock:
@@ -29,7 +29,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(pace, "time", clock)
+    monkeypatch.setattr(commit_rate, "time", clock)
     return clock
 
 

@@ -11,11 +11,8 @@ import gevent
 import pytest
 from journal_rig import entries_of, start
 
-from deechat import blocks, checksums
-from deechat.active import Active
 from deechat.agents.providers.base import Provider, Scripted, Text, Turn
 from deechat.agents.tools.base import Tool, make_tool
-from deechat.database import Database
 from deechat.errors import BusyError, ConflictError
 from deechat.events import (
     AnyEvent,
@@ -29,12 +26,16 @@ from deechat.events import (
     ToolCallInvocation,
     ToolCallResult,
 )
-from deechat.handlers import Handlers
-from deechat.journal import Journal
-from deechat.opening import Opening, Prompt, name_from
-from deechat.recovery import Recovery
-from deechat.runs import Runs
-from deechat.store import Store, Thread, Workspace
+from deechat.log import compaction
+from deechat.log.journal import Journal
+from deechat.runs.handlers import Handlers
+from deechat.runs.recovery import Recovery
+from deechat.runs.registry import Active
+from deechat.runs.service import Runs
+from deechat.runs.start import Opening, Prompt, name_from
+from deechat.store.sqlite import checksums
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.store import Store, Thread, Workspace
 
 SLOW = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 60}'), ToolCall("", "slow", '{"seconds": 0}')))
 
@@ -230,7 +231,7 @@ def stubborn() -> str:
 def test_a_clean_up_that_takes_too_long_does_not_keep_the_run_open(
     house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("deechat.runner.PATIENCE_WITH_CANCELLED", 0.05)
+    monkeypatch.setattr("deechat.runs.runner.PATIENCE_WITH_CANCELLED", 0.05)
     home = house(Scripted([Turn("tool_calls", (ToolCall("", "stubborn", "{}"),))]), make_tool(stubborn, policy="allow"))
     thread = home.thread()
     run = home.start(thread)
@@ -357,7 +358,7 @@ def test_a_view_of_a_run_that_ends_while_its_log_is_read_is_of_one_moment(
     home = house(Scripted())
     thread, elsewhere = home.thread(), Journal(home.database)
     log = start(elsewhere, thread)
-    for _ in range(3 * blocks.ENTRIES):
+    for _ in range(3 * compaction.ENTRIES):
         elsewhere.append(log, Steered("more"))
     elsewhere.wait_committed(log, len(log.entries))
     elsewhere.rest(log, [])

@@ -22,7 +22,7 @@ from client import Client
 from model_server import ModelServer, reply, text, tool_calls
 from server import GUNICORN, ROOT, Server
 
-from deechat.folder import DataFolder
+from deechat.server.folder import DataFolder
 
 DEECHAT = Path(sys.executable).with_name("deechat")
 PATIENCE = 60  # seconds: a guard, no claim

@@ -22,7 +22,7 @@ from server import Server, wait_until
 from slow_clients import DRIP, Dripping, read_all
 
 from deechat.server.places import BODY_SECONDS, INSIDE, OUTSIDE
-from deechat.worker import Worker, _lost
+from deechat.server.worker import Worker, _lost
 
 PASSWORD = "open sesame"
 BEARER = {"Authorization": f"Bearer {PASSWORD}"}

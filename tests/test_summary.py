@@ -16,11 +16,11 @@ from model_server import Answer, ModelServer, reply, status, text, tool_calls
 from server import Server
 
 from deechat.agents.providers.base import Scripted
-from deechat.checksums import COVERED
-from deechat.database import Database
-from deechat.handlers import FIRST, Handlers
-from deechat.records import RunRecord
-from deechat.store import Message, Store, Thread, inserting, summarizing
+from deechat.runs.handlers import FIRST, Handlers
+from deechat.store.sqlite.checksums import COVERED
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.runs import RunRecord
+from deechat.store.sqlite.store import Message, Store, Thread, inserting, summarizing
 
 LONG = "notes of the day " * 350  # 1,500 tokens
 CONTEXT = "6000"

@@ -122,7 +122,7 @@ def test_a_server_of_its_own_ends_with_the_chat_however_that_ends(
 
 
 def test_a_server_of_its_own_has_longer_to_leave_than_it_may_take() -> None:
-    served = (ROOT / "deechat" / "serving.py").read_text()
+    served = (ROOT / "deechat" / "server" / "serving.py").read_text()
     (graceful,) = re.findall(r"^graceful_timeout = (\d+)", served, flags=re.MULTILINE)
     assert int(graceful) < LEAVE
 
@@ -424,7 +424,7 @@ def test_it_imports_neither_the_server_s_framework_nor_its_patching() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
     assert "deechat.terminal.chat" in loaded
-    assert not loaded & {"flask", "gevent", "gunicorn", "openai", "deechat.serving", "deechat.application"}
+    assert not loaded & {"flask", "gevent", "gunicorn", "openai", "deechat.server.serving", "deechat.application"}
 
 
 def test_the_command_says_its_version_and_its_commands() -> None:

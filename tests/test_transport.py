@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from transport_rig import CHUNKED, HEAD, Server, chunk, chunks, client, outcome, pieces, resets, sends, transport
 
-from deechat.agents.providers import transport_socket
-from deechat.agents.providers.transport_body import Chunked
+from deechat.net import connection as transport_socket
+from deechat.net.body import Chunked
 
 BODY = b"data: one\n\ndata: two\n\ndata: three\n\n"
 TEN = b"0123456789"

@@ -30,7 +30,7 @@ from transport_rig import (
     waits_for_leave,
 )
 
-from deechat.agents.providers.transport_socket import Connection
+from deechat.net.connection import Connection
 
 ANSWER = CHUNKED + chunks(b"abc")
 LENGTH = HEAD + b"Content-Length: 3\r\n\r\nabc"

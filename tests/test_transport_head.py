@@ -6,7 +6,7 @@ import random
 
 import h11
 
-from deechat.agents.providers.transport_head import Head, read_plainly
+from deechat.net.head import Head, read_plainly
 
 
 def by_h11(raw: bytes) -> tuple[Head, bytes]:

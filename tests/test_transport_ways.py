@@ -34,11 +34,11 @@ from transport_rig import (
     waits_for_leave,
 )
 
-from deechat.agents.providers import transport as transport_module
 from deechat.agents.providers.base import Text, Turn
 from deechat.agents.providers.openai.provider import OpenAIProvider
-from deechat.agents.providers.transport_socket import SIZE, Connection, Origin
 from deechat.errors import ModelError
+from deechat.net import transport as transport_module
+from deechat.net.connection import SIZE, Connection, Origin
 
 NAME = "models.example"
 ANSWER = CHUNKED + b"".join(map(chunk, reply(text("Hello", size=1)).body)) + b"0\r\n\r\n"  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from typing import Any
 import gevent
 import pytest
 
-from deechat.waits import Waiter, wake_all
+from deechat.net.wait import Waiter, wake_all
 
 LONG = 30.0  # seconds that no test waits
 
@@ -35,7 +35,7 @@ def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         loop = Loop()
         switch = hub.switch
 
-    monkeypatch.setattr("deechat.waits.get_hub", Hub)
+    monkeypatch.setattr("deechat.net.wait.get_hub", Hub)
     return seconds
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deechat import wal
+from deechat.store.sqlite import wal
 
 CHANGES = 6
 

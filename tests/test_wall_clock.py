@@ -12,10 +12,8 @@ from conftest import _run, model_settings
 from model_server import ModelServer, reply, text, tool_calls
 from server import Server, wait_until
 
-from deechat import clock, connections, database
 from deechat.agents.providers.base import INTERRUPTED
 from deechat.agents.state import fold
-from deechat.connections import Before
 from deechat.events import (
     AnyEvent,
     Entry,
@@ -31,7 +29,10 @@ from deechat.events import (
     ToolCallResult,
     Usage,
 )
-from deechat.journal import Log
+from deechat.log.journal import Log
+from deechat.net import clock
+from deechat.store.sqlite import connections, database
+from deechat.store.sqlite.connections import Before
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
@@ -288,10 +289,10 @@ def test_a_start_notes_its_boot_and_reads_that_of_the_process_before(
         return database.before
 
     assert again().steady_at == (pytest.approx(clock.steady(), abs=HOUR) if clock.boot_id() else None)
-    monkeypatch.setattr("deechat.connections.boot_id", lambda: "another")
+    monkeypatch.setattr("deechat.store.sqlite.connections.boot_id", lambda: "another")
     assert again().steady_at is None, "the machine was started anew"
     assert again().steady_at is not None
-    monkeypatch.setattr("deechat.connections.boot_id", lambda: None)
+    monkeypatch.setattr("deechat.store.sqlite.connections.boot_id", lambda: None)
     assert again().steady_at is None
     assert again().steady_at is None, "two boots that have no name are not the same"
 

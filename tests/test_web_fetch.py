@@ -13,8 +13,8 @@ import pytest
 from web_fetch_rig import OTHER, PUBLIC, Site, Web, drip, opened, page, redirect
 
 from deechat.agents.tools import ToolError, make_tool
-from deechat.agents.tools.fetching.pinned import verifying
-from deechat.agents.tools.fetching.web_fetch import web_fetch
+from deechat.agents.tools.web.pinned import verifying
+from deechat.agents.tools.web.web_fetch import web_fetch
 
 HELLO = page("<title>Hello</title><p>Hello, world.")
 
@@ -93,7 +93,7 @@ def test_a_host_with_any_address_inside_is_refused_and_nothing_is_connected(web:
     ],
 )
 def test_the_systems_resolver_finds_what_odd_forms_mean_and_that_is_refused(web: Web, url: str) -> None:
-    from deechat.agents.tools.fetching.pinned import resolved
+    from deechat.agents.tools.web.pinned import resolved
 
     assert "not an address of the public Internet" in web.refusal(url, resolve=resolved)
     assert web.connected == []

@@ -13,7 +13,7 @@ import pytest
 from web_fetch_rig import PUBLIC, Answer, Web, drip, opened, page, redirect
 
 from deechat.agents.tools import ToolError
-from deechat.agents.tools.fetching.web_fetch import MOST_BODY
+from deechat.agents.tools.web.web_fetch import MOST_BODY
 
 HELLO = page("<title>Hello</title><p>Hello, world.")
 

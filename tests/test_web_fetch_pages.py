@@ -16,10 +16,10 @@ from resiliparse.parse.html import HTMLTree
 from web_fetch_rig import Web, opened, page
 
 from deechat.agents.tools import ToolError
-from deechat.agents.tools.fetching.extraction import READER, Page, read_page
-from deechat.agents.tools.fetching.page_text import MOST_LINKS
-from deechat.agents.tools.fetching.reader import MOST_NODES, MOST_TEXT, described, encoding_of, linked
-from deechat.agents.tools.fetching.timed import Allowance
+from deechat.agents.tools.web.extraction import READER, Page, read_page
+from deechat.agents.tools.web.page_text import MOST_LINKS
+from deechat.agents.tools.web.reader import MOST_NODES, MOST_TEXT, described, encoding_of, linked
+from deechat.agents.tools.web.timed import Allowance
 
 HERE = "http://example.com/a/b"
 
@@ -346,8 +346,8 @@ sys.path.insert(0, sys.argv[1])
 from functools import partial
 from web_fetch_rig import Web, page
 from deechat.errors import Cancelled
-from deechat.agents.tools.fetching.extraction import read_page
-from deechat.agents.tools.fetching.web_fetch import Fetcher
+from deechat.agents.tools.web.extraction import read_page
+from deechat.agents.tools.web.web_fetch import Fetcher
 
 def slow(connection, head):
     connection.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: text/html\\r\\n\\r\\n")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deechat.agents import window
-from deechat.agents.handler import SMALL, AgentHandler, Cut
+from deechat.agents.context import SMALL, AgentHandler, Cut
 from deechat.agents.history import well_formed
 from deechat.agents.providers.base import (
     END_OF_RESULT,

@@ -27,19 +27,19 @@ from model_server import ModelServer, delta, frame, reply
 from openai_rig import HELLO, Rig
 from test_runs import House
 
-from deechat import arrivals
 from deechat.agents.plugins.sse import SSE
 from deechat.agents.providers.base import Scripted, Text, Turn
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.application import Application
 from deechat.config import Settings
-from deechat.database import Job
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk
-from deechat.journal import Log
-from deechat.records import RunRecord
+from deechat.log.journal import Log
+from deechat.net import rounds
+from deechat.store.sqlite.database import Job
+from deechat.store.sqlite.runs import RunRecord
 
 TOKENS = 500
-OURS = f"{Path(arrivals.__file__).parent}/"  # not what is installed below a folder of that name
+OURS = f"{Path(deechat.__file__).parent}/"  # not what is installed below a folder of that name
 
 
 # -- what counts -------------------------------------------------------------------------------------------------------
@@ -316,7 +316,7 @@ def test_a_whole_answer_costs_by_reads_and_not_by_tokens(
     """From the request to its last byte, through the application, with a model server that sends all at once."""
     if not gathers:
         monkeypatch.delattr(select, "EPOLLET")
-        monkeypatch.setattr(arrivals, "_here", SimpleNamespace())
+        monkeypatch.setattr(rounds, "_here", SimpleNamespace())
     body = [delta("stop"), b"data: [DONE]\n\n"]
     with served(tmp_path) as (model, application):
         model.script(reply("Hello"), reply(lines(TOKENS), *body))

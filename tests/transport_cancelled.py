@@ -15,8 +15,8 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 import httpx2  # noqa: E402
 
-from deechat.agents.providers.transport import Transport  # noqa: E402
 from deechat.errors import Cancelled  # noqa: E402
+from deechat.net.transport import Transport  # noqa: E402
 
 URL, SIZE = sys.argv[1], int(sys.argv[2])
 trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -18,7 +18,7 @@ from typing import Any
 
 import httpx2
 
-from deechat.agents.providers.transport import Transport
+from deechat.net.transport import Transport
 
 Step = bytes | Callable[[socket.socket], object]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"

@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import msgspec
 
-from deechat.agents.handler import AgentHandler, Plan, new_call_id
+from deechat.agents.context import AgentHandler, Plan, new_call_id
 from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Retold, Text, Turn, asking
 from deechat.agents.repetition import EVERY, Repetition, Watch
 from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
-from deechat.agents.tools.asking import questions_of, skipped, told
+from deechat.agents.tools.ask import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
 from deechat.agents.words import SENTENCES, say
 from deechat.errors import Cancelled, ModelError

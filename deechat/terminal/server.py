@@ -56,7 +56,7 @@ class OwnServer:
         self._log = Path(name)
         try:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-c", "from deechat.serving import serve; serve()"],
+                [sys.executable, "-P", "-c", "from deechat.server.serving import serve; serve()"],
                 env={**self._environment, "DEECHAT_HOST": "127.0.0.1", "PORT": str(self.port)},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -8,11 +8,11 @@ from typing import Any
 
 from flask import Flask, Response, request
 
-from deechat.web import chats, pages, runs, threads, workspaces
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.front import PROXIES, Network
 from deechat.web.gate import Gate
+from deechat.web.routes import chats, pages, runs, threads, workspaces
 from deechat.web.services import Services
 
 _CONTENT_POLICY = (

@@ -1,6 +1,6 @@
 """What the server that holds a request's connection is told, so that it can keep places and deadlines.
 
-`deechat.worker.Connection` listens to it; under another WSGI server nobody does.
+`deechat.server.worker.Connection` listens to it; under another WSGI server nobody does.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@ A header may be written by a proxy or by anybody. So headers are believed in two
 less trusted, whoever sent them: one that names somebody elsewhere is not from this machine. And they may say who asks,
 for counting and for the log, when a proxy that is trusted (`FORWARDED_ALLOW_IPS`) hands the request on.
 
-gunicorn itself believes none: `deechat.serving` turns its own reading of such headers off, paths and scheme included.
+gunicorn itself believes none: `deechat.server.serving` turns its own reading of such headers off, paths and scheme
+included.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from flask import Blueprint, Flask, Response, jsonify, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from deechat.errors import ForbiddenError, UnauthorizedError
-from deechat.logs import Tally
+from deechat.server.logs import Tally
 from deechat.web.attempts import Attempts
 from deechat.web.bodies import LARGEST_LOG_IN, LogIn, Nothing, read_body
 from deechat.web.connection import connection

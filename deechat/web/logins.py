@@ -6,7 +6,7 @@ import hashlib
 import time
 from functools import cached_property
 
-from deechat.store import Store
+from deechat.store.sqlite.store import Store
 
 
 class EndedLogins:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deechat.agents.tools.base import Tool
-from deechat.runs import Runs
-from deechat.store import Store
+from deechat.runs.service import Runs
+from deechat.store.sqlite.store import Store
 from deechat.web.streams import Streams
 
 

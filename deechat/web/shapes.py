@@ -6,8 +6,8 @@ from typing import Any
 
 from deechat.agents.plugins.base import frame_of
 from deechat.agents.tools.base import Tool
-from deechat.runs import RunView
-from deechat.store import Message, Thread, Workspace
+from deechat.runs.service import RunView
+from deechat.store.sqlite.store import Message, Thread, Workspace
 
 Json = dict[str, Any]
 FETCH = "web_fetch"  # whose list of hosts has a name of its own beside `allowed`

@@ -16,8 +16,8 @@ from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
-from deechat.records import RunRecord
-from deechat.runs import Runs
+from deechat.runs.service import Runs
+from deechat.store.sqlite.runs import RunRecord
 
 PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log

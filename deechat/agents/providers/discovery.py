@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from typing import Any
 
-from deechat.agents.providers.listing import Row, rows_in
+from deechat.agents.providers.openai.listing import Row, rows_in
 
 # In the order in which they are looked at: Ollama, llama.cpp, LM Studio, vLLM.
 CANDIDATES = (11434, 8080, 1234, 8000)

@@ -244,13 +244,13 @@ class Client:
 
 def _ours(http: Any, proxy: Proxy | None, trust: ssl.SSLContext, limits: Any) -> Any:
     """Makes our own transport, with the HTTP library's for what it does not do itself; None for an HTTP proxy."""
-    ours = importlib.import_module("deechat.agents.providers.transport")  # it needs the HTTP library
+    ours = importlib.import_module("deechat.net.transport")  # it needs the HTTP library
     if proxy is None:
         ordinary = http.HTTPTransport(verify=trust, trust_env=False, limits=limits)
         return ours.Transport(trust, ordinary, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
     if not proxy.is_socks:
         return None
-    socks = importlib.import_module("deechat.agents.providers.transport_socks").Socks.of(proxy.url)
+    socks = importlib.import_module("deechat.net.socks").Socks.of(proxy.url)
 
     def refuse(request: Any) -> Any:
         raise http.UnsupportedProtocol(f"{request.method} is not sent through a SOCKS proxy")

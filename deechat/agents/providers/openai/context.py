@@ -13,8 +13,8 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 from deechat.agents.providers.base import Room
-from deechat.agents.providers.listing import Row
 from deechat.agents.providers.openai.faults import ModelFault
+from deechat.agents.providers.openai.listing import Row
 from deechat.agents.providers.openai.profiles import READS, Profile
 
 T = TypeVar("T")

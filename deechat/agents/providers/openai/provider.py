@@ -20,10 +20,10 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Room, Turn
-from deechat.agents.providers.listing import MAX_LISTING, Row, default_of, rows_in
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
 from deechat.agents.providers.openai.context import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
+from deechat.agents.providers.openai.listing import MAX_LISTING, Row, default_of, rows_in
 from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, UNOPENED, Profile, Profiles
 from deechat.agents.providers.openai.proxies import NoProxyError
 from deechat.agents.providers.openai.refusals import Lesson, lesson_of
@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 def load_sdk() -> Any:
     """Imports the SDK and all that it would import at the first request, a twentieth of a second more."""
-    for name in ("httpcore2", "openai.resources.chat", "openai.resources.models", "deechat.agents.providers.transport"):
+    for name in ("httpcore2", "openai.resources.chat", "openai.resources.models", "deechat.net.transport"):
         importlib.import_module(name)
     return importlib.import_module("openai")
 

@@ -1,0 +1,117 @@
+"""Connections through a SOCKS5 proxy: RFC 1928, with the user and password of RFC 1929. It knows no HTTP.
+
+Names go to the proxy as they are and are looked up there, for `socks5` as for `socks5h`: who needs a proxy to reach a
+server often cannot look its name up either.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from typing import NamedTuple
+from urllib.parse import unquote, urlsplit
+
+from deechat.net.connection import connected
+
+_VERSION, _PASSWORDS = 5, 1  # of the protocol, and of its part about passwords
+_OPEN, _WITH_PASSWORD = 0, 2  # ways to log in
+_CONNECT = 1
+_IPV4, _NAME, _IPV6 = 1, 3, 4  # kinds of addresses
+_REPLIES = {
+    1: "the SOCKS proxy failed",
+    2: "the SOCKS proxy does not allow it",
+    3: "the SOCKS proxy finds the network unreachable",
+    4: "the SOCKS proxy finds the host unreachable",
+    5: "the connection was refused to the SOCKS proxy",
+    6: "the SOCKS proxy waited too long",
+    7: "the SOCKS proxy does not connect",
+    8: "the SOCKS proxy does not know this kind of address",
+}
+
+
+class SocksError(OSError):
+    """The proxy said no, or is none."""
+
+
+class Socks(NamedTuple):
+    """A SOCKS5 proxy."""
+
+    host: str
+    port: int
+    user: bytes
+    password: bytes
+
+    @classmethod
+    def of(cls, url: str) -> Socks:
+        """Takes an address apart that was checked before."""
+        parts = urlsplit(url)
+        user, password = (unquote(each or "").encode()[:255] for each in (parts.username, parts.password))
+        return cls(parts.hostname or "", parts.port or 1080, user, password)
+
+    def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
+        """Connects to a server. Raises `OSError`, `TimeoutError` when all of it takes longer."""
+        until = None if timeout is None else time.monotonic() + timeout
+        sock = connected(self.host, self.port, timeout)
+        try:
+            talk = _Talk(sock, until)
+            self._log_in(talk)
+            talk.say(bytes([_VERSION, _CONNECT, 0]), _address(host), struct.pack(">H", port))
+            version, reply, _, kind = talk.hear(4)
+            if version != _VERSION or reply:
+                raise SocksError(_REPLIES.get(reply, "it does not answer as a SOCKS5 proxy does"))
+            talk.hear({_IPV4: 4, _IPV6: 16}.get(kind) or talk.hear(1)[0])
+            talk.hear(2)
+            sock.settimeout(timeout)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def _log_in(self, talk: _Talk) -> None:
+        way = _WITH_PASSWORD if self.user else _OPEN
+        talk.say(bytes([_VERSION, 1, way]))
+        version, chosen = talk.hear(2)
+        if version != _VERSION:
+            raise SocksError("it does not answer as a SOCKS5 proxy does")
+        if chosen != way:
+            raise SocksError("the SOCKS proxy wants another way to log in" if self.user else "it wants a password")
+        if way == _WITH_PASSWORD:
+            talk.say(bytes([_PASSWORDS, len(self.user)]), self.user, bytes([len(self.password)]), self.password)
+            if talk.hear(2)[1]:
+                raise SocksError("the SOCKS proxy does not take this user and password")
+
+
+class _Talk:
+    """What is said to a proxy and heard of it until a moment, however slowly it comes."""
+
+    def __init__(self, sock: socket.socket, until: float | None) -> None:
+        self._sock, self._until = sock, until
+
+    def say(self, *parts: bytes) -> None:
+        self._wait()
+        self._sock.sendall(b"".join(parts))
+
+    def hear(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size:
+            self._wait()
+            more = self._sock.recv(size - len(data))
+            if not more:
+                raise SocksError("it does not answer as a SOCKS5 proxy does")
+            data += more
+        return data
+
+    def _wait(self) -> None:
+        if self._until is not None:
+            self._sock.settimeout(max(self._until - time.monotonic(), 0.001))
+
+
+def _address(host: str) -> bytes:
+    for kind, family in ((_IPV4, socket.AF_INET), (_IPV6, socket.AF_INET6)):
+        try:
+            return bytes([kind]) + socket.inet_pton(family, host.strip("[]"))
+        except (OSError, ValueError):
+            continue
+    name = host.encode()[:255]
+    return bytes([_NAME, len(name)]) + name

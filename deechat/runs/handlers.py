@@ -1,0 +1,130 @@
+"""What a run works with, made from what is stored of it alone: so any process can go on with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
+
+from deechat.agents import window
+from deechat.agents.context import AgentHandler, Cut, Policies, length_of, room_of
+from deechat.agents.history import unpack
+from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
+from deechat.agents.tools.base import Tool
+from deechat.agents.words import say
+from deechat.store.sqlite.runs import RunRecord
+from deechat.store.sqlite.store import Message as Stored
+from deechat.store.sqlite.store import Store, Thread, Workspace
+
+_Said = tuple[Stored, list[Message]]  # a stored message, and what a model is shown of it
+
+LITTLE = 250  # tokens that fit into the smallest context that can be set
+FIRST, FURTHER = 20, 100  # messages that are read at once: most threads are read whole by the first
+
+
+class _History(NamedTuple):
+    """The turns of a branch, where a window of them may begin, and the summary of what comes before them."""
+
+    turns: list[Message]
+    cuts: list[Cut]
+    summary: str
+
+
+class Handlers:
+    """Makes the handlers of runs. `choose` gives the provider of a run by the model that it was begun with."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        choose: Callable[[str | None], Provider],
+        tools: Mapping[str, Tool],
+        max_tool_rounds: int,
+        max_tokens: int | None = None,
+        context: int | None = None,
+    ) -> None:
+        self._store = store
+        self._choose = choose
+        self._tools = tools
+        self._max_tool_rounds = max_tool_rounds
+        self._max_tokens = max_tokens
+        self._context = context
+
+    def of(self, record: RunRecord) -> AgentHandler:
+        """Makes a run's handler. Raises `NotFoundError` when its thread is gone."""
+        thread = self._store.thread_by_id(record.thread_id)
+        workspace = self._store.workspace_by_id(thread.workspace_id)
+        provider, context = self._choose(record.model), workspace.context or self._context
+        history = self._history(thread, record, partial(_length, provider, record.model, context))
+        return AgentHandler(
+            provider=provider,
+            history=history.turns,
+            cuts=history.cuts,
+            summary=history.summary,
+            context=context,
+            system_prompt=workspace.system_prompt,
+            model=record.model,
+            temperature=workspace.temperature,
+            max_tokens=workspace.max_tokens or self._max_tokens,
+            language=record.language,
+            tools=self._tools if workspace.mode == "agent" else {},
+            policy=partial(self._policy, workspace.id),
+            policies=partial(self._policies, workspace.id),
+            max_tool_rounds=self._max_tool_rounds,
+        )
+
+    def _history(self, thread: Thread, record: RunRecord, limit: Callable[[], int]) -> _History:
+        """Reads the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""
+        read, summary = self._read(thread, record.parent_id, limit)
+        turns: list[Message] = []
+        cuts: list[Cut] = []
+        for message, said in read:
+            if message.role == "user" and turns:
+                cuts.append(Cut(len(turns), message.parent_id or ""))
+            if message.role == "user" or turns:  # what was not read to its beginning begins with a person's message
+                turns += said
+        if record.continues and turns and isinstance(turns[-1], AssistantMessage):
+            # Model servers answer what a person said; many take an own turn at the end as an answer that is complete.
+            turns.append(UserMessage(say("go_on", {}, record.language)))
+        return _History(turns, cuts, summary)
+
+    def _read(self, thread: Thread, last_id: str, limit: Callable[[], int]) -> tuple[list[_Said], str]:
+        read: list[_Said] = []
+        tokens, at, rows = 0, last_id, FIRST
+        while page := self._store.branch(thread, at, rows):
+            said: list[_Said] = [
+                (each, [UserMessage(each.content)] if each.role == "user" else unpack(each.turns, each.content))
+                for each in page
+            ]
+            tokens += sum(window.weigh([turn for _, turns in said for turn in turns], shrunk=True))
+            first = page[0].parent_id
+            # What fits into any context was never summarized, so a short thread costs one read.
+            found = self._store.summary(page) if first is not None or tokens > LITTLE else None
+            if found is not None:
+                number, summary = found
+                return [*said[number + 1 :], *read], summary
+            read = [*said, *read]
+            if first is None or tokens > limit():
+                break
+            at, rows = first, FURTHER
+        return read, ""
+
+    def _policy(self, workspace_id: str, tool: Tool, arguments: dict[str, Any] | None) -> str:
+        return self._policies(workspace_id)(tool, arguments)
+
+    def _policies(self, workspace_id: str) -> Policies:
+        # Read anew each time: a person may change them while the run goes on.
+        return partial(_policy_in, self._store.workspace_by_id(workspace_id))
+
+
+def _length(provider: Provider, model: str | None, context: int | None) -> int:
+    """Gives how many tokens are worth reading: what is left out of a context of so many can still be summarized."""
+    room = room_of(provider, model)
+    return int(length_of(room, context) / room.ratio)
+
+
+def _policy_in(workspace: Workspace, tool: Tool, arguments: dict[str, Any] | None) -> str:
+    policy = workspace.tools.get(tool.name, tool.policy)
+    if policy == "ask" and arguments is not None and tool.scope is not None:
+        return "allow" if tool.scope(arguments) in workspace.allowed.get(tool.name, []) else policy
+    return policy

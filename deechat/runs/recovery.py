@@ -1,0 +1,200 @@
+"""What becomes of open runs when the process, the disk or their rows went away.
+
+After a death of the process a run goes on where its log ends, by entering the loop again. A run that may itself be the
+cause does not get to kill the process for ever: it has three lives a step, and after a process that died young the runs
+are entered one after the other, so that each life is lost to one run alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from contextlib import closing, suppress
+
+import gevent
+from gevent.lock import BoundedSemaphore
+
+from deechat.agents.providers.base import INTERRUPTED
+from deechat.errors import Cancelled, DamagedError, NotFoundError, StorageUnavailableError
+from deechat.events import RunFailed
+from deechat.log.journal import Journal
+from deechat.runs.registry import Active
+from deechat.runs.runner import Runner
+from deechat.store.sqlite.runs import RunRecord
+
+PATIENCE_AT_START = 5.0  # seconds
+LIVES = 3  # of a step: the first, and two after a death of the process
+YOUNG = 60.0  # seconds: a process that died younger may have been killed by a run that it took up
+ALONE = 10.0  # seconds that a run then has for itself, unless it gets through its step before
+
+log = logging.getLogger(__name__)
+
+
+class Recovery:
+    """Watches over the runs in `active`: adds those that it takes up and removes those that are lost.
+
+    A run whose last event is older than `recover` seconds is not taken up again.
+    """
+
+    def __init__(self, journal: Journal, active: Active, *, recover: float) -> None:
+        self._journal = journal
+        self._records = journal.records
+        self._active = active
+        self._recover = recover
+        self._storage_lock = BoundedSemaphore(1)
+        journal.on_lost = self._lose
+
+    # -- after a start -------------------------------------------------------------------------------------------------
+
+    def at_start(self) -> None:
+        """Lets the runs that an earlier process left go on, and ends those that shall not; what they said is kept.
+
+        Returns when the endings are on disk, so that the first request finds their threads free, but after
+        `PATIENCE_AT_START` in any case: reading goes on without a disk that takes writes.
+        """
+        before = self._journal.before
+        taken = [runner for record in self._records.unfinished() if (runner := self._take(record))]
+        last_at = max((runner.state.last_at for runner in taken), default=0.0)
+        again = [runner for runner in taken if self._may_go_on(runner)]
+        if before.killed and before.lived(last_at) < YOUNG:
+            self._go_on_in_turn(again)
+        else:
+            self._go_on_at_once(again, count=before.killed)
+        waits = [gevent.spawn(self._wait_ended, runner) for runner in taken if runner.state.ending]
+        gevent.joinall(waits, timeout=PATIENCE_AT_START)
+
+    def _take(self, record: RunRecord) -> Runner | None:
+        """Takes a run into memory, unless it ends while its log is read; gives it up when that cannot be read."""
+        try:
+            run_log = self._journal.load(record.id)
+            is_open = self._journal.in_memory(record.id) is run_log
+            return self._active.take(record, run_log) if is_open else None
+        except DamagedError:
+            log.exception("the run %s cannot go on", record.id)
+            self._give_up(record.id)
+            return None
+
+    def _may_go_on(self, runner: Runner) -> bool:
+        """Ends a run that is too old or has no life left, and lets one rest that waits for a person."""
+        if not runner.state.has_work:
+            self._active.rest(runner)
+            return False
+        age = self._journal.before.age(runner.state.last_at)
+        runner.state.take_up(runner.log.now())  # there was no process to work on it
+        if runner.record.retries >= LIVES - 1:
+            words = (
+                f"The server went down {LIVES} times in the same step, so it is not tried again; what it said is kept."
+            )
+        elif age > self._recover or not self._recover:
+            words = "The server was away for too long while it answered; what it said is kept."
+        else:
+            return True
+        self._end(runner, RunFailed("interrupted", words, "interrupted"))
+        return False
+
+    def _go_on_at_once(self, runners: Sequence[Runner], *, count: bool) -> None:
+        if count:
+            self._count(runners)
+        for runner in runners:
+            runner.ensure_running()
+
+    def _go_on_in_turn(self, runners: Sequence[Runner]) -> None:
+        for runner in runners:
+            runner.held = True
+        if runners:
+            log.warning("the server died soon after its last start: %d answers go on one after the other", len(runners))
+            gevent.spawn(self._one_after_the_other, sorted(runners, key=lambda each: each.record.retries))
+
+    def _one_after_the_other(self, runners: Sequence[Runner]) -> None:
+        for runner in runners:
+            if self._active.leaving:
+                return
+            self._count([runner])
+            runner.held = False
+            runner.ensure_running()
+            self._watch(runner, min(ALONE, YOUNG / len(runners)))
+
+    def _count(self, runners: Sequence[Runner]) -> None:
+        """Takes a life of each, on disk before it is entered."""
+        for each in runners:
+            each.retried = True
+        jobs = [self._records.note(each.record.id, retries=each.record.retries + 1) for each in runners]
+        deadline = time.monotonic() + PATIENCE_AT_START
+        for job in jobs:
+            job.outcome.wait(max(0.0, deadline - time.monotonic()))
+
+    def _watch(self, runner: Runner, seconds: float) -> None:
+        """Returns when the run got through a step, has nothing to do any more, or has lived for so long."""
+        finished, deadline = runner.state.finished, time.monotonic() + seconds
+        with closing(runner.log.watch()) as watcher:
+            while runner.working and runner.state.finished is finished and time.monotonic() < deadline:
+                watcher.wait(min(0.5, seconds))  # leaving is no change of the log
+
+    def _wait_ended(self, runner: Runner) -> None:
+        with suppress(StorageUnavailableError):  # its ending comes when writing works again
+            self._journal.wait_ended(runner.log)
+
+    # -- endings -------------------------------------------------------------------------------------------------------
+
+    def _end(self, runner: Runner, ending: RunFailed) -> None:
+        """Ends a run of which only the log is left."""
+        runner.last_try = True
+        if runner.claim():
+            runner.end(ending, cut_off=INTERRUPTED)
+
+    def _give_up(self, run_id: str) -> None:
+        self._active.drop(run_id)
+        self._journal.abandon(run_id).outcome.wait(PATIENCE_AT_START)
+
+    def _lose(self, run_id: str) -> None:
+        # Called where rows are found to be lost, which must not wait.
+        runner = self._active.drop(run_id)
+        if runner is not None:
+            gevent.spawn(self._bury, runner)
+
+    def _bury(self, runner: Runner) -> None:
+        """Ends a run whose rows could not be stored by what is on disk of it."""
+        if runner.claim():
+            runner.cancel(Cancelled())
+        try:
+            record = self._records.run(runner.record.id)
+        except NotFoundError:
+            return  # deleted with its thread
+        except DamagedError:  # the database tells of it
+            self._give_up(runner.record.id)
+            return
+        again = None if runner.last_try else self._take(record)
+        if again is None:
+            self._give_up(record.id)
+        else:
+            self._end(again, RunFailed("internal_error", "A part of the answer could not be stored."))
+
+    # -- the disk ------------------------------------------------------------------------------------------------------
+
+    def on_storage(self, available: bool) -> None:
+        """Ends all work when nothing can be written, and says so in the logs when it can be again. Returns at once."""
+        gevent.spawn(self._on_storage, available)
+
+    def _on_storage(self, available: bool) -> None:
+        with self._storage_lock:
+            for runner in self._active:
+                if available:
+                    self._end_failed(runner)
+                else:
+                    self._suspend(runner)
+
+    def _suspend(self, runner: Runner) -> None:
+        self._journal.suspend(runner.log)
+        if runner.state.has_work and runner.claim():  # what waits for a person waits on
+            runner.owes_ending = True
+            runner.cancel(Cancelled())
+
+    def _end_failed(self, runner: Runner) -> None:
+        if runner.owes_ending:
+            runner.owes_ending = False
+            runner.end(
+                RunFailed("storage_failed", "Nothing could be stored for a while, so the answer was ended there.")
+            )
+        self._journal.unsuspend(runner.log)
+        self._active.rest(runner)

@@ -1,0 +1,340 @@
+"""One run in memory: the greenlet that drives the agent's loop into the log, its tools' greenlets, and its ending.
+
+The greenlet is there while the run has something to do. It leaves when the log says that a person has to answer first,
+or that the run has ended; whoever adds an entry asks `ensure_running` for a new one. Neither yields to another greenlet
+between looking at the state and acting on it, so no answer meets a run that has just gone to sleep.
+
+There is one ending. Whoever claims it first writes it: the greenlet when the loop is through or fails, a stop, or the
+storage when it gave up. From the claim on the greenlet can append nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from functools import cached_property
+from typing import Any, NoReturn
+
+import gevent
+from gevent.queue import SimpleQueue
+
+from deechat.agents import loop
+from deechat.agents.context import AgentHandler
+from deechat.agents.history import pack
+from deechat.agents.plugins.base import metrics_of, sources_of
+from deechat.agents.providers.base import UNANSWERED
+from deechat.agents.state import LONGEST_RUN, CallState, Move, RunState, fold
+from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
+from deechat.events import (
+    LACKING,
+    AnyEvent,
+    Ending,
+    Entry,
+    HistorySummarized,
+    InputReceived,
+    Metrics,
+    ReasoningChunk,
+    RunCompleted,
+    RunFailed,
+    Steered,
+    StepFinished,
+    TextChunk,
+    TextClosed,
+    ToolCallResult,
+)
+from deechat.log.journal import UNCOMMITTED_BYTES, Journal, Log
+from deechat.store.sqlite.runs import RunRecord, noting
+from deechat.store.sqlite.store import Message, inserting, summarizing
+
+TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
+EVENT = 64  # characters that an event is counted for, whatever it says
+PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
+NEVER_STARTED = "It was not started: the run ended first."
+
+_SAID = (TextChunk, ReasoningChunk)  # a union would be made anew for each piece
+
+log = logging.getLogger(__name__)
+
+
+class GreenletCrew:
+    """Runs tools side by side, each on a greenlet of its own."""
+
+    def __init__(self) -> None:
+        self.greenlets: list[gevent.Greenlet[..., None]] = []
+        self._pending = 0
+
+    @cached_property
+    def _results(self) -> SimpleQueue[ToolCallResult | None]:
+        return SimpleQueue()  # 2 kB, and most runs call no tool
+
+    def start(self, work: Callable[[], ToolCallResult]) -> None:
+        self._pending += 1
+        self.greenlets.append(gevent.spawn(self._run, work))
+
+    def _run(self, work: Callable[[], ToolCallResult]) -> None:
+        with suppress(Cancelled):  # who cancels records what became of the call
+            self._results.put(work())
+
+    def wake(self) -> None:
+        """Lets whoever waits for results look at the state: somebody has said something."""
+        if self._pending:
+            self._results.put(None)
+
+    def results(self) -> Iterator[ToolCallResult | None]:
+        while self._pending:
+            result = self._results.get()
+            if result is not None:
+                self._pending -= 1
+            yield result
+        self.greenlets.clear()
+
+
+class _Leaving(BaseException):
+    """The process is going away, and the loop was about to begin something new."""
+
+
+class Runner:
+    """A run that has not ended. `state` is the fold of everything appended, committed or not.
+
+    `make` makes ready what it works with, on its greenlet; `on_rest` is called there when it has nothing more to do.
+    """
+
+    def __init__(
+        self,
+        record: RunRecord,
+        run_log: Log,
+        journal: Journal,
+        *,
+        make: Callable[[RunRecord], AgentHandler],
+        on_rest: Callable[[Runner], None],
+        state: RunState | None = None,
+    ) -> None:
+        self.record = record
+        self.log = run_log
+        self.state = state if state and state.last_seq == len(run_log.entries) else fold(run_log.entries)
+        self._journal = journal
+        self._make = make
+        self._on_rest = on_rest
+        self._crew = GreenletCrew()
+        self._greenlet: gevent.Greenlet[..., None] | None = None
+        self._turn = 0
+        self._claimed = False
+        self._leaving = False
+        self.retried = record.retries > 0  # the row counts deaths, which a whole step sets back
+        self.held = False  # it is not its turn yet
+        self.owes_ending = False  # claimed by the storage, which writes the ending when it can
+        self.last_try = False  # its rows were lost before, so it is given up when they are lost again
+
+    @property
+    def working(self) -> bool:
+        """Whether it has a greenlet."""
+        return self._greenlet is not None
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing is under way: no greenlet, nothing to do, all on disk. Such a run needs no memory."""
+        idle = not self.working and not self._claimed and not self.state.has_work
+        return idle and self.log.committed == self.state.last_seq
+
+    def ensure_running(self, *, begun: bool = False) -> None:
+        """Lets the loop run, on a greenlet of its own, if there is something to do and nobody does it.
+
+        `begun`: its step is new, and the model was not asked yet.
+        """
+        if self._greenlet is None and self.state.has_work and not (self.held or self._claimed or self._leaving):
+            self._greenlet = gevent.spawn(self._work, begun)
+
+    def leave(self) -> None:
+        """Begins nothing new: a step or tool that is in progress may finish, then the greenlet leaves."""
+        self._leaving = True
+
+    def join(self, timeout: float) -> None:
+        """Returns when the greenlet has left, or after `timeout` seconds, cancelled then; no ending is written."""
+        if self._greenlet is not None:
+            self._greenlet.join(timeout)
+        if not self._claimed:
+            self._claimed = True
+            self.cancel(Cancelled())
+
+    # -- the greenlet --------------------------------------------------------------------------------------------------
+
+    def _work(self, begun: bool) -> None:
+        too_long = ModelError("The run took more than an hour and was ended.", code="answer_too_long")
+        left = LONGEST_RUN - self.state.metrics().duration
+        try:
+            with gevent.Timeout(max(left, 0.001), too_long):
+                self._drive(self._make(self.record), begun)
+        except Cancelled:
+            return  # who cancelled writes the ending
+        except StorageUnavailableError:
+            pass  # without a disk nobody can
+        except DeeChatError as exc:
+            self._fail(exc.code, exc.message)
+        except BaseException:  # also what is no `Exception`, such as a `gevent.Timeout` that nobody caught
+            number = uuid.uuid4().hex[:12]
+            log.exception("run %s met a mistake in the program (%s)", self.record.id, number)
+            self._fail("internal_error", f"Something went wrong inside DeeChat; its log names it as {number}.")
+        self._greenlet = None
+        self._on_rest(self)
+
+    def _drive(self, handler: AgentHandler, begun: bool) -> None:
+        try:
+            while self.state.has_work:
+                self._go_on(handler, begun)
+                begun = False
+                if self.state.ending is None:
+                    self._journal.wait_committed(self.log, self.state.last_seq)
+        except _Leaving:
+            for result in self._crew.results():
+                if result is not None:
+                    if self._claimed:
+                        self._wait_for_cancel()
+                    self._record(result)
+
+    def _go_on(self, handler: AgentHandler, begun: bool) -> None:
+        with closing(loop.run(handler, self.state, self._crew, begun=begun)) as events:
+            try:
+                for event in events:
+                    self._take(event)
+            except Cancelled as stop:
+                with suppress(Cancelled):
+                    events.throw(stop)
+                raise
+
+    def _take(self, event: AnyEvent) -> None:
+        if isinstance(event, RunCompleted):
+            self._complete(event)
+            return
+        if self._leaving and event.commit_first:
+            raise _Leaving
+        if self._claimed:
+            self._wait_for_cancel()
+        entry = self._record(event)
+        if event.commit_first:
+            self._journal.wait_committed(self.log, entry.seq)
+            return
+        if self.log.uncommitted_bytes > UNCOMMITTED_BYTES:  # asked here too: a call less for each token
+            self._journal.wait_for_room(self.log)
+        # A fast model server is never waited for, so that nobody else would have a turn.
+        self._turn += EVENT + (len(event.text) if isinstance(event, _SAID) else 0)
+        if self._turn >= TURN:
+            self._turn = 0
+            gevent.sleep(0)
+
+    def _complete(self, event: RunCompleted) -> None:
+        # An answer that cannot be stored is not complete: the storage may end this run until all of it is on disk.
+        self._journal.wait_committed(self.log, self.state.last_seq)
+        if not self.state.unread and self.claim():  # a message that joined meanwhile is read first
+            self.end(event)
+        if self._claimed and self.state.ending is not event:
+            self._wait_for_cancel()
+
+    def _wait_for_cancel(self) -> NoReturn:
+        """Leaves a run whose ending somebody else writes: he is about to cancel this greenlet, once."""
+        gevent.sleep(2 * PATIENCE_WITH_CANCELLED)
+        raise Cancelled
+
+    def _record(self, event: AnyEvent, *also: Callable[[Any], None]) -> Entry:
+        if self.retried and isinstance(event, StepFinished):
+            self.retried, also = False, (*also, noting(self.record.id, retries=0))
+        if isinstance(event, HistorySummarized) and event.text:
+            also = (*also, summarizing(event.upto, event.text))
+        entry = self._journal.append(self.log, event, *also)
+        self.state.apply(entry)
+        return entry
+
+    def _fail(self, code: str, message: str) -> None:
+        if self.claim():
+            self.cancel(Cancelled())
+            self.end(RunFailed(code, message))
+
+    def add(self, event: InputReceived | Steered, *also: Callable[[Any], None]) -> Entry:
+        """Appends what a person says, whose move was legal in this moment, and lets the run go on with it."""
+        if isinstance(event, InputReceived) and not self.state.at_work:
+            self.log.set_clock()  # days may have passed; how long a person took is not measured
+        entry = self._record(event, *also)
+        self._crew.wake()
+        self.ensure_running()
+        return entry
+
+    def allows(self, move: Move) -> bool:
+        """Whether the move is legal now; nothing is once the ending was claimed."""
+        return not self._claimed and self.state.allows(move)
+
+    # -- the ending ----------------------------------------------------------------------------------------------------
+
+    def claim(self) -> bool:
+        """Takes the right to write the ending; true for the first caller alone. Never yields to another greenlet."""
+        if not self.allows("stop"):
+            return False
+        self._claimed = True
+        return True
+
+    def cancel(self, stop: Cancelled) -> None:
+        """Ends the run's greenlet and its tools', each once, and gives them some time to clean up."""
+        greenlets = [each for each in (self._greenlet, *self._crew.greenlets) if each is not None]
+        others = [each for each in greenlets if each is not gevent.getcurrent()]
+        gevent.killall(others, stop, block=False)
+        gevent.joinall(others, timeout=PATIENCE_WITH_CANCELLED)
+
+    def end(self, ending: Ending, *, cut_off: str = "Cancelled before it was done.") -> Entry:
+        """Appends the ending with the message that it makes, for whoever claimed it. Never yields to another greenlet.
+
+        Calls without a result get one, so that the next turn is valid: `cut_off` for those that had started.
+        """
+        for each in self.state.calls.values():
+            if each.result is None:
+                words = cut_off if each.arguments is not None else UNANSWERED if each.is_open else NEVER_STARTED
+                self._record(ToolCallResult(each.call.id, each.call.name, words, is_error=True))
+        if isinstance(ending, RunCompleted):
+            self._record(TextClosed(ending.sources))
+        message = answer(self.record, self.state, ending, self.state.metrics(self.log.now()), time.time())
+        return self._record(ending, inserting(message))
+
+
+def answer(record: RunRecord, state: RunState, ending: Ending, metrics: Metrics, at: float) -> Message:
+    """Return the assistant's message that a run leaves in its thread when it ends.
+
+    `metrics` are those of a run that did not complete: a `RunCompleted` brings its own.
+    """
+    details = {
+        "reasoning": "".join(state.reasoning),
+        "toolCalls": [_tool_call(each) for each in state.calls.values()],
+        "steered": list(state.steered),
+        "metrics": metrics_of(ending.metrics if isinstance(ending, RunCompleted) else metrics),
+        "sources": sources_of(ending.sources if isinstance(ending, RunCompleted) else ()),
+        "reason": ending.reason,
+    }
+    if isinstance(ending, RunCompleted) and ending.finish_reason in LACKING:
+        details["finishReason"] = ending.finish_reason
+    if state.summary is not None and state.summary.text:
+        details["summary"] = state.summary.text
+    if isinstance(ending, RunFailed):
+        details |= {"error": ending.message, "code": ending.code}
+    content = "".join(state.text)
+    return Message(
+        id=record.message_id,
+        thread_id=record.thread_id,
+        parent_id=record.parent_id,
+        role="assistant",
+        content=content,
+        sent_at=at,
+        run_id=record.id,
+        details=details,
+        turns=pack(state.transcript(), content),
+    )
+
+
+def _tool_call(call: CallState) -> dict[str, Any]:
+    result = call.result
+    return {
+        "toolCallId": call.call.id,
+        "name": call.call.name,
+        "arguments": call.call.arguments if call.arguments is None else call.arguments,
+        "content": result.content if result else None,
+        "isError": result.is_error if result else True,
+        "seconds": result.seconds if result else 0.0,
+    }

@@ -1,0 +1,1 @@
+"""What is kept. `sqlite` keeps it in one file."""

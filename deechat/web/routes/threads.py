@@ -1,0 +1,50 @@
+"""Routes of a workspace's threads."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify, request
+
+from deechat.store.sqlite.store import NEWEST, Thread
+from deechat.web.bodies import NewThread, UpdateThread, not_blank, position, read_body, read_count, read_position
+from deechat.web.services import Services
+from deechat.web.shapes import thread_json
+
+MOST_THREADS = 1000
+
+
+def make(services: Services) -> Blueprint:
+    """Makes the routes of threads, those of their messages apart."""
+    store, runs = services.store, services.runs
+    blueprint = Blueprint("threads", __name__, url_prefix="/api/workspace/<slug>")
+
+    @blueprint.get("/threads")
+    def list_threads(slug: str) -> Response:
+        workspace = store.workspace(slug)
+        if wanted := request.args.get("slug"):
+            return jsonify({"threads": [thread_json(store.thread(workspace, wanted))]})
+        limit = read_count("limit", MOST_THREADS, MOST_THREADS)
+        page = store.threads(workspace, limit, read_position(NEWEST))
+        after = {"next": position(page[-1].updated_at, page[-1].id)} if page.more else {}
+        return jsonify({"threads": [thread_json(each) for each in page], **after})
+
+    @blueprint.post("/thread/new")
+    def new_thread(slug: str) -> Response:
+        workspace, name = store.workspace(slug), read_body(NewThread).name
+        return _thread(store.new_thread(workspace, None if name is None else not_blank("name", name).strip()))
+
+    @blueprint.post("/thread/<thread_slug>/update")
+    def update_thread(slug: str, thread_slug: str) -> Response:
+        thread = store.thread(store.workspace(slug), thread_slug)
+        name = not_blank("name", read_body(UpdateThread).name)
+        return _thread(store.rename_thread(thread, name.strip()))
+
+    @blueprint.delete("/thread/<thread_slug>")
+    def delete_thread(slug: str, thread_slug: str) -> Response:
+        runs.delete_thread(store.thread(store.workspace(slug), thread_slug))
+        return jsonify({"message": None})
+
+    return blueprint
+
+
+def _thread(thread: Thread) -> Response:
+    return jsonify({"thread": thread_json(thread), "message": None})
