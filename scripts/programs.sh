@@ -78,12 +78,12 @@ if [ -n "$missing" ]; then
   if [ -n "$strict" ] && [ -n "$lacking" ]; then exit 1; fi
 fi
 
-# Readers of event streams from npm, of the versions that tests/npm pins; they are kept beside the tests' pictures.
+# Readers of event streams from npm, of the versions that tests/web/npm pins; they are kept beside the tests' pictures.
 npm_readers() {
   if ! has npm || ! has node; then return; fi
   kept=tests/.artifacts/npm
-  if cmp -s tests/npm/package-lock.json "$kept/package-lock.json" && [ -d "$kept/node_modules" ]; then return; fi
-  rm -rf "$kept" && mkdir -p "$kept" && cp tests/npm/package.json tests/npm/package-lock.json "$kept"
+  if cmp -s tests/web/npm/package-lock.json "$kept/package-lock.json" && [ -d "$kept/node_modules" ]; then return; fi
+  rm -rf "$kept" && mkdir -p "$kept" && cp tests/web/npm/package.json tests/web/npm/package-lock.json "$kept"
   if ! (cd "$kept" && npm ci --ignore-scripts --no-audit --no-fund --silent); then
     rm -rf "$kept"
     echo "The tests of npm's readers of event streams are skipped: npm could not install them (is there a network?)." >&2

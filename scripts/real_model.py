@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # the tests' client holds the server to its promises
+sys.path.insert(0, str(ROOT / "tests" / "support"))  # the tests' client holds the server to its promises
 
 from client import Client, Stream  # noqa: E402
 from model_server import free_port  # noqa: E402

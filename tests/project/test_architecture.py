@@ -1,0 +1,122 @@
+"""The house's rules, held by the tree itself: who imports what, how long a file is, what one place alone may do."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "deechat"
+LONGEST_FILE = 600
+
+# What each part may import of ours, and which libraries. A part is a module, or a package with all below it; the
+# longest name that fits counts. `docs/design.md` shows the same table with its reasons.
+MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
+    "errors": (set(), set()),
+    "events": (set(), {"msgspec"}),
+    "config": ({"errors"}, set()),
+    "net": ({"errors"}, {"gevent", "h11", "httptools", "httpx2"}),
+    "server": ({"config", "errors", "net"}, {"gevent", "gunicorn"}),
+    "store": ({"events", "errors", "net"}, set()),
+    "store.sqlite": (
+        {"log.compaction", "events", "errors", "net", "server.folder"},
+        {"gevent", "msgspec", "sqlite_utils"},
+    ),
+    "log": ({"store", "events", "errors", "net"}, {"gevent", "msgspec"}),
+    "agents.providers": ({"events", "errors", "net"}, {"httpx2", "msgspec", "openai"}),
+    "agents.tools": ({"events", "errors", "net"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
+    "agents.plugins": ({"events"}, {"msgspec"}),
+    "agents": ({"agents.providers", "agents.tools", "events", "errors"}, {"msgspec"}),
+    "runs": ({"log", "store", "agents", "events", "errors"}, {"gevent", "msgspec"}),
+    "web": (
+        {"runs", "store", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
+        {"flask", "itsdangerous", "msgspec", "werkzeug"},
+    ),
+    "terminal": ({"agents.plugins", "config", "net"}, {"requests"}),
+    "cli": ({"config", "errors", "server", "store.sqlite.backup", "terminal"}, set()),
+    "application": ({"*"}, {"flask", "gevent"}),
+    "": ({"agents.tools", "application", "config"}, {"flask"}),
+}
+STANDARD = set(__import__("sys").stdlib_module_names)
+
+
+def modules() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def part_of(name: str) -> str:
+    fitting = [part for part in MAY_IMPORT if part and (name == part or name.startswith(part + "."))]
+    return max(fitting, key=len, default="")
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are written in full"
+            module = node.module or ""
+            names = [f"{module}.{alias.name}" for alias in node.names]
+            found |= {name if _is_module(name) else module for name in names}
+    return found
+
+
+def _is_module(name: str) -> bool:
+    path = ROOT / name.replace(".", "/")
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_module_imports_only_what_its_part_may(path: Path) -> None:
+    name = name_of(path)
+    part = part_of(name)
+    ours, libraries = MAY_IMPORT[part]
+    for imported in imports_of(path):
+        top = imported.split(".")[0]
+        if top == "deechat":
+            other = imported.removeprefix("deechat").removeprefix(".")
+            allowed = any(other == each or other.startswith(each + ".") for each in ours)
+            assert part_of(other) == part or "*" in ours or allowed, f"{name} may not import {imported}"
+        elif top not in STANDARD:
+            assert top in libraries, f"{name} may not import {imported}"
+
+
+def test_the_table_names_every_part_of_the_tree() -> None:
+    names = {name_of(path) for path in modules()}
+    for part in MAY_IMPORT:
+        assert part in names, f"the table names {part}, which is not there"
+    assert {name for name in names if not part_of(name)} == {""}
+
+
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_no_file_is_longer_than_one_can_read(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= LONGEST_FILE
+
+
+def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
+    keywords = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")
+    holders = {name_of(path) for path in modules() if any(word in path.read_text() for word in keywords)}
+    elsewhere = {name for name in holders if not name.startswith("store.sqlite.")}
+    assert elsewhere == {"log.batch", "log.compaction"}
+
+
+def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
+    readers = {name_of(path) for path in modules() if "os.environ" in path.read_text() or "getenv" in path.read_text()}
+    assert readers == {"application", "cli", "server.serving"}
+
+
+def test_threads_of_the_system_are_the_databases_and_those_that_look_names_up() -> None:
+    holders = {name_of(path) for path in modules() if "gevent.event" in path.read_text()}
+    assert holders == {"net.lookups", "store.sqlite.database"}
+    assert {name_of(path) for path in modules() if "ThreadPool" in path.read_text()} == {
+        "net.lookups",
+        "store.sqlite.database",
+    }

@@ -1,0 +1,331 @@
+"""Runs in one process: a stop in the middle of a tool, a tool that fails to leave, what a restart makes of a log."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import gevent
+import pytest
+from journal_rig import entries_of, start
+from runs_rig import House, wait_until
+
+from deechat.agents.providers.base import Provider, Scripted, Text, Turn
+from deechat.agents.tools.base import Tool, make_tool
+from deechat.errors import BusyError, ConflictError
+from deechat.events import (
+    AnyEvent,
+    Entry,
+    RunCompleted,
+    RunFailed,
+    RunStopped,
+    Steered,
+    TextChunk,
+    ToolCall,
+    ToolCallInvocation,
+    ToolCallResult,
+)
+from deechat.log import compaction
+from deechat.log.journal import Journal
+from deechat.runs.start import name_from
+from deechat.store.sqlite import checksums
+
+SLOW = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 60}'), ToolCall("", "slow", '{"seconds": 0}')))
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    houses: list[House] = []
+
+    def build(provider: Provider, *tools: Tool, **options: float) -> House:
+        houses.append(House(tmp_path / "test.sqlite3", provider, tools, **options))
+        return houses[-1]
+
+    yield build
+    for each in houses:
+        each.database.close()
+
+
+left: list[str] = []
+
+
+def slow(seconds: float) -> str:
+    """Takes its time.
+
+    seconds: how long
+    """
+    try:
+        gevent.sleep(seconds)
+    finally:
+        left.append(f"after {seconds}")
+    return "done"
+
+
+def test_a_stop_in_the_middle_of_a_tool_cancels_it_and_records_that(house: Callable[..., House]) -> None:
+    left.clear()
+    home = house(Scripted([Text("Wait."), SLOW]), make_tool(slow, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: left == ["after 0.0"])
+    stops = [gevent.spawn(home.runs.stop, run) for _ in range(2)]
+    assert sorted(stop.get(timeout=10) for stop in stops) == [False, True]
+    assert left == ["after 0.0", "after 60.0"], "the tool's greenlet was left running"
+    events = home.events(run)
+    results = [(event.content, event.is_error) for event in events if isinstance(event, ToolCallResult)]
+    assert results == [("done", False), ("Cancelled before it was done.", True)]
+    assert isinstance(events[-1], RunStopped)
+    answer = home.store.messages(thread)[-1]
+    assert answer.content == "Wait."
+    assert [each["content"] for each in answer.details["toolCalls"]] == ["Cancelled before it was done.", "done"]
+
+
+def test_after_that_stop_the_next_turn_is_valid(house: Callable[..., House]) -> None:
+    provider = Scripted([SLOW], [Text("Then."), Turn("stop")])
+    home = house(provider, make_tool(slow, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 7)
+    home.runs.stop(run)
+    home.events(home.start(thread, "And now?"))
+    roles = [type(message).__name__ for message in provider.asked[-1].messages]
+    calls = ["AssistantMessage", "ToolMessage", "ToolMessage"]
+    assert roles == ["SystemMessage", "UserMessage", *calls, "AssistantMessage", "UserMessage"]
+
+
+def test_a_mistake_in_the_program_ends_the_run_with_a_number_and_no_secret(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("So"), RuntimeError("sk-secret")]))
+    ending = home.events(home.start(home.thread()))[-1]
+    assert isinstance(ending, RunFailed)
+    assert ending.code == "internal_error"
+    assert "sk-secret" not in ending.message
+
+
+def test_one_run_a_thread_and_so_many_in_all(house: Callable[..., House]) -> None:
+    hold = gevent.event.Event()
+    home = house(Scripted([hold.wait, Turn("stop")], [hold.wait, Turn("stop")]), max_runs=2)
+    first, second, third = home.thread(), home.thread(), home.thread()
+    run = home.start(first)
+    with pytest.raises(ConflictError) as caught:
+        home.start(first)
+    assert caught.value.details == {"runId": run}
+    home.start(second)
+    with pytest.raises(BusyError):
+        home.start(third)
+    assert home.store.messages(third) == []
+    hold.set()
+    home.events(run)
+    assert home.runs.chats(first, -1, None)[1] is None
+
+
+def test_a_run_is_over_before_anyone_sees_its_ending(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("1"), Turn("stop")], [Text("2"), Turn("stop")]))
+    thread = home.thread()
+    for number in range(2):
+        for batch in home.runs.follow(home.start(thread, str(number)), 0, 10.0):
+            if batch[-1].event.ends:
+                assert home.runs.chats(thread, -1, None)[1] is None
+                assert home.store.messages(thread)[-1].role == "assistant"
+
+
+def test_a_restart_ends_what_is_too_old_to_go_on_and_keeps_what_was_said(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("Half"), SLOW]), make_tool(slow, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: any(isinstance(each.event, ToolCallResult) for each in entries_of(home.journal, run)))
+    later = house(Scripted([Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"), recover=0)
+    later.recovery.at_start()
+    assert later.runs.chats(thread, -1, None)[1] is None, "the first request would be refused"
+    events = later.events(run)
+    assert isinstance(events[-1], RunFailed)
+    assert (events[-1].code, events[-1].reason) == ("interrupted", "interrupted")
+    cut = [event.content for event in events if isinstance(event, ToolCallResult) and event.is_error]
+    assert cut == ["Interrupted: the server was restarted. It may have happened."]
+    assert later.store.messages(thread)[-1].content == "Half"
+    assert later.journal.records.unfinished() == []
+    later.recovery.at_start()
+    assert later.events(run) == events
+
+
+def leave_by_timeout() -> str:
+    """Gives up as code does that knows nothing of us."""
+    with gevent.Timeout(0.01):
+        gevent.sleep(10)
+    return "never"
+
+
+def test_a_tool_that_leaves_by_no_exception_gives_a_result_all_the_same(house: Callable[..., House]) -> None:
+    turn = Turn("tool_calls", (ToolCall("", "leave_by_timeout", "{}"),))
+    home = house(Scripted([turn], [Turn("stop")]), make_tool(leave_by_timeout, policy="allow"))
+    events = home.events(home.start(home.thread()))
+    (result,) = [event for event in events if isinstance(event, ToolCallResult)]
+    assert (result.content, result.is_error) == ("The tool failed: Timeout.", True)
+    assert isinstance(events[-1], RunCompleted)
+
+
+def test_a_provider_that_leaves_by_no_exception_ends_the_run(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("So"), lambda: gevent.Timeout(0.01).start() or gevent.sleep(10)]))
+    ending = home.events(home.start(home.thread()))[-1]
+    assert isinstance(ending, RunFailed)
+    assert ending.code == "internal_error"
+
+
+def stubborn() -> str:
+    """Does not leave when it is asked to."""
+    try:
+        gevent.sleep(60)
+    finally:
+        gevent.sleep(1)
+    return "never"
+
+
+def test_a_clean_up_that_takes_too_long_does_not_keep_the_run_open(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deechat.runs.runner.PATIENCE_WITH_CANCELLED", 0.05)
+    home = house(Scripted([Turn("tool_calls", (ToolCall("", "stubborn", "{}"),))]), make_tool(stubborn, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 6)
+    assert home.runs.stop(run) is True
+    assert isinstance(home.events(run)[-1], RunStopped)
+    assert home.runs.chats(thread, -1, None)[1] is None
+
+
+def test_a_stop_before_a_sibling_started_keeps_what_the_others_gave(house: Callable[..., House]) -> None:
+    def quick() -> str:
+        """Is done at once."""
+        return "paid 100"
+
+    calls = (ToolCall("", "quick", "{}"), ToolCall("", "quick", "{}"))
+    home = house(Scripted([Turn("tool_calls", calls)]), make_tool(quick, policy="allow"))
+    thread = home.thread()
+    seen: list[AnyEvent] = []
+    append = home.journal.append
+
+    def stop_at_the_second(log, event, *also):  # type: ignore[no-untyped-def]
+        entry = append(log, event, *also)
+        seen.append(event)
+        if [type(each) for each in seen].count(ToolCallInvocation) == 1 and isinstance(event, ToolCallInvocation):
+            gevent.spawn(home.runs.stop, log.run_id)
+        return entry
+
+    home.journal.append = stop_at_the_second  # type: ignore[method-assign]
+    home.events(home.start(thread))
+    results = [event for event in seen if isinstance(event, ToolCallResult)]
+    assert len(results) == 2
+    assert "was not started" in results[-1].content
+    assert '"role":"tool"' in home.store.message(thread, home.store.messages(thread)[-1].id).turns
+
+
+def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house: Callable[..., House]) -> None:
+    hold = gevent.event.Event()
+    home = house(Scripted([Text("So"), hold.wait, Text("on"), Turn("stop")], [Text("Well."), Turn("stop")]))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 4)
+    # The next row is refused, whatever the reason.
+    home.database.write(
+        lambda connection: connection.execute(
+            "CREATE TRIGGER refusing BEFORE INSERT ON event WHEN NEW.seq = 5 BEGIN SELECT raise(ABORT, 'no'); END"
+        )
+    )
+    hold.set()
+    wait_until(lambda: home.runs.view(run).status == "ended")
+    ending = home.events(run)[-1]
+    assert isinstance(ending, RunFailed)
+    assert ending.code == "internal_error"
+    assert home.events(home.start(thread))[-1].ends
+
+
+def test_a_log_that_cannot_be_read_does_not_stop_the_start(house: Callable[..., House]) -> None:
+    home = house(Scripted([Text("Half"), gevent.event.Event().wait]))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 4)
+    home.database.write(lambda connection: connection.execute("UPDATE event SET body = CAST('{}' AS BLOB)"))
+    later = house(Scripted([Text("Then."), Turn("stop")]))
+    later.recovery.at_start()
+    wait_until(lambda: later.runs.view(run).status == "ended")
+    assert later.events(later.start(thread))[-1].ends
+
+
+def test_a_prompt_in_the_history_has_its_answer_there_too_or_a_run_that_makes_it(house: Callable[..., House]) -> None:
+    home = house(Scripted(*[[Text("Yes"), Turn("stop")] for _ in range(10)]))
+    thread = home.thread()
+    odd: list[object] = []
+
+    def poll() -> None:
+        while True:
+            messages, active = home.runs.chats(thread, -1, None)
+            if bool(active) != (len(messages) % 2 == 1):
+                odd.append((active, messages))
+            gevent.sleep(0)
+
+    poller = gevent.spawn(poll)
+    for number in range(10):
+        home.events(home.start(thread, str(number)))
+    poller.kill()
+    assert odd == []
+
+
+def test_two_changes_of_a_workspace_at_once_are_both_kept(house: Callable[..., House]) -> None:
+    home = house(Scripted())
+    workspace = home.workspace
+    changes = [{"name": "New"}, {"tools": {"slow": "deny"}}]
+    gevent.joinall([gevent.spawn(home.store.update_workspace, workspace, **change) for change in changes])
+    assert (home.workspace.name, home.workspace.tools) == ("New", {"slow": "deny"})
+
+
+def test_a_name_is_the_prompts_first_words() -> None:
+    assert name_from("  Hello\n there ") == "Hello there"
+    assert name_from("word " * 40) == "word word word word word word word word word …"
+    assert name_from("汉" * 100) == "汉" * 48 + " …"
+    assert len(name_from("x" * 500)) <= 50
+
+
+def test_a_run_whose_rows_and_row_are_both_lost_frees_its_thread(house: Callable[..., House]) -> None:
+    def refuse(_connection: sqlite3.Connection) -> None:
+        raise ValueError("it does not fit")
+
+    home = house(Scripted([SLOW], [Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
+    thread = home.thread()
+    run = home.start(thread)
+    wait_until(lambda: len(entries_of(home.journal, run)) >= 7)
+    with closing(sqlite3.connect(home.database.path, isolation_level=None, timeout=5)) as other:
+        other.execute("UPDATE run SET language = 'eo'")
+    runner = home.active.get(run)
+    assert runner is not None
+    home.journal.append(runner.log, TextChunk("never stored"), refuse)
+    wait_until(lambda: home.database.read("SELECT ended_at FROM run") != [(None,)])
+    assert home.active.get(run) is None
+    assert isinstance(home.events(home.start(thread, "And now?"))[-1], RunCompleted)
+
+
+def test_a_view_of_a_run_that_ends_while_its_log_is_read_is_of_one_moment(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A view that says that the run has ended names the ending's place: who has all up to there is told of no more."""
+    home = house(Scripted())
+    thread, elsewhere = home.thread(), Journal(home.database)
+    log = start(elsewhere, thread)
+    for _ in range(3 * compaction.ENTRIES):
+        elsewhere.append(log, Steered("more"))
+    elsewhere.wait_committed(log, len(log.entries))
+    elsewhere.rest(log, [])
+    wait_until(lambda: home.journal.records.run("r").rests == 1)
+    home.database.write(lambda connection: checksums.change(connection, "run", "r", asks=None))  # as versions before
+    pages = home.journal.pages
+
+    def ending_after_a_page(run_id: str, after: int = 0) -> Iterator[list[Entry]]:
+        reader = pages(run_id, after)
+        yield next(reader)
+        elsewhere.append(log, RunStopped())
+        elsewhere.wait_ended(log)
+        yield from reader
+
+    monkeypatch.setattr(home.journal, "pages", ending_after_a_page)
+    view = home.runs.view("r")
+    assert (view.status, view.record.reason, view.last_seq) == ("ended", "stopped", len(log.entries))
+    elsewhere.tidy()
