@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from deechat.agents.tools.base import ToolError
-from deechat.agents.tools.web.timed import Allowance, TimedSocket, connected
 from deechat.agents.tools.web.web_fetch import Fetcher
+from deechat.net.checked import Allowance, TimedSocket, connected
 
 PUBLIC = "93.184.216.34"
 OTHER = "151.101.1.140"

@@ -8,9 +8,9 @@ import socket
 import pytest
 
 from deechat.agents.tools import ToolError, builtin_tools
-from deechat.agents.tools.web.timed import Allowance, connected
 from deechat.agents.tools.web.urls import host_of, next_target, target_of
 from deechat.net.addresses import is_address, is_inside, is_public
+from deechat.net.checked import Allowance, connected
 
 PORTS = frozenset({80, 443})
 

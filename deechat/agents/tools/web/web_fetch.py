@@ -18,12 +18,11 @@ import requests
 from urllib3.exceptions import DecodeError, HTTPError
 
 from deechat.agents.tools.base import ToolError
-from deechat.agents.tools.web.extraction import Page, read_page
-from deechat.agents.tools.web.page_text import shown
-from deechat.agents.tools.web.pinned import Connect, Connector, PinnedAdapter, Resolve, public_tls, resolved
-from deechat.agents.tools.web.timed import Allowance, connected
+from deechat.agents.tools.web.page import Page, as_text, read_page
+from deechat.agents.tools.web.pinned import PinnedAdapter, public_tls
 from deechat.agents.tools.web.urls import Target, next_target, target_of
 from deechat.net.addresses import is_public
+from deechat.net.checked import Allowance, Connect, Connector, NotConnectedError, Resolve, connected, resolved
 
 SECONDS = 15.0
 PORTS = frozenset({80, 443})
@@ -97,7 +96,9 @@ class Fetcher:
             )
         except TimeoutError as error:
             raise ToolError(_late(url, self._seconds)) from error
-        return shown(page, document.target.url, f"{MOST_BODY // 1_000_000} MB" if document.is_cut else "")
+        except NotConnectedError as error:
+            raise ToolError(error.message) from error
+        return as_text(page, document.target.url, f"{MOST_BODY // 1_000_000} MB" if document.is_cut else "")
 
     def _followed(self, target: Target, allowance: Allowance) -> Document:
         """Goes from hop to hop, each on a connection of its own that nothing is carried over to."""
