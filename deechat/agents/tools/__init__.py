@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deechat.agents.tools.ask import ask_user
 from deechat.agents.tools.base import Policy, Tool, ToolError, make_tool
-from deechat.agents.tools.calculator.calculator import calculator
+from deechat.agents.tools.calculator import calculator
 from deechat.agents.tools.clock import current_time
 from deechat.agents.tools.web.urls import host_of
 from deechat.agents.tools.web.web_fetch import web_fetch
