@@ -94,7 +94,7 @@ class TimedSocket(socket.socket):
         self.settimeout(self._allowance.left())
 
 
-def connected(address: str, port: int, allowance: Allowance, seconds: float) -> TimedSocket:
+def connect_address(address: str, port: int, allowance: Allowance, seconds: float) -> TimedSocket:
     """Connect to a numeric address. Raises `OSError`, with nothing left open."""
     number = ipaddress.ip_address(address)  # raises ValueError for a name: none is ever looked up here
     made = TimedSocket(socket.AF_INET6 if number.version == 6 else socket.AF_INET, allowance)
@@ -107,7 +107,7 @@ def connected(address: str, port: int, allowance: Allowance, seconds: float) -> 
     return made
 
 
-def resolved(host: str, seconds: float) -> list[str]:
+def resolve_host(host: str, seconds: float) -> list[str]:
     """Return a host's addresses as the system knows them, within so many seconds.
 
     Raises `TimeoutError`, and `OSError` or `UnicodeError` where there are none.

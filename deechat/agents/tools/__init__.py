@@ -13,7 +13,7 @@ __all__ = ["Policy", "Tool", "ToolError", "builtin_tools", "make_tool"]
 
 
 def builtin_tools() -> tuple[Tool, ...]:
-    """Gives the tools that need nothing set up; those that only read need no yes, and all may run again."""
+    """Return the tools that need nothing set up; those that only read need no yes, and all may run again."""
     return (
         make_tool(calculator, repeatable=True, policy="allow"),
         make_tool(current_time, repeatable=True, policy="allow"),

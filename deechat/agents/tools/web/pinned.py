@@ -32,7 +32,7 @@ class PinnedAdapter(HTTPAdapter):
         return self._pool
 
     def cert_verify(self, *_: Any, **__: Any) -> None:
-        """Does nothing: the context that TLS is made with verifies, and has its authorities loaded once."""
+        """Do nothing: the context that TLS is made with verifies, and has its authorities loaded once."""
 
     def close(self) -> None:
         self._pool.close()
