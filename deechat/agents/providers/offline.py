@@ -132,8 +132,8 @@ _ASKED = re.compile(
     r"(?:please )?(?:tell me )?(?:what(?:['’]?s| is)|how much is|calculate|compute|计算|算一?下?)?[\s:]*", re.IGNORECASE
 )
 _ENDS = "=.是等于得多少几 "
-_SIGNS = {"plus": "+", "minus": "-", "times": "*", "divided by": "/"} | {"加": "+", "减": "-", "乘以": "*", "除以": "/"}
-_SIGN = re.compile(rf"\s*({'|'.join(_SIGNS)})\s*", re.IGNORECASE)
+_SIGNS = {"plus": "+", "minus": "-", "times": "*", "divided by": "/", "加": "+", "减": "-", "乘": "*", "除以": "/"}
+_SIGN = re.compile(rf"\s*({'|'.join(_SIGNS)})[上去以]?\s*", re.IGNORECASE)
 _PERCENT_OF = re.compile(r"([0-9.,]+)\s*的\s*([0-9.]+\s*%)")
 _SUM = re.compile(
     r"(?=.*(?:[0-9]|pi|π))(?=.*[^0-9.,\s])"

@@ -53,7 +53,7 @@ def read_page(
     if not _readers.acquire(timeout=allowance.left()):
         raise TimeoutError("the time is up")
     try:
-        answer = _asked(command, json.dumps(question).encode() + b"\n" + body, allowance)
+        answer = _ask(command, json.dumps(question).encode() + b"\n" + body, allowance)
         return msgspec.json.decode(answer, type=Page)
     except TimeoutError:
         raise
@@ -65,7 +65,7 @@ def read_page(
         _readers.release()
 
 
-def _asked(command: Sequence[str], question: bytes, allowance: Allowance) -> bytes:
+def _ask(command: Sequence[str], question: bytes, allowance: Allowance) -> bytes:
     """Return the answer of the process. It is gone when this returns or raises, also when it is cancelled.
 
     It is asked over a socket, which can keep a deadline. A process that was started but is not known yet, since a
@@ -78,25 +78,21 @@ def _asked(command: Sequence[str], question: bytes, allowance: Allowance) -> byt
         )
         try:
             its.close()
-            return _exchanged(ours, question, allowance)
+            ours.settimeout(allowance.left())
+            ours.sendall(question)
+            ours.shutdown(socket.SHUT_WR)
+            answer = bytearray()
+            while True:
+                ours.settimeout(allowance.left())
+                data = ours.recv(65_536)
+                answer += data
+                if len(answer) > MOST_ANSWER:
+                    raise ValueError("the answer is too long")
+                if not data:
+                    return bytes(answer)
         finally:
             process.kill()
             process.wait()
-
-
-def _exchanged(ours: socket.socket, question: bytes, allowance: Allowance) -> bytes:
-    ours.settimeout(allowance.left())
-    ours.sendall(question)
-    ours.shutdown(socket.SHUT_WR)
-    answer = bytearray()
-    while True:
-        ours.settimeout(allowance.left())
-        data = ours.recv(65_536)
-        answer += data
-        if len(answer) > MOST_ANSWER:
-            raise ValueError("the answer is too long")
-        if not data:
-            return bytes(answer)
 
 
 def as_text(page: Page, url: str, cut_at: str = "") -> str:
