@@ -33,7 +33,7 @@ NOT_REAL = "The result is not a real number, or the function is not defined ther
 
 
 def bounded(value: Number) -> Number:
-    """Gives the value back, as a float if it is a fraction too long to go on with. Raises `ToolError` beyond bounds."""
+    """Return the value, as a float if it is a fraction too long to go on with. Raises `ToolError` beyond bounds."""
     if isinstance(value, float):
         if math.isfinite(value):
             return value
@@ -47,7 +47,7 @@ def bounded(value: Number) -> Number:
 
 
 def power(base: Number, exponent: Number) -> Number:
-    """Raises to a power: exactly where the result is within bounds, which is known before it is computed."""
+    """Return a power: exact where the result is within bounds, which is known before it is computed."""
     if isinstance(base, Fraction) and isinstance(exponent, Fraction) and exponent.denominator == 1:
         bits = math.log2(max(abs(base.numerator), base.denominator))
         if bits == 0 or abs(exponent) <= WHOLE_BITS / bits:
@@ -70,7 +70,7 @@ OPERATORS: dict[type[ast.operator], Callable[[Number, Number], Number]] = {
 
 
 def shown(value: Number) -> str:
-    """Writes a number as a person would: whole ones in full up to a bound, others with 15 digits, or 20 if exact."""
+    """Return a number as text: whole ones in full up to a bound, others with 15 digits, or 20 if exact."""
     if isinstance(value, float):
         return _written(Decimal(format(value, f".{ROUNDED_DIGITS}g")))
     if value.denominator == 1:
@@ -94,7 +94,7 @@ def _written(value: Decimal) -> str:
 
 
 def _nonzero(value: float) -> float:
-    """Refuses a zero that only stands for something too small."""
+    """Refuse a zero that only stands for something too small."""
     if value == 0:
         raise ToolError(TOO_SMALL)
     return value
@@ -105,7 +105,7 @@ def _exact(value: Number | int) -> Number:
 
 
 def _plain(value: Number) -> int | float:
-    """Gives what the math module takes: an int of any size, or a float."""
+    """Return a number that the math module takes: an int of any size, or a float."""
     if isinstance(value, Fraction):
         return value.numerator if value.denominator == 1 else float(value)
     return value
@@ -122,7 +122,7 @@ def _real(function: Callable[..., float]) -> Function:
 
 
 def _root(value: Number) -> Number:
-    """Gives the square root, an exact one of squares."""
+    """Return the square root, an exact one of squares."""
     if isinstance(value, Fraction) and value >= 0:
         root = Fraction(math.isqrt(value.numerator), math.isqrt(value.denominator))
         if root * root == value:
@@ -131,7 +131,7 @@ def _root(value: Number) -> Number:
 
 
 def _rounded(value: Number, places: Number = Fraction(0)) -> Number:
-    """Rounds halves away from zero, as taught in school."""
+    """Round halves away from zero, as taught in school."""
     digits = _whole(places)
     if abs(digits) > EXACT_DIGITS * ROUNDED_DIGITS:
         raise ToolError(f"round cannot round to {digits} places.")
@@ -141,7 +141,7 @@ def _rounded(value: Number, places: Number = Fraction(0)) -> Number:
 
 
 def _wave(function: Callable[[float], float]) -> Function:
-    """Makes sine and cosine zero where only the float of pi keeps them from it."""
+    """Make sine and cosine zero where only the float of pi keeps them from it."""
 
     def wave(value: Number) -> Number:
         result = function(_plain(value))
@@ -161,7 +161,7 @@ def _factorial(value: Number) -> Number:
 
 
 def _chosen(function: Callable[[int, int], int], factors: Callable[[int, int], int]) -> Function:
-    """Makes comb and perm refuse what takes too many factors."""
+    """Make comb and perm refuse arguments that take too many factors."""
 
     def chosen(items: Number, taken: Number | None = None) -> Number:
         count = _whole(items)
@@ -182,10 +182,14 @@ def _folded(function: Callable[[int, int], int]) -> Function:
 
 ANY = 1_000  # as many arguments as an expression may be long
 
+_REAL = (
+    *("cbrt", "log10", "log2", "exp", "degrees", "radians"),
+    *("asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh"),
+)
 FUNCTIONS: dict[str, tuple[Function, int, int]] = {
-    # name: what it does, the fewest and the most arguments
+    # name: the function, the fewest and the most arguments
+    **{name: (_real(getattr(math, name)), 1, 1) for name in _REAL},
     "sqrt": (_root, 1, 1),
-    "cbrt": (_real(math.cbrt), 1, 1),
     "abs": (abs, 1, 1),
     "round": (_rounded, 1, 2),
     "floor": (lambda value: Fraction(math.floor(value)), 1, 1),
@@ -195,24 +199,10 @@ FUNCTIONS: dict[str, tuple[Function, int, int]] = {
     "sum": (lambda *values: reduce(lambda left, right: bounded(left + right), values), 1, ANY),
     "log": (_real(math.log), 1, 2),
     "ln": (_real(math.log), 1, 1),
-    "log10": (_real(math.log10), 1, 1),
-    "log2": (_real(math.log2), 1, 1),
-    "exp": (_real(math.exp), 1, 1),
     "sin": (_sine, 1, 1),
     "cos": (_cosine, 1, 1),
     "tan": (lambda value: _sine(value) / _cosine(value), 1, 1),
-    "asin": (_real(math.asin), 1, 1),
-    "acos": (_real(math.acos), 1, 1),
-    "atan": (_real(math.atan), 1, 1),
     "atan2": (_real(math.atan2), 2, 2),
-    "sinh": (_real(math.sinh), 1, 1),
-    "cosh": (_real(math.cosh), 1, 1),
-    "tanh": (_real(math.tanh), 1, 1),
-    "asinh": (_real(math.asinh), 1, 1),
-    "acosh": (_real(math.acosh), 1, 1),
-    "atanh": (_real(math.atanh), 1, 1),
-    "degrees": (_real(math.degrees), 1, 1),
-    "radians": (_real(math.radians), 1, 1),
     "hypot": (_real(math.hypot), 1, ANY),
     "factorial": (_factorial, 1, 1),
     "gcd": (_folded(math.gcd), 1, ANY),
