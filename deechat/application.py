@@ -30,7 +30,7 @@ from deechat.agents.words import say
 from deechat.config import Settings
 from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
 from deechat.log.journal import Journal
-from deechat.net.rounds import Arrivals, no_interval
+from deechat.net.rounds import ReadRounds, no_interval
 from deechat.runs.handlers import Handlers
 from deechat.runs.recovery import Recovery
 from deechat.runs.registry import Active
@@ -144,9 +144,9 @@ class Application:
             self._database.start(used=self._folder.was_used)
             self._folder.secret()  # after the database: it shows that there was one
             # What is read in one round goes into one commit.
-            arrivals = Arrivals.here()
-            arrivals.interval = lambda: self._database.pace.interval
-            self._database.before_commit = arrivals.let_in_soon
+            rounds = ReadRounds.here()
+            rounds.interval = lambda: self._database.pace.interval
+            self._database.before_commit = rounds.run_soon
             if self._database.available:
                 self._take_over()
         except BaseException:
@@ -190,7 +190,7 @@ class Application:
 
     def _let_go(self) -> None:
         """Closes the database and lets go of the folder."""
-        Arrivals.here().interval = no_interval
+        ReadRounds.here().interval = no_interval
         self._journal.tidy()
         self._database.close()
         self._folder.release()

@@ -28,7 +28,7 @@ from deechat.log import compaction
 from deechat.log.batch import EventRow, Rows, Share, insert
 from deechat.log.sweeper import Sweeper
 from deechat.net.clock import steady
-from deechat.net.wait import Waiter, wake_all
+from deechat.net.wait import Waiter
 from deechat.store.sqlite import checksums
 from deechat.store.sqlite.connections import Before
 from deechat.store.sqlite.database import Database, Job, LastingJob, Work
@@ -86,7 +86,7 @@ class Log:
         return Watcher(self)
 
     def notify(self) -> None:
-        wake_all(list(self.watchers))
+        Waiter.resume_soon(list(self.watchers))
 
 
 class Watcher(Waiter):
@@ -251,7 +251,7 @@ class Journal:
                         self._pack(log)
         finally:
             self._sweeper.wrote(plain)
-            wake_all(woken)
+            Waiter.resume_soon(woken)
 
     def _end(self, log: Log, share: Share) -> None:
         # Right after the commit and before anyone sees the ending: whoever does sees a run that is over.

@@ -17,7 +17,7 @@ from gunicorn.glogging import Logger as GunicornLogger
 
 from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
-from deechat.net.peers import is_loopback
+from deechat.net.addresses import is_loopback
 from deechat.server.folder import DataFolder, keep_temporary_files
 from deechat.server.logs import configuration
 from deechat.server.places import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE

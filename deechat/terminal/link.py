@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import requests
 
 from deechat.config import shown_address
-from deechat.net.peers import is_loopback
+from deechat.net.addresses import is_loopback
 from deechat.terminal.words import Say
 
 T = TypeVar("T")

@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "events": (set(), {"msgspec"}),
     "config": ({"errors"}, set()),
-    "net": ({"errors"}, {"gevent", "h11", "httptools", "httpx2"}),
+    "net": ({"errors"}, {"gevent", "h11", "httptools"}),
     "server": ({"config", "errors", "net"}, {"gevent", "gunicorn"}),
     "store": ({"events", "errors", "net"}, set()),
     "store.sqlite": (
