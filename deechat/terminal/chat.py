@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections import deque
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
@@ -184,11 +184,16 @@ class Chat:
     def _ask(self, message: str) -> None:
         # The same id when it is sent again after a broken connection: the server then joins the run that it began.
         body = {"message": message, "clientRequestId": str(uuid.uuid4())}
-        if self._thread is None:
+        is_new = self._thread is None
+        if is_new:
             self._thread = self._client.request("POST", f"{self._workspace}/thread/new", {})["thread"]["slug"]
         try:
             self._begin(f"{self._path}/stream-chat", body)
         except RefusedError as exc:
+            if is_new and exc.status in {400, 413}:  # the message does not fit, so the thread stays empty
+                with suppress(RefusedError, UnreachableError):
+                    self._client.request("DELETE", self._path)
+                self._thread = None
             if exc.code != "run_active" or exc.run_id is None:
                 raise
             self._screen.note(self._say("busy"))

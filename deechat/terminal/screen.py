@@ -33,6 +33,7 @@ class Output:
     def __init__(self, stream: TextIO, *, colour: bool = False) -> None:
         self._stream = stream
         self._kind = ""
+        self._ended_early = False  # by `give_way`
         self.colour = colour and stream.isatty()
         self.within_line = False  # where the cursor stands
 
@@ -44,22 +45,29 @@ class Output:
             piece = piece if kind != "reasoningChunk" or piece.strip() else ""
         if not piece:
             return
+        if self._ended_early and goes_on:
+            piece = piece.removeprefix("\n")
         begin = "\n" if self.within_line and not goes_on else ""
         mark = "💭 " if kind == "reasoningChunk" and not goes_on else ""
-        self._kind, self.within_line = kind, not piece.endswith("\n")
+        self._kind, self.within_line, self._ended_early = kind, not piece.endswith("\n"), False
         self._stream.write(begin + mark + piece)
         self._stream.flush()
 
     def end_line(self) -> None:
         """End an open line; nothing goes on behind it."""
-        if self.within_line:
-            self._stream.write("\n")
-            self._stream.flush()
+        self.give_way()
         self.line_ended()
 
     def line_ended(self) -> None:
         """Note that somebody else, a person's Enter for instance, has ended the line."""
-        self._kind, self.within_line = "", False
+        self._kind, self.within_line, self._ended_early = "", False, False
+
+    def give_way(self) -> None:
+        """End an open line for words on another stream. Text that goes on later leaves out its first line break."""
+        if self.within_line:
+            self._stream.write("\n")
+            self._stream.flush()
+            self.within_line, self._ended_early = False, True
 
 
 class Screen:
@@ -67,8 +75,9 @@ class Screen:
 
     On a terminal everything appears as it comes. Where standard output is no terminal it carries the text of answers
     and nothing else, each step's text once it is whole, since text that a restart of the server makes void cannot be
-    taken back from a pipe; all other words go to standard error. `colour` allows styles; `quiet` leaves out how an
-    answer came about, its tools and its cost for instance.
+    taken back from a pipe; all other words go to standard error. Both may still be one file or one window: no line of
+    one begins within a line of the other. `colour` allows styles; `quiet` leaves out how an answer came about, its
+    tools and its cost for instance.
     """
 
     def __init__(self, out: TextIO, err: TextIO, say: Say, *, colour: bool, quiet: bool = False) -> None:
@@ -93,16 +102,16 @@ class Screen:
         if self._quiet and not needed:
             return False
         piece = render(frame, self._say, colour=self._notes.colour)
-        self._notes.write(kind, piece)
+        self._write_note(kind, piece)
         return bool(piece)
 
     def note(self, words: str, style: str = "dim") -> None:
         """Show words of the chat's own as lines."""
-        self._notes.write("note", paint(style, words + "\n", colour=self._notes.colour))
+        self._write_note("note", paint(style, words + "\n", colour=self._notes.colour))
 
     def hint(self, words: str) -> None:
         """Show what is expected of the person, and leave the cursor behind it."""
-        self._notes.write("hint", paint("bold", words, colour=self._notes.colour))
+        self._write_note("hint", paint("bold", words, colour=self._notes.colour))
 
     def entered(self) -> None:
         """Note that the person has pressed Enter, which the terminal itself shows."""
@@ -118,8 +127,15 @@ class Screen:
         self._out.end_line()
         self._notes.end_line()
 
+    def _write_note(self, kind: str, piece: str) -> None:
+        if piece and self._notes is not self._out:
+            self._out.give_way()
+        self._notes.write(kind, piece)
+
     def _release(self) -> None:
         text, self._held = "".join(self._held), []
+        if text and self._notes is not self._out:
+            self._notes.give_way()
         self._out.write("textResponseChunk", paint("plain", text, colour=False))
 
 

@@ -50,7 +50,7 @@ def test_a_pipe_gets_no_thinking_that_came_as_text() -> None:
         {"type": "stepFinished", "step": 1, "finishReason": "stop"},
     ]
     for is_terminal, answer, beside in (
-        (False, "42", "💭 Hmm."),
+        (False, "42", "💭 Hmm.\n"),
         (True, "Hmm.\n↻ So far that was thinking:\n💭 Hmm.\n42", ""),
     ):
         out, told = io.StringIO(), io.StringIO()
@@ -59,6 +59,30 @@ def test_a_pipe_gets_no_thinking_that_came_as_text() -> None:
         for frame in frames:
             screen.show(frame)
         assert (out.getvalue(), told.getvalue()) == (answer, beside)
+
+
+def test_where_both_streams_are_one_no_line_begins_within_another() -> None:
+    answer = [
+        {"type": "textResponseChunk", "textResponse": "Let me ask."},
+        {"type": "stepFinished", "step": 1, "finishReason": "tool_calls"},
+        {"type": "toolCallResult", "name": "calculator", "content": "4", "isError": False, "seconds": 0},
+        {"type": "stepFinished", "step": 2, "finishReason": "tool_calls"},
+        {"type": "textResponseChunk", "textResponse": "\n\nIt is 4."},
+        {"type": "stepFinished", "step": 3, "finishReason": "stop"},
+    ]
+    both, alone = io.StringIO(), io.StringIO()
+    for out, told in ((both, both), (alone, io.StringIO())):
+        screen = Screen(out, told, speaker("en"), colour=False)
+        for frame in answer:
+            screen.show(frame)
+            if frame["type"] == "toolCallResult":
+                screen.hint("   1/1 Sure?> ")
+        screen.note("The connection is gone; trying again …")
+        screen.end()
+    assert both.getvalue() == (
+        "Let me ask.\n   calculator → 4\n   1/1 Sure?> \n\nIt is 4.\nThe connection is gone; trying again …\n"
+    )
+    assert alone.getvalue() == "Let me ask.\n\nIt is 4.\n"
 
 
 def test_lines_of_a_pipe_are_sent_one_after_another_and_answer_what_is_asked(server: Server) -> None:
@@ -70,6 +94,9 @@ def test_lines_of_a_pipe_are_sent_one_after_another_and_answer_what_is_asked(ser
     assert "?: Writing, dancing\n" in said
     assert said.endswith("\n`2+2` = **4**\n")
     assert "1/3 Which city do you live in? (Enter skips)>" in done.stderr
+    one = chat(server, "ask me something\nParis\n\nTokens\n", "--new", together=True)
+    assert re.search(r"^   3/3 .*\(Enter skips\)> \nThank you\.", one.stdout, re.MULTILINE)
+    assert one.stdout.endswith("?: Tokens\n")
 
 
 def test_where_the_input_is_over_a_request_is_refused(server: Server) -> None:
@@ -169,6 +196,8 @@ def test_a_new_thread_in_which_nothing_is_said_is_not_made(serve: Callable[..., 
     made = "SELECT slug FROM thread WHERE slug != 'default'"
     assert chat(server, "", "--new").returncode == 0
     assert chat(server, "/continue\n/new\n/threads\n", "--new").returncode == 0
+    refused = chat(server, "x" * 200_001 + "\n", "--new")
+    assert (refused.returncode, refused.stderr.count("does not fit")) == (1, 1)
     somebody = person(server, "--new")
     somebody.say("/new")
     somebody.see("new thread")
