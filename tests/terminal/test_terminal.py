@@ -453,7 +453,8 @@ def test_it_imports_neither_the_server_s_framework_nor_its_patching() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
     assert "deechat.terminal.chat" in loaded
-    assert not loaded & {"flask", "gevent", "gunicorn", "openai", "deechat.server.serving", "deechat.application"}
+    assert not loaded & {"flask", "gevent", "gunicorn", "msgspec", "openai"}
+    assert not loaded & {"deechat.server.serving", "deechat.application", "deechat.agents", "deechat.events"}
 
 
 def test_the_command_says_its_version_and_its_commands() -> None:
