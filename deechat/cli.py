@@ -81,7 +81,7 @@ def _chat(arguments: argparse.Namespace) -> int:
     from deechat.config import Settings  # noqa: PLC0415
     from deechat.errors import SettingError  # noqa: PLC0415
     from deechat.server.folder import keep_temporary_files  # noqa: PLC0415
-    from deechat.terminal import session  # noqa: PLC0415
+    from deechat.terminal import chat  # noqa: PLC0415
 
     try:
         settings = Settings.read(os.environ)
@@ -90,4 +90,4 @@ def _chat(arguments: argparse.Namespace) -> int:
     if settings.data.is_dir():  # else its server will say what is wrong with it
         keep_temporary_files(settings.data)
     thread = None if arguments.new else arguments.thread
-    return session.run(session.Options(arguments.server, arguments.workspace, thread), settings, os.environ)
+    return chat.run(settings, os.environ, server=arguments.server, workspace=arguments.workspace, thread=thread)

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"runs", "store", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
-    "terminal": ({"agents.plugins", "config", "net"}, {"requests"}),
+    "terminal": ({"config", "net"}, {"requests"}),
     "cli": ({"config", "errors", "server", "store.sqlite.backup", "terminal"}, set()),
     "application": ({"*"}, {"flask", "gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),

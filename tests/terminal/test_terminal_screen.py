@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import re
 from typing import Any, get_args
 
 import pytest
-from test_plugins import GOLDEN
+from golden import GOLDEN
 
-from deechat.agents.plugins.base import Frame, Plugin, frame_of
-from deechat.agents.plugins.terminal import _SHOWN, Flow, Terminal, kind_of
-from deechat.agents.plugins.terminal_words import WORDS, clean
+from deechat.agents.plugins.base import Frame, frame_of
 from deechat.events import (
+    LACKING,
     AnyEvent,
     ClarificationRequest,
     Entry,
@@ -29,6 +29,8 @@ from deechat.events import (
     ToolCallResult,
     Usage,
 )
+from deechat.terminal.screen import _PIECES, LACKS, Output, Screen, clean, kind_of, render
+from deechat.terminal.words import speaker
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 STYLE = re.compile(r"\x1b\[[0-9]{1,2}m")
@@ -46,8 +48,18 @@ def frame(event: AnyEvent) -> Frame:
     return frame_of(Entry(7, 1.5, event), "i")
 
 
+def read(*frames: Frame) -> str:
+    """Gives what a person at a terminal reads of the frames."""
+    out = io.StringIO()
+    out.isatty = lambda: True  # type: ignore[method-assign]
+    screen = Screen(out, io.StringIO(), speaker("en"), colour=False)
+    for each in frames:
+        screen.show(each)
+    return out.getvalue()
+
+
 def show(event: AnyEvent, language: str = "en") -> str:
-    return Terminal(language=language).show(frame(event))
+    return render(frame(event), speaker(language))
 
 
 # -- what is read ------------------------------------------------------------------------------------------------------
@@ -109,10 +121,13 @@ def test_a_frame_is_read_as(event: AnyEvent, text: str) -> None:
 
 def test_every_frame_has_its_place_in_the_table_and_a_later_version_s_is_left_out() -> None:
     types = {kind_of(frame(event)) for event, _, _ in GOLDEN} - {""}
-    assert set(_SHOWN) == types | {"resync"}
+    assert set(_PIECES) == types | {"resync"}
     assert {type(event) for event, _, _ in GOLDEN} == set(get_args(AnyEvent))
-    assert Terminal().show({"type": "of tomorrow"}) == ""
-    assert Terminal().show({"type": "heartbeat", "lastEventId": 3}) == ""
+    assert read({"type": "of tomorrow"}, {"type": "heartbeat", "lastEventId": 3}) == ""
+
+
+def test_each_finish_reason_that_an_answer_lacks_something_for_is_said() -> None:
+    assert set(LACKS) == LACKING
 
 
 @pytest.mark.parametrize("event", [event for event, _, _ in GOLDEN], ids=lambda event: type(event).__name__)
@@ -120,12 +135,6 @@ def test_a_frame_is_shown_in_both_languages_or_in_none(event: AnyEvent) -> None:
     english, chinese = show(event), show(event, "zh")
     assert bool(english) == bool(chinese)
     assert english.endswith("\n") == chinese.endswith("\n")
-
-
-def test_everything_is_said_in_both_languages() -> None:
-    for words in WORDS.values():
-        assert set(words) == {"en", "zh"}
-        assert re.findall(r"\{\w+\}", words["en"]) == re.findall(r"\{\w+\}", words["zh"])
 
 
 def test_an_approval_shows_what_is_approved_up_to_a_length_that_is_said() -> None:
@@ -191,8 +200,8 @@ def test_no_frame_brings_control_characters_to_the_terminal(event: AnyEvent) -> 
     if "questions" in forged:
         forged["questions"] = [{**evil(CHOICE), "kind": "choice"}, {"kind": "input", "question": EVIL}]
     for language in ("en", "zh"):
-        assert not CONTROL.search(Terminal(language=language).show(forged))
-        coloured = Terminal(language=language, colour=True).show(forged)
+        assert not CONTROL.search(render(forged, speaker(language)))
+        coloured = render(forged, speaker(language), colour=True)
         assert not CONTROL.search(STYLE.sub("", coloured))
 
 
@@ -206,14 +215,15 @@ def test_a_forged_line_of_an_argument_is_set_in() -> None:
 
 def test_colour_stands_around_words_only_where_it_is_wanted() -> None:
     thought = frame(ReasoningChunk("Hm\n"))
-    assert Terminal(colour=True).show(thought) == "\x1b[2mHm\x1b[0m\n"
-    assert Terminal(colour=False).show(thought) == "Hm\n"
-    assert Terminal(colour=True).show(frame(TextChunk("plain"))) == "plain"
+    assert render(thought, speaker("en"), colour=True) == "\x1b[2mHm\x1b[0m\n"
+    assert render(thought, speaker("en")) == "Hm\n"
+    assert render(frame(TextChunk("plain")), speaker("en"), colour=True) == "plain"
 
 
 def test_text_flows_and_what_is_no_text_begins_a_line() -> None:
-    flow = Flow()
-    pieces = [
+    out = io.StringIO()
+    output = Output(out)
+    for kind, piece in (
         ("reasoningChunk", "Let me"),
         ("reasoningChunk", " see."),
         ("textResponseChunk", "It is"),
@@ -223,29 +233,22 @@ def test_text_flows_and_what_is_no_text_begins_a_line() -> None:
         ("textResponseChunk", "\n5"),
         ("abort", "Failed\n"),
         ("abort", ""),
-    ]
-    shown = "".join(flow.join(kind, piece) for kind, piece in pieces)
-    assert shown == "💭 Let me see.\nIt is 4.\n\nOr\nTrying again\n5\nFailed\n"
+    ):
+        output.write(kind, piece)
+    assert out.getvalue() == "💭 Let me see.\nIt is 4.\n\nOr\nTrying again\n5\nFailed\n"
 
 
 def test_thinking_that_was_said_as_text_is_said_again() -> None:
-    plugin = Terminal("i")
     events = [TextChunk("Hm"), StepRetold(1, 3, "thinking"), ReasoningChunk("Hm"), TextChunk("4"), ReasoningChunk("\n")]
-    whole = b"".join(plugin.frame(Entry(at, 0.0, event)) for at, event in enumerate(events, 1))
-    assert whole.decode() == "Hm\n↻ So far that was thinking:\n💭 Hm\n4"
+    assert read(*map(frame, events)) == "Hm\n↻ So far that was thinking:\n💭 Hm\n4"
 
 
 def test_an_answer_that_was_said_as_thinking_is_said_again() -> None:
-    plugin = Terminal("i")
     events = [ReasoningChunk("4"), StepRetold(1, 3, "text"), TextChunk("<think>4")]
-    whole = b"".join(plugin.frame(Entry(at, 0.0, event)) for at, event in enumerate(events, 1))
-    assert whole.decode() == "💭 4\n↻ That was no thinking but the answer:\n<think>4"
+    assert read(*map(frame, events)) == "💭 4\n↻ That was no thinking but the answer:\n<think>4"
 
 
-def test_it_is_a_plugin_like_the_others() -> None:
-    plugin: Plugin = Terminal("i")
+def test_an_answer_that_fails_and_one_that_comes_again_are_read_in_lines() -> None:
     events = [ReasoningChunk("Hm"), TextChunk("4"), RunFailed("model_error", "Gone.")]
-    whole = plugin.opening() + b"".join(plugin.frame(Entry(at, 0.0, event)) for at, event in enumerate(events, 1))
-    assert whole.decode() == "💭 Hm\n4\n✗ Gone.\n"
-    assert plugin.heartbeat(3) == b""
-    assert plugin.resync().decode() == "↻ All of it comes again, from the start.\n"
+    assert read(*map(frame, events)) == "💭 Hm\n4\n✗ Gone.\n"
+    assert read({"type": "resync"}) == "↻ All of it comes again, from the start.\n"
