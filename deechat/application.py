@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 from collections.abc import Collection, Iterable
 from functools import partial
@@ -27,7 +26,7 @@ from deechat.agents.providers.openai.profiles import Profiles
 from deechat.agents.providers.openai.provider import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
 from deechat.agents.words import say
-from deechat.config import Settings
+from deechat.config import CONTEXT, Settings
 from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
 from deechat.log.journal import Journal
 from deechat.net.rounds import ReadRounds, no_interval
@@ -45,7 +44,6 @@ from deechat.web.logins import EndedLogins
 from deechat.web.services import Services
 from deechat.web.streams import Streams
 
-BOOT_ERROR = 3  # gunicorn ends its master too when a worker leaves with it
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
 FIRST_COME = 0.5  # seconds for whoever waited for the server, before the SDK is imported beside them
 # Seconds that one thread may keep Python's lock from another, the hub from the writer or the import of the SDK from the
@@ -61,7 +59,7 @@ class Application:
 
     def __init__(self, settings: Settings | None = None, tools: Iterable[Tool] = ()) -> None:
         _check_server()
-        self.settings = settings or Settings.read(os.environ)
+        self.settings = settings or Settings.read()
         self._folder = DataFolder(self.settings.data)
         self._database = Database(self._folder.database, in_place=self._folder.check_in_place)
         self._journal = Journal(self._database)
@@ -77,6 +75,7 @@ class Application:
             max_tool_rounds=self.settings.max_tool_rounds,
             max_tokens=self.settings.max_tokens,
             context=self.settings.context,
+            least_context=CONTEXT.least,
         )
         self._active = Active(self._journal, handlers.of)
         self._recovery = Recovery(self._journal, self._active, recover=self.settings.recover)
@@ -242,10 +241,11 @@ class Application:
 
 def _check_server() -> None:
     """Ends a start by gunicorn without our settings: its own workers would let one stream keep everybody waiting."""
-    if "gunicorn.arbiter" in sys.modules and "deechat.server.serving" not in sys.modules:
+    arbiter = sys.modules.get("gunicorn.arbiter")
+    if arbiter and "deechat.server.serving" not in sys.modules:
         sys.stderr.write(f"DeeChat cannot start: {UnsupportedServerError('gunicorn without gunicorn.conf.py')}\n")
         sys.stderr.flush()
-        raise SystemExit(BOOT_ERROR)
+        raise SystemExit(arbiter.Arbiter.WORKER_BOOT_ERROR)  # which ends its master too
 
 
 def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles) -> Chooser:

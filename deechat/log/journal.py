@@ -39,7 +39,7 @@ from deechat.store.sqlite.runs import Records, RunRecord, begin, ending, giving_
 logger = logging.getLogger(__name__)
 
 PAGE = 500  # entries that a follower is given at once
-PATIENCE_AT_START = 5.0  # seconds
+PATIENCE_AT_START = 5.0  # seconds that a start waits for the disk; reading goes on without it
 PACKED_AT_WORK = 2 * compaction.ENTRIES  # more entries in rows than this, and a log at work gets a block
 UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wait for the writer
 

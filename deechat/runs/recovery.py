@@ -18,12 +18,11 @@ from gevent.lock import BoundedSemaphore
 from deechat.agents.providers.base import INTERRUPTED
 from deechat.errors import Cancelled, DamagedError, NotFoundError, StorageUnavailableError
 from deechat.events import RunFailed
-from deechat.log.journal import Journal
+from deechat.log.journal import PATIENCE_AT_START, Journal
 from deechat.runs.registry import Active
 from deechat.runs.runner import Runner
 from deechat.store.sqlite.runs import RunRecord
 
-PATIENCE_AT_START = 5.0  # seconds
 LIVES = 3  # of a step: the first, and two after a death of the process
 YOUNG = 60.0  # seconds: a process that died younger may have been killed by a run that it took up
 ALONE = 10.0  # seconds that a run then has for itself, unless it gets through its step before

@@ -108,9 +108,9 @@ def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     assert elsewhere == {"log.batch", "log.compaction"}
 
 
-def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
+def test_the_settings_are_read_at_one_place_and_the_rest_of_the_environment_at_two() -> None:
     readers = {name_of(path) for path in modules() if "os.environ" in path.read_text() or "getenv" in path.read_text()}
-    assert readers == {"application", "cli", "server.serving"}
+    assert readers == {"config", "cli", "server.serving"}
 
 
 def test_threads_of_the_system_are_the_databases_and_those_that_look_names_up() -> None:
