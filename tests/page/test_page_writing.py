@@ -66,7 +66,7 @@ def test_emphasis_needs_no_spaces_where_a_script_has_none(
 ALIKE = """
     const { default: MarkdownIt } = await import('/static/vendor/markdown-it.js');
     const plain = new MarkdownIt({ html: false, breaks: true });
-    const { emphasis } = await import('/static/js/emphasis.js');
+    const { emphasis } = await import('/static/js/elements/markdown/emphasis.js');
     const ours = new MarkdownIt({ html: false, breaks: true }).use(emphasis);
     let seed = 13;
     const pick = (from) => from[(seed = (seed * 1103515245 + 12345) % 2147483648) % from.length];

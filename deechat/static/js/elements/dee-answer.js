@@ -1,9 +1,9 @@
 // One answer: its parts in order, what the agent is doing, how it ended. Data down: `item`, then `refresh()` when it has
 // changed. Events up: "dee-retry" {item}, "dee-continue" {item}, "dee-unfold" {item} when the answer comes into view.
 
-import { announce, copyFrom, DeeElement, h, icon, iconButton } from "../dom.js";
-import { isWaiting, textOf } from "../transcript.js";
-import { duration, errorText, errorTitle, statusWords, t } from "../words.js";
+import { announce, copyFrom, DeeElement, h, icon, iconButton } from "../core/dom.js";
+import { isWaiting, textOf } from "../thread/transcript.js";
+import { duration, errorText, errorTitle, statusWords, t } from "../core/words.js";
 import "./dee-approval.js";
 import "./dee-questions.js";
 import "./dee-reasoning.js";

@@ -2,11 +2,11 @@
 // down: `show(part, { reply })`. Events up: "dee-respond" {requestId, body}, "dee-card-done" when the focus was in a card
 // that closed.
 
-import { BUSY, button, cardHead, Fields, isDone, pairs, readable, replyWords } from "../cards.js";
-import { DeeElement, h } from "../dom.js";
-import { readCard, writeCard } from "../memory.js";
-import { scopes } from "../scopes.js";
-import { scopeWord, t } from "../words.js";
+import { BUSY, button, cardHead, Fields, isDone, pairs, readable, replyWords } from "./cards.js";
+import { DeeElement, h } from "../core/dom.js";
+import { readCard, writeCard } from "../core/memory.js";
+import { scopes } from "../thread/scopes.js";
+import { scopeWord, t } from "../core/words.js";
 
 const FETCH = "web_fetch"; // the one tool whose scope can be read off its arguments here
 

@@ -2,9 +2,9 @@
 // `text`, `running`, `stopping`, `waiting`, `queue`, `error`. Events up: "dee-send" {text}, "dee-steer" {text}, "dee-queue"
 // {text}, "dee-stop", "dee-draft" {text} on every change, "dee-to-request".
 
-import { DeeElement, h, icon, iconButton } from "../dom.js";
-import { readWhen, writeWhen } from "../memory.js";
-import { t } from "../words.js";
+import { DeeElement, h, icon, iconButton } from "../core/dom.js";
+import { readWhen, writeWhen } from "../core/memory.js";
+import { t } from "../core/words.js";
 import "./dee-queue.js";
 
 const TALLEST = 0.4; // of the window

@@ -1,8 +1,8 @@
 // The small dialogs: "are you sure?" and the log-in. Each opens itself and gives a promise.
 
-import { DeeElement, h, icon } from "../dom.js";
-import { sendPassword } from "../api.js";
-import { t } from "../words.js";
+import { DeeElement, h, icon } from "../core/dom.js";
+import { sendPassword } from "../core/api.js";
+import { t } from "../core/words.js";
 
 class DeeConfirm extends DeeElement {
   #title = h("h2", { id: "confirm-title" });

@@ -4,8 +4,8 @@
 // While a person is at the bottom the list stays there as it grows; the first step up leaves it alone, and a button leads
 // back.
 
-import { DeeElement, h, icon } from "../dom.js";
-import { t } from "../words.js";
+import { DeeElement, h, icon } from "../core/dom.js";
+import { t } from "../core/words.js";
 import "./dee-answer.js";
 import "./dee-prompt.js";
 

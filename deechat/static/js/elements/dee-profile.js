@@ -1,8 +1,8 @@
 // What is known of a model, and what was learnt of it while it was asked, for the settings. Data down: `habits` (null: not
 // known). Events up: "dee-forget" {code, model}.
 
-import { DeeElement, h, iconButton } from "../dom.js";
-import { habitWords, t, timeOfDay } from "../words.js";
+import { DeeElement, h, iconButton } from "../core/dom.js";
+import { habitWords, t, timeOfDay } from "../core/words.js";
 
 class DeeProfile extends DeeElement {
   #list = h("ul", { class: "scopes", "aria-label": t("profile") });

@@ -1,8 +1,8 @@
 // What a person said, and where it was said more than once, which time this is. Data down: `item`, then `refresh()`. Events
 // up: "dee-turn" {item, step}.
 
-import { DeeElement, h, iconButton } from "../dom.js";
-import { t } from "../words.js";
+import { DeeElement, h, iconButton } from "../core/dom.js";
+import { t } from "../core/words.js";
 
 class DeePrompt extends DeeElement {
   #item = null;

@@ -1,8 +1,8 @@
 // One question of the agent, with the control that fits it. Data down: `ask(question, { number, of, skippable })` once, and
 // `draft`. Up: `answer` ({skipped, answer}, or null while there is none), "dee-typed" whenever something changed.
 
-import { DeeElement, h, uid } from "../dom.js";
-import { t } from "../words.js";
+import { DeeElement, h, uid } from "../core/dom.js";
+import { t } from "../core/words.js";
 
 const TYPES = new Set(["text", "number", "date", "email", "url"]);
 

@@ -1,10 +1,10 @@
 // Questions of the agent, answered together. Data down: `show(part, { reply })`. Events up: "dee-respond" {requestId, body},
 // "dee-card-done" when the focus was in a card that closed.
 
-import { BUSY, button, cardHead, Fields, isDone, pairs, replyWords } from "../cards.js";
-import { DeeElement, h } from "../dom.js";
-import { readCard, writeCard } from "../memory.js";
-import { t } from "../words.js";
+import { BUSY, button, cardHead, Fields, isDone, pairs, replyWords } from "./cards.js";
+import { DeeElement, h } from "../core/dom.js";
+import { readCard, writeCard } from "../core/memory.js";
+import { t } from "../core/words.js";
 import "./dee-question.js";
 
 // Questions and answers as pairs; null where the frame brought no answer for each.

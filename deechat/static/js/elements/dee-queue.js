@@ -1,8 +1,8 @@
 // The messages that wait until the answer is complete. Data down: `show({ items, held })`; `held`: they wait for the person.
 // Events up: "dee-queue-edit" {id, text}, "dee-queue-remove" {id}, "dee-queue-send", "dee-queue-editing" {editing}.
 
-import { DeeElement, h, icon, iconButton } from "../dom.js";
-import { t } from "../words.js";
+import { DeeElement, h, icon, iconButton } from "../core/dom.js";
+import { t } from "../core/words.js";
 
 class DeeQueue extends DeeElement {
   #drawn = "";

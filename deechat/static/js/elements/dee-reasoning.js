@@ -1,8 +1,8 @@
 // The model's thinking, folded. Data down: `show(part, { live, heard })`; `heard` says that the page was there from the
 // first word, so that the time it took can be told.
 
-import { h, icon } from "../dom.js";
-import { t } from "../words.js";
+import { h, icon } from "../core/dom.js";
+import { t } from "../core/words.js";
 
 class DeeReasoning extends HTMLElement {
   #label = h("span", { class: "fold-label" });

@@ -3,8 +3,8 @@
 // "dee-model" {model}: the habits of that one are wanted, "dee-forget" {code, model} of `dee-profile`.
 // `fail(words)` and `close()` answer a save.
 
-import { DeeElement, h, iconButton } from "../dom.js";
-import { t } from "../words.js";
+import { DeeElement, h, iconButton } from "../core/dom.js";
+import { t } from "../core/words.js";
 import "./dee-profile.js";
 import "./dee-tools.js";
 

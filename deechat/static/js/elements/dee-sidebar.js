@@ -3,9 +3,9 @@
 // waits for the person). Events up: "dee-new", "dee-rename" {slug, name}, "dee-delete" {thread}, "dee-more-threads",
 // "dee-workspace" {slug}, "dee-settings", "dee-log-out", "dee-close".
 
-import { DeeElement, h, icon, iconButton } from "../dom.js";
-import { hashOf } from "../route.js";
-import { t } from "../words.js";
+import { DeeElement, h, icon, iconButton } from "../core/dom.js";
+import { hashOf } from "../core/route.js";
+import { t } from "../core/words.js";
 
 const DAY = 86_400;
 

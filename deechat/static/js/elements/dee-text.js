@@ -1,8 +1,8 @@
 // The answer's text: Markdown that grows. Data down: `show(part)`.
 
-import { copyFrom, h, iconButton } from "../dom.js";
-import { GrowingMarkdown } from "../markdown.js";
-import { t } from "../words.js";
+import { copyFrom, h, iconButton } from "../core/dom.js";
+import { GrowingMarkdown } from "./markdown/markdown.js";
+import { t } from "../core/words.js";
 
 // A code block gets a head with its language and a copy button; a wide table gets a box to scroll in. What scrolls sideways
 // can have the focus, so that keys reach it.

@@ -1,7 +1,7 @@
 // One call of a tool: its name, what it was given, what it gave, how long it took. Data down: `show(part)`.
 
-import { h, icon } from "../dom.js";
-import { duration, t } from "../words.js";
+import { h, icon } from "../core/dom.js";
+import { duration, t } from "../core/words.js";
 
 const STATE_ICON = { running: "spinner", done: "check", error: "alert", void: "dash" };
 

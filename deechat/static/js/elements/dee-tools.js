@@ -1,8 +1,8 @@
 // Which tools an agent may use, for the settings. Data down: `tools` (null: not known). Up: `fields`, what to save: only
 // what was changed here, so that nothing is undone that another tab or a card has changed meanwhile.
 
-import { DeeElement, h, iconButton } from "../dom.js";
-import { scopeWord, t } from "../words.js";
+import { DeeElement, h, iconButton } from "../core/dom.js";
+import { scopeWord, t } from "../core/words.js";
 
 const POLICIES = { allow: "policyAllow", ask: "policyAsk", deny: "policyDeny" };
 

@@ -1,7 +1,7 @@
 // What a new chat shows: a greeting and a few prompts to begin with. Data down: `offline`. Events up: "dee-send" {text}.
 
-import { DeeElement, h, icon } from "../dom.js";
-import { t } from "../words.js";
+import { DeeElement, h, icon } from "../core/dom.js";
+import { t } from "../core/words.js";
 
 const EXAMPLES = ["example1", "example2", "example3"];
 

@@ -1,6 +1,6 @@
 // The tab's title: the thread's name, and what its answer is doing while somebody looks elsewhere.
 
-import { t } from "./words.js";
+import { t } from "../core/words.js";
 
 const RUNNING = "… ";
 const DONE = "✓ ";

@@ -1,9 +1,9 @@
 // What a person says in the open conversation: where it goes, and what becomes of the words when they do not get there.
 
 import { isCommand } from "./inputs.js";
-import { writeDraft } from "./memory.js";
+import { writeDraft } from "../core/memory.js";
 import { Outbox } from "./outbox.js";
-import { t } from "./words.js";
+import { t } from "../core/words.js";
 
 export class Talk {
   #shell;

@@ -1,15 +1,15 @@
 // The page's frame: sidebar, head, messages, composer, dialogs. Builds the nodes and knows where they are; what they do is
 // the business of app.js.
 
-import { announce, h, icon, iconButton } from "./dom.js";
-import { readFolded, writeFolded } from "./memory.js";
-import { t } from "./words.js";
-import "./elements/dee-composer.js";
-import "./elements/dee-dialogs.js";
-import "./elements/dee-messages.js";
-import "./elements/dee-settings.js";
-import "./elements/dee-sidebar.js";
-import "./elements/dee-welcome.js";
+import { announce, h, icon, iconButton } from "../core/dom.js";
+import { readFolded, writeFolded } from "../core/memory.js";
+import { t } from "../core/words.js";
+import "../elements/dee-composer.js";
+import "../elements/dee-dialogs.js";
+import "../elements/dee-messages.js";
+import "../elements/dee-settings.js";
+import "../elements/dee-sidebar.js";
+import "../elements/dee-welcome.js";
 
 const NARROW = matchMedia("(max-width: 800px)");
 const TOAST = 6000;

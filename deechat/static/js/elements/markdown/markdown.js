@@ -3,8 +3,8 @@
 // one would tell its host that somebody reads), links go to http, https and mailto only, and DOMPurify passes nothing but
 // the tags and attributes listed here.
 
-import MarkdownIt from "../vendor/markdown-it.js";
-import DOMPurify from "../vendor/dompurify.js";
+import MarkdownIt from "../../../vendor/markdown-it.js";
+import DOMPurify from "../../../vendor/dompurify.js";
 import { direction } from "./direction.js";
 import { emphasis } from "./emphasis.js";
 import { formulas } from "./formulas.js";

@@ -3,8 +3,8 @@
 //
 // Events: "change".
 
-import { uid } from "./dom.js";
-import { queueKey, readQueue, writeQueue } from "./memory.js";
+import { uid } from "../core/dom.js";
+import { queueKey, readQueue, writeQueue } from "../core/memory.js";
 
 export class Queue extends EventTarget {
   items = []; // { id, text }

@@ -1,19 +1,19 @@
 // The page: which workspace and thread are open, and what happens when a person does something.
 
-import { api, logOut, onDamage, onLoginNeeded } from "./api.js";
-import { now } from "./clock.js";
-import { Conversation } from "./conversation.js";
-import { announce } from "./dom.js";
-import { readDraft, writeDraft } from "./memory.js";
-import { network } from "./network.js";
-import { presence } from "./presence.js";
-import { hashOf, readHash } from "./route.js";
-import { scopes } from "./scopes.js";
+import { api, logOut, onDamage, onLoginNeeded } from "../core/api.js";
+import { now } from "../core/clock.js";
+import { Conversation } from "../thread/conversation.js";
+import { announce } from "../core/dom.js";
+import { readDraft, writeDraft } from "../core/memory.js";
+import { network } from "../stream/network.js";
+import { presence } from "../stream/presence.js";
+import { hashOf, readHash } from "../core/route.js";
+import { scopes } from "../thread/scopes.js";
 import { Shell } from "./shell.js";
-import { Talk } from "./talk.js";
+import { Talk } from "../thread/talk.js";
 import { Threads } from "./threads.js";
 import { titleDoing, titleDone, titleName } from "./title.js";
-import { language, t } from "./words.js";
+import { language, t } from "../core/words.js";
 import { Workspaces } from "./workspaces.js";
 
 const LOOK_EVERY = 15_000; // for news from other tabs and devices; tabs of this browser tell each other at once

@@ -2,7 +2,7 @@
 
 import { network } from "./network.js";
 import { presence } from "./presence.js";
-import { sleep } from "./sleep.js";
+import { sleep } from "../core/sleep.js";
 
 const FIRST_LOOK = 5000;
 const NEXT_LOOK = 15_000;

@@ -1,7 +1,7 @@
 // What the cards of requests have in common.
 
-import { h, icon } from "./dom.js";
-import { t } from "./words.js";
+import { h, icon } from "../core/dom.js";
+import { t } from "../core/words.js";
 
 export const BUSY = ["sending", "sent", "late"]; // states of a reply in which nothing can be said any more
 

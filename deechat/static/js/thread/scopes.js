@@ -1,7 +1,7 @@
 // What a yes for good to a tool holds for, in the workspace that is open: a tool may ask for each of its scopes, such as
 // hosts, by itself. Known once somebody was asked; "change" says so.
 
-import { api } from "./api.js";
+import { api } from "../core/api.js";
 
 class Scopes extends EventTarget {
   #words = new Map(); // tool's name → its word for a scope; null where a yes is for the tool as a whole

@@ -4,15 +4,15 @@
 // reader. A connection is a mere view: whatever happens to it, the cursor tells where to read on. So a tab that nobody
 // looks at has none, and a network that holds streams back is asked for pieces instead.
 
-import { ApiError, ask, errorOf, eventsPath, retryAfterOf } from "./api.js";
-import { now } from "./clock.js";
+import { ApiError, ask, errorOf, eventsPath, retryAfterOf } from "../core/api.js";
+import { now } from "../core/clock.js";
 import { isHeldBack } from "./guard.js";
 import { network } from "./network.js";
 import { firstOf } from "./posting.js";
 import { presence } from "./presence.js";
-import { sleep } from "./sleep.js";
+import { sleep } from "../core/sleep.js";
 import { SseParser } from "./sse.js";
-import { ENDINGS } from "./transcript.js";
+import { ENDINGS } from "../thread/transcript.js";
 
 const HEARTBEAT = 15; // seconds between two of a stream's signs of life, of a server that does not say so
 const LATE = 5000; // so much later than expected a heartbeat still comes

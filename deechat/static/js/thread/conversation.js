@@ -5,11 +5,11 @@
 // "asked" (the agent began to wait for a person), "ended" {item}, "idle" (the thread was read and no run is active),
 // "gone" (the thread was deleted), "trouble" {error} (loading failed).
 
-import { api, continuePath, streamChatPath } from "./api.js";
-import { uid } from "./dom.js";
+import { api, continuePath, streamChatPath } from "../core/api.js";
+import { uid } from "../core/dom.js";
 import { Inputs } from "./inputs.js";
 import { liveItem, PAGE, Record } from "./record.js";
-import { RunStream } from "./stream.js";
+import { RunStream } from "../stream/stream.js";
 import { fold, isWaiting, newMessage } from "./transcript.js";
 import { Unfolding } from "./unfolding.js";
 

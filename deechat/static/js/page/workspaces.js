@@ -1,9 +1,9 @@
 // The workspaces, the models that they may use, and the dialog that changes them.
 
-import { api } from "./api.js";
-import { now } from "./clock.js";
-import { hashOf } from "./route.js";
-import { t } from "./words.js";
+import { api } from "../core/api.js";
+import { now } from "../core/clock.js";
+import { hashOf } from "../core/route.js";
+import { t } from "../core/words.js";
 
 const OLD = 120_000;
 

@@ -1,7 +1,7 @@
 // The list of chats, newest activity first. The server tells it in pages: what is new stands on the first, which is
 // asked for again and again; those behind it come when a person wants them.
 
-import { api } from "./api.js";
+import { api } from "../core/api.js";
 
 const PAGE = 60;
 

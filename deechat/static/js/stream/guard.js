@@ -1,10 +1,10 @@
 // Notices that a network holds a stream back: nothing comes, though the server has sent something.
 
-import { api } from "./api.js";
-import { now } from "./clock.js";
+import { api } from "../core/api.js";
+import { now } from "../core/clock.js";
 import { network } from "./network.js";
 import { presence } from "./presence.js";
-import { sleep } from "./sleep.js";
+import { sleep } from "../core/sleep.js";
 
 const FIRST_LOOK = 5000; // after so long a silence the server is asked whether there is something to say
 const NEXT_LOOK = 15_000;

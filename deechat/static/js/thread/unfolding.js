@@ -1,7 +1,7 @@
 // The history tells what an answer was made of, not in which order; its run's frames do. They are fetched when somebody
 // looks at an answer of which that matters.
 
-import { RunStream } from "./stream.js";
+import { RunStream } from "../stream/stream.js";
 import { fold, newMessage } from "./transcript.js";
 
 export class Unfolding {

@@ -1,7 +1,7 @@
 // What a person says to a run that is already going: answers to its requests, and messages beside it.
 
-import { api } from "./api.js";
-import { uid } from "./dom.js";
+import { api } from "../core/api.js";
+import { uid } from "../core/dom.js";
 
 const STOPS = new Set(["/stop", "/exit", "/halt"]);
 

@@ -5,7 +5,7 @@
 // An item's object stays the same for as long as its message is known, so a view keeps its node.
 
 import { joinPages, lastBranch, leafBelow, siblingsOf } from "./branch.js";
-import { uid } from "./dom.js";
+import { uid } from "../core/dom.js";
 import { fromHistory, newMessage } from "./transcript.js";
 
 export const PAGE = 60;
