@@ -264,10 +264,13 @@ def test_the_next_page_and_the_open_chat_stand_once_in_the_list(module_tab: Tab)
 # -- the files ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_names_every_module_so_that_none_waits_for_another() -> None:
-    template = (DEECHAT / "templates" / "index.html").read_text(encoding="utf-8")
-    named = set(re.findall(r'"([a-z/-]+)"', template))
-    assert {name.removesuffix(".js") for name in SOURCES} - {"page/app"} <= named
+def test_the_page_names_every_module_so_that_none_waits_for_another(server: Server) -> None:
+    page = Client(server).call("GET", "/").text
+    named = re.findall(r'<link rel="modulepreload" href="static/([^"]+)">', page)
+    vendored = [f"vendor/{path.name}" for path in (DEECHAT / "static" / "vendor").glob("*.js")]
+    assert sorted(named) == sorted([*(f"js/{name}" for name in SOURCES), *vendored])
+    sheets = re.findall(r'<link rel="stylesheet" href="static/css/([^"]+)">', page)
+    assert sorted(sheets) == sorted(path.name for path in (DEECHAT / "static" / "css").glob("*.css"))
 
 
 def test_no_module_goes_around_the_sanitiser_or_loads_from_elsewhere() -> None:
