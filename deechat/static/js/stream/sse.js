@@ -6,10 +6,16 @@ export class SseParser {
   #decoder = new TextDecoder(); // drops a BOM at the start, keeps characters whole across chunk borders
   #rest = ""; // the beginning of a line whose end has not come
   #afterCr = false; // the last chunk ended in CR: a LF that comes next belongs to it
+  /** @type {string[]} */
   #data = [];
   #event = "";
+  /** @type {number | null} */
   #id = null;
 
+  /**
+   * @param {(event: { event: string, data: string, id: number | null }) => void} onEvent
+   * @param {(milliseconds: number) => void} onRetry
+   */
   constructor(onEvent, onRetry = () => {}) {
     this.onEvent = onEvent;
     this.onRetry = onRetry;
@@ -21,7 +27,7 @@ export class SseParser {
     if (this.#afterCr && text[0] === "\n") text = text.slice(1);
     this.#afterCr = text ? text.endsWith("\r") : false;
     const lines = (this.#rest + text).split(/\r\n|\r|\n/);
-    this.#rest = lines.pop();
+    this.#rest = lines.pop() ?? "";
     for (const line of lines) this.#line(line);
   }
 

@@ -12,8 +12,8 @@ import { firstOf } from "./posting.js";
 import { presence } from "./presence.js";
 import { sleep } from "../core/sleep.js";
 import { SseParser } from "./sse.js";
-import { ENDINGS } from "../thread/transcript.js";
 
+const ENDINGS = new Set(["finalizeResponseStream", "stopGeneration", "abort"]); // frames after which nothing comes
 const HEARTBEAT = 15; // seconds between two of a stream's signs of life, of a server that does not say so
 const LATE = 5000; // so much later than expected a heartbeat still comes
 const LONGEST = 30_000; // between two attempts
@@ -31,12 +31,17 @@ export class RunStream extends EventTarget {
   #heartbeat = HEARTBEAT * 1000;
   #failures = 0;
   #over = false;
+  /** @type {AbortController | null} */
   #connection = null; // the AbortController of what is open
+  /** @type {AbortController | null} */
   #posting = null; // of a POST whose answer has not begun: that one is not ours to cut off
+  /** @type {(() => void) | null} */
   #wakeUp = null; // ends the pause between two attempts
+  /** @type {number | null} */
   #asked = null; // seconds that the server asked us to stay away
   #leaving = new AbortController();
 
+  /** @param {string | null} runId */
   constructor(runId = null) {
     super();
     this.runId = runId;
@@ -117,13 +122,12 @@ export class RunStream extends EventTarget {
   }
 
   #connect() {
-    this.#connection = new AbortController();
-    return this.#connection;
+    return (this.#connection = new AbortController());
   }
 
   // Reads what is open, or what can be opened, until it ends. Gives whether another way is to be taken at once.
   async #view(response) {
-    const connection = response ? this.#connection : this.#connect();
+    const connection = (response && this.#connection) || this.#connect();
     const guarding = isHeldBack(this, connection);
     try {
       const current = response ?? (await this.#open(connection.signal));

@@ -14,19 +14,27 @@ import { fold, isWaiting, newMessage } from "./transcript.js";
 import { Unfolding } from "./unfolding.js";
 
 export class Conversation extends EventTarget {
+  /** @type {import("./record.js").Item[]} */
   items = [];
+  /** @type {{ stream: RunStream, item: import("./record.js").Item, stopping: boolean, sending?: boolean } | null} */
   running = null; // { stream, item, stopping, sending } while an answer is being made
   waiting = false; // for the person
   inputs = new Inputs(this, (item) => this.#emit("frame", { item }));
   unfolding = new Unfolding((item) => this.#emit("frame", { item }));
   #record = new Record();
+  /** @type {{ text: string, parentId?: string, id: string } | null} */
   #lost = null; // a prompt whose POST had no answer: { text, parentId, id }; sent again under the same id it joins its run
   #closed = false;
   #turn = 0; // grows when something begins that makes a history on its way out of date
 
+  /**
+   * @param {string} workspace its slug
+   * @param {string | null} thread its slug; null for one that begins with its first message
+   */
   constructor(workspace, thread) {
     super();
-    Object.assign(this, { workspace, thread });
+    this.workspace = workspace;
+    this.thread = thread;
   }
 
   get hasOlder() {
@@ -81,12 +89,17 @@ export class Conversation extends EventTarget {
     }
   }
 
-  // Sends a prompt. Resolves when the server has taken it; rejects with `ApiError`, and then nothing was stored.
-  // `parentId` given, null too (the thread's beginning), starts a branch there; left out, the prompt follows the last
-  // message of the branch that is looked at. The same `id` twice gives one run.
+  /**
+   * Sends a prompt. Resolves when the server has taken it; rejects with `ApiError`, and then nothing was stored.
+   * `parentId` given, null too (the thread's beginning), starts a branch there; left out, the prompt follows the last
+   * message of the branch that is looked at. The same `id` twice gives one run.
+   * @param {string} text
+   * @param {{ parentId?: string | null, id?: string }} place
+   */
   async send(text, { parentId = this.#record.follows, id = this.#requestId(text, parentId) } = {}) {
     const shown = parentId === undefined ? this.items : upTo(this.items, parentId);
     const user = { key: uid(), role: "user", id: null, parentId, text };
+    /** @type {{ message: string, clientRequestId: string, parentId?: string }} */
     const body = { message: text, clientRequestId: id };
     if (parentId !== undefined) body.parentId = parentId ?? ""; // null on the wire would mean "after the last message"
     const began = (last, run) => last?.role === "user" && last.content === text && run;
@@ -103,7 +116,7 @@ export class Conversation extends EventTarget {
   tryAgain(item) {
     const prompt = this.items.slice(0, this.items.indexOf(item)).findLast(({ role }) => role === "user");
     if (this.running || !prompt) return Promise.resolve();
-    return this.send(prompt.text, { parentId: prompt.parentId });
+    return this.send(prompt.text ?? "", { parentId: prompt.parentId });
   }
 
   turn(item, step) {
@@ -173,15 +186,16 @@ export class Conversation extends EventTarget {
 
   #requestId(text, parentId) {
     const lost = this.#lost;
-    return lost?.text === text && lost.parentId === (parentId === null ? "" : parentId) ? lost.id : uid();
+    return lost && lost.text === text && lost.parentId === (parentId === null ? "" : parentId) ? lost.id : uid();
   }
 
   #follow(runId) {
     this.#leaveRun();
     this.#record.lookAtLast();
     const item = liveItem();
-    this.running = { stream: this.#stream(new RunStream(runId), item), item, stopping: false };
-    this.running.stream.follow();
+    const stream = this.#stream(new RunStream(runId), item);
+    this.running = { stream, item, stopping: false };
+    stream.follow();
   }
 
   #leaveRun() {

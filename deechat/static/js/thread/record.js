@@ -1,21 +1,41 @@
 // What the server has of one thread, as items for a view. Knows which branch is looked at; no network, no DOM.
-//
-//   { key, role: "user", id, parentId, text, turns: { at, of } | null }   `turns`: which of several branches this is
-//   { key, role: "assistant", id, parentId, message, live, link, since, sent, fault, replies, steers }
 // An item's object stays the same for as long as its message is known, so a view keeps its node.
 
 import { joinPages, lastBranch, leafBelow, siblingsOf } from "./branch.js";
 import { uid } from "../core/dom.js";
-import { fromHistory, newMessage } from "./transcript.js";
+import { fromHistory } from "./history.js";
+import { newMessage } from "./transcript.js";
 
 export const PAGE = 60;
 
-// An answer that is being made. `replies`: what the person said to its requests, by request; `steers`: what was said
-// beside it and is not in its frames yet.
+/**
+ * @typedef {object} Item what a person said, or an answer
+ * @property {string} key
+ * @property {"user" | "assistant"} role
+ * @property {string | null} id the message's
+ * @property {string | null} [parentId]
+ * @property {string} [text] of what a person said
+ * @property {{ at: number, of: number } | null} [turns] which of several branches this is
+ * @property {import("./transcript.js").Message} message of an answer
+ * @property {boolean} live whether it is being made
+ * @property {string} link "opening", "open" or "lost"
+ * @property {number | null} since when the link was first open
+ * @property {boolean} [sent] whether this tab sent its prompt
+ * @property {import("../core/api.js").ApiError} [fault] why it can't be followed
+ * @property {boolean} [unfolded]
+ * @property {{ [request: string]: { rev: number, state: string, error: string | null } }} [replies] what the person said to its
+ *   requests, by request
+ * @property {{ key: string, text: string }[]} [steers] what was said beside it and is not in its frames yet
+ */
+
+/**
+ * An answer that is being made.
+ * @returns {Item}
+ */
 export function liveItem(fields = {}) {
   const message = newMessage();
-  const item = { key: uid(), role: "assistant", id: null, message, live: true, link: "opening", since: null };
-  return Object.assign(item, { replies: {}, steers: [] }, fields);
+  const at = { link: "opening", since: null };
+  return { key: uid(), role: "assistant", id: null, message, live: true, ...at, replies: {}, steers: [], ...fields };
 }
 
 export class Record {

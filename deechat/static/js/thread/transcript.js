@@ -4,30 +4,57 @@
 // A message is a list of parts in the order in which they happened. Each part has a `key` that never changes and a `rev`
 // that grows whenever the part does, so that a view redraws only what changed.
 
-export const ENDINGS = new Set(["finalizeResponseStream", "stopGeneration", "abort"]);
-
 const MODEL_CHANGES = new Set(["model_changed", "model_server_changed"]); // statuses that name who answers now
 const LASTING = new Set(["context_small", "history_left_out"]); // statuses that say what a person may want to change
 // Finish reasons of answers that lack something: cut at the limit, filtered, without a word of text at the end.
 const LACKING = new Set(["length", "content_filter", "no_text"]);
 
+/**
+ * @typedef {{ kind: string, key: string, rev: number, [field: string]: any }} Part
+ *   `kind`: "text", "reasoning", "tool", "approval", "questions", "summary", "notice" or "steered"
+ * @typedef {object} Ending
+ * @property {string} type the frame's
+ * @property {string} reason
+ * @property {string | null} code
+ * @property {string | null} error the server's words
+ * @property {string | null} lacks a finish reason of `LACKING`
+ * @typedef {object} Message
+ * @property {string | null} id
+ * @property {string | null} runId
+ * @property {string | null} model
+ * @property {number} seq the last SEQ that was folded
+ * @property {Part[]} parts
+ * @property {{ text: string | null, code: string | null, params: any } | null} status of what the run is doing
+ * @property {boolean} anew whether the step at work began once more after a restart of the server
+ * @property {{ slug: string, name: string } | null} rename when the run named its thread
+ * @property {any[]} sources
+ * @property {any} metrics
+ * @property {Ending | null} ending once it is over
+ */
+
+/** @returns {Message} */
 export function newMessage() {
   return {
     id: null,
     runId: null,
     model: null,
-    seq: 0, // the last SEQ that was folded
+    seq: 0,
     parts: [],
-    status: null, // { text, code, params } of what the run is doing
-    anew: false, // whether the step at work began once more after a restart of the server
-    rename: null, // { slug, name } when the run named its thread
+    status: null,
+    anew: false,
+    rename: null,
     sources: [],
     metrics: null,
-    ending: null, // { type, reason, code, error, lacks } once it is over; `lacks`: a finish reason of `LACKING`, or null
+    ending: null,
   };
 }
 
-// Takes one frame at its SEQ; gives whether it was new. A frame that was folded before changes nothing.
+/**
+ * Takes one frame at its SEQ; gives whether it was new. A frame that was folded before changes nothing.
+ * @param {Message} message
+ * @param {number} seq
+ * @param {any} frame
+ */
 export function fold(message, seq, frame) {
   if (seq <= message.seq || message.ending) return false;
   message.seq = seq;
@@ -40,12 +67,18 @@ export function nameOf(frame) {
   return frame.type ?? frame.action ?? "";
 }
 
-// All text of the answer: what the server keeps as the message's content.
+/**
+ * All text of the answer: what the server keeps as the message's content.
+ * @param {Message} message
+ */
 export function textOf(message) {
   return message.parts.filter((part) => part.kind === "text").map((part) => part.text).join("");
 }
 
-// Frame type → what it does to the message. Every type of the wire contract stands here.
+/**
+ * Frame type → what it does to the message. Every type of the wire contract stands here.
+ * @type {Record<string, (message: Message, frame: any, seq: number) => void>}
+ */
 export const FRAMES = {
   runStarted(message, frame) {
     message.runId = frame.runId;
@@ -55,7 +88,8 @@ export const FRAMES = {
     message.rename = frame.thread;
   },
   stepStarted(message) {
-    message.status = message.model && { text: null, code: "thinking", params: { model: message.model } };
+    const { model } = message;
+    message.status = model ? { text: null, code: "thinking", params: { model } } : null;
   },
   statusResponse(message, frame, seq) {
     message.status = { text: frame.textResponse, code: frame.code ?? null, params: frame.params ?? {} };
@@ -125,7 +159,10 @@ export const FRAMES = {
   abort: (message, frame) => end(message, frame, "failed"),
 };
 
-// Whether the run does nothing but wait for a person.
+/**
+ * Whether the run does nothing but wait for a person.
+ * @param {Message} message
+ */
 export function isWaiting({ parts, ending }) {
   const open = parts.some((part) => part.requestId && part.state === "open");
   return !ending && open && !parts.some((part) => part.kind === "tool" && part.state === "running");
@@ -200,51 +237,4 @@ function end(message, frame, reason) {
 
 function lacking(finishReason) {
   return LACKING.has(finishReason) ? finishReason : null;
-}
-
-const ENDING_OF = { completed: "finalizeResponseStream", stopped: "stopGeneration" };
-
-// The message that a stored one gives. The history does not tell in which order text and tools came, so the parts stand in
-// the usual one: what it summarized, thoughts, tools, text. Folding the run's frames gives the order, when somebody looks.
-export function fromHistory(stored) {
-  const message = newMessage();
-  Object.assign(message, { id: stored.chatId, runId: stored.run ?? null, metrics: stored.metrics ?? null });
-  message.model = stored.metrics?.model ?? null;
-  message.sources = stored.sources ?? [];
-  if (stored.summary) message.parts.push({ kind: "summary", key: "h", rev: 1, text: stored.summary });
-  if (stored.reasoning?.trim()) message.parts.push({ kind: "reasoning", key: "r", rev: 1, text: stored.reasoning, open: false });
-  for (const call of stored.toolCalls ?? []) message.parts.push(storedCall(call));
-  for (const [n, text] of (stored.steered ?? []).entries()) {
-    message.parts.push({ kind: "steered", key: `s${n}`, rev: 1, text: text.message ?? text });
-  }
-  if (stored.content) message.parts.push({ kind: "text", key: "t", rev: 1, text: stored.content, open: false });
-  const reason = stored.reason ?? "completed";
-  const type = ENDING_OF[reason] ?? "abort";
-  message.ending = { type, reason, code: stored.code ?? null, error: stored.error || null, lacks: lacking(stored.finishReason) };
-  return message;
-}
-
-const ASKING = "ask_user";
-
-function storedCall(call) {
-  const values = objectOf(call.arguments);
-  if (call.name === ASKING && Array.isArray(values?.questions)) return storedQuestions(call, values.questions);
-  const state = call.content == null ? "void" : call.isError ? "error" : "done";
-  const { toolCallId, name, content = null, seconds = null } = call;
-  return { kind: "tool", key: `c${toolCallId}`, rev: 1, name, arguments: values, content, seconds, state };
-}
-
-// A call that never started has its arguments as the model wrote them.
-function objectOf(values) {
-  if (typeof values !== "string") return values;
-  try {
-    return Object(JSON.parse(values));
-  } catch {
-    return { "": values };
-  }
-}
-
-function storedQuestions({ toolCallId, content }, questions) {
-  const state = content == null ? "void" : "answered";
-  return { kind: "questions", key: `q${toolCallId}`, rev: 1, toolCallId, state, questions, answers: null, summary: content ?? "" };
 }

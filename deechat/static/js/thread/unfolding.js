@@ -21,7 +21,7 @@ export class Unfolding {
     const whole = newMessage();
     const stream = new RunStream(message.runId);
     this.#streams.add(stream);
-    stream.addEventListener("frame", ({ detail }) => fold(whole, detail.seq, detail.frame));
+    stream.addEventListener("frame", (/** @type {any} */ { detail }) => fold(whole, detail.seq, detail.frame));
     stream.addEventListener("end", () => {
       if (!whole.ending) return;
       whole.metrics ??= message.metrics;
