@@ -1,28 +1,26 @@
 // What the cards of requests have in common.
 
-import { h, icon } from "../core/dom.js";
+import { html, icon } from "../core/dom.js";
 import { t } from "../core/words.js";
 
 export const BUSY = ["sending", "sent", "late"]; // states of a reply in which nothing can be said any more
 
-export function cardHead(name, words) {
-  return h("p", { class: "request-head" }, icon(name), h("strong", { text: words }));
-}
+export const cardHead = (name, words) => html`<p class="request-head">${icon(name)}<strong>${words}</strong></p>`;
 
 // A value as a person reads it: a text as it is, everything else as JSON.
 export function readable(value) {
   return typeof value === "string" ? value : JSON.stringify(value, null, 2);
 }
 
-// Names and values, one below the other.
-export function pairs(entries, extra = "") {
-  const row = ([name, value]) => [h("dt", { text: name, dir: "auto" }), h("dd", { text: value, dir: "auto" })];
-  const rows = entries.map((entry) => h("div", {}, ...row(entry)));
-  return h("dl", { class: `pairs ${extra}` }, ...rows);
+// Names and values, one below the other; "" where there are none.
+export function pairs(entries, kind = "") {
+  if (!entries.length) return "";
+  const rows = entries.map(([name, value]) => html`<div><dt dir="auto">${name}</dt><dd dir="auto">${value}</dd></div>`);
+  return html`<dl class="pairs ${kind}">${rows}</dl>`;
 }
 
 export function button(words, kind, onClick) {
-  return h("button", { type: "button", class: `button ${kind}`, text: words, on: { click: onClick } });
+  return html`<button type="button" class="button ${kind}" @click=${onClick}>${words}</button>`;
 }
 
 // What is said below the buttons while a reply is on its way, or was late.
@@ -34,6 +32,7 @@ export function replyWords(state) {
 
 // The fieldset of a card, which takes nothing while a reply is on its way. The focus that this takes away comes back.
 export class Fields {
+  /** @type {HTMLElement | null} */
   #focused = null;
 
   constructor(node) {
@@ -45,7 +44,7 @@ export class Fields {
   }
 
   set busy(busy) {
-    if (busy && !this.busy) this.#focused = this.#inside ? document.activeElement : null;
+    if (busy && !this.busy) this.#focused = this.#inside ? /** @type {HTMLElement} */ (document.activeElement) : null;
     this.node.disabled = busy;
     if (busy) return;
     if (document.activeElement === document.body) this.#focused?.focus();

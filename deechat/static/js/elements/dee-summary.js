@@ -3,7 +3,7 @@
 import { h, icon } from "../core/dom.js";
 import { t } from "../core/words.js";
 
-class DeeSummary extends HTMLElement {
+export class DeeSummary extends HTMLElement {
   #text = h("div", { class: "thoughts", dir: "auto" });
 
   connectedCallback() {

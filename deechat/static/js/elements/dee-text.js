@@ -17,14 +17,14 @@ function decorate(fragment) {
 
 function frameCode(pre) {
   const language = /language-(\S+)/.exec(pre.querySelector("code")?.className ?? "")?.[1];
-  const copy = iconButton("copy", t("copyCode"), () => copyFrom(copy, pre.textContent.replace(/\n$/, "")));
+  const copy = iconButton("copy", t("copyCode"), (event) => copyFrom(event, pre.textContent.replace(/\n$/, "")));
   const box = h("div", { class: "code-block", dir: "ltr" }, h("div", { class: "code-head" }, h("span", { text: language ?? t("code") }), copy));
   pre.tabIndex = 0;
   pre.replaceWith(box);
   box.append(pre);
 }
 
-class DeeText extends HTMLElement {
+export class DeeText extends HTMLElement {
   #markdown = new GrowingMarkdown(this, decorate);
 
   show(part) {

@@ -1,32 +1,29 @@
 // The page's frame: sidebar, head, messages, composer, dialogs. Builds the nodes and knows where they are; what they do is
 // the business of app.js.
 
-import { announce, h, icon, iconButton } from "../core/dom.js";
+import { announce, h, html, icon, iconButton, nothing, render } from "../core/dom.js";
 import { readFolded, writeFolded } from "../core/memory.js";
 import { t } from "../core/words.js";
-import "../elements/dee-composer.js";
-import "../elements/dee-dialogs.js";
-import "../elements/dee-messages.js";
-import "../elements/dee-settings.js";
-import "../elements/dee-sidebar.js";
-import "../elements/dee-welcome.js";
+import { DeeComposer } from "../elements/dee-composer.js";
+import { DeeConfirm, DeeLogin } from "../elements/dee-dialogs.js";
+import { DeeMessages } from "../elements/dee-messages.js";
+import { DeeSettings } from "../elements/dee-settings.js";
+import { DeeSidebar } from "../elements/dee-sidebar.js";
+import { DeeWelcome } from "../elements/dee-welcome.js";
 
 const NARROW = matchMedia("(max-width: 800px)");
 const TOAST = 6000;
 
 export class Shell {
-  sidebar = document.createElement("dee-sidebar");
-  messages = document.createElement("dee-messages");
-  welcome = document.createElement("dee-welcome");
-  composer = document.createElement("dee-composer");
-  confirm = document.createElement("dee-confirm");
-  login = document.createElement("dee-login");
-  settings = document.createElement("dee-settings");
-  #title = h("h1", { dir: "auto" });
-  #chip = h("button", { type: "button", class: "chip", hidden: true });
-  #pieces = h("span", { class: "pieces", tabIndex: 0, role: "note", hidden: true });
-  #menu = iconButton("sidebar", t("openSidebar"), () => this.fold(false), { class: "open-sidebar" });
-  #compose = iconButton("plus", t("newChat"), () => this.sidebar.tell("dee-new"), { class: "compose" });
+  sidebar = new DeeSidebar();
+  messages = new DeeMessages();
+  welcome = new DeeWelcome();
+  composer = new DeeComposer();
+  confirm = new DeeConfirm();
+  login = new DeeLogin();
+  settings = new DeeSettings();
+  #head = h("header", { class: "head" });
+  #shown = { folded: false, title: "", label: "", provider: "", pieces: false }; // in the head
   #notice = h("div", { class: "notice", role: "alert", hidden: true });
   #damaged = h("p", { class: "damaged", role: "alert", hidden: true, text: t("storageDamaged") });
   #toast = h("div", { class: "toast", role: "status", hidden: true });
@@ -40,9 +37,7 @@ export class Shell {
       this.composer.focus();
     });
     const backdrop = h("div", { class: "backdrop", on: { click: () => this.fold(true) } });
-    this.#chip.addEventListener("click", () => this.sidebar.tell("dee-settings"));
-    const head = h("header", { class: "head" }, this.#menu, this.#compose, this.#title, this.#pieces, this.#chip);
-    const stage = h("main", { class: "stage" }, head, this.#damaged, this.#notice, this.welcome, this.messages, this.composer, this.#toast);
+    const stage = h("main", { class: "stage" }, this.#head, this.#damaged, this.#notice, this.welcome, this.messages, this.composer, this.#toast);
     const announcer = h("div", { id: "announcer", class: "visually-hidden", role: "status", "aria-live": "polite" });
     this.#root.append(skip, this.sidebar, backdrop, stage);
     document.body.append(this.#root, this.confirm, this.login, this.settings, announcer);
@@ -50,6 +45,22 @@ export class Shell {
     addEventListener("keydown", (event) => event.key === "Escape" && NARROW.matches && this.fold(true));
     NARROW.addEventListener("change", () => this.#fit());
     this.#fit();
+  }
+
+  #drawHead(changed) {
+    const { folded, title, label, provider, pieces } = Object.assign(this.#shown, changed);
+    const words = t("heldBack");
+    const open = { kind: "open-sidebar", hidden: !folded };
+    render(
+      html`${iconButton("sidebar", t("openSidebar"), () => this.fold(false), open)}
+        ${iconButton("plus", t("newChat"), () => this.sidebar.tell("dee-new"), { kind: "compose", hidden: !folded })}
+        <h1 dir="auto">${title}</h1>
+        <span class="pieces" tabindex="0" role="note" title=${words} aria-label=${words} ?hidden=${!pieces}
+          >${icon("pieces")}<span>${t("heldBackShort")}</span></span>
+        <button type="button" class="chip" title=${t("settings")} data-provider=${provider} ?hidden=${!label}
+          @click=${() => this.sidebar.tell("dee-settings")}><span class="dot"></span><span>${label}</span>${icon("chevron")}</button>`,
+      this.#head,
+    );
   }
 
   // On a narrow screen the sidebar lies over the page and starts folded; on a wide one the browser remembers.
@@ -70,30 +81,22 @@ export class Shell {
   #apply(folded) {
     this.#root.classList.toggle("folded", folded);
     this.sidebar.inert = folded;
-    this.#menu.hidden = !folded;
-    this.#compose.hidden = !folded;
+    this.#drawHead({ folded });
   }
 
-  set title(name) {
-    this.#title.textContent = name;
+  set title(title) {
+    this.#drawHead({ title });
   }
 
   // The model that will answer next; a click leads to where it is chosen.
   set chip({ model, provider }) {
-    const label = model ?? provider;
-    this.#chip.hidden = !label;
-    this.#chip.dataset.provider = provider ?? "";
-    this.#chip.title = t("settings");
-    this.#chip.replaceChildren(h("span", { class: "dot" }), h("span", { text: label ?? "" }), icon("chevron"));
+    this.#drawHead({ label: model ?? provider ?? "", provider: provider ?? "" });
   }
 
   // Says that streams do not come through, so that answers come in pieces.
   showHeldBack() {
-    const words = t("heldBack");
-    Object.assign(this.#pieces, { hidden: false, title: words });
-    this.#pieces.setAttribute("aria-label", words);
-    this.#pieces.replaceChildren(icon("pieces"), h("span", { text: t("heldBackShort") }));
-    announce(words);
+    this.#drawHead({ pieces: true });
+    announce(t("heldBack"));
   }
 
   // Either the greeting or the messages.
@@ -108,13 +111,20 @@ export class Shell {
     this.#root.classList.remove("loading");
   }
 
-  // Takes the place of everything when the page can't be used; `retry` null: no button. Null words: it is over.
+  /**
+   * Takes the place of everything when the page can't be used. Null words: it is over.
+   * @param {string | null} words
+   * @param {(() => void) | null} retry without it there is no button
+   * @param {string | null} title
+   */
   notice(words, retry = null, title = null) {
     this.#notice.hidden = !words;
     this.#root.classList.toggle("unusable", Boolean(words));
-    const again = retry && h("button", { type: "button", class: "button primary", text: t("retry"), on: { click: retry } });
-    const nodes = [icon("plug"), title && h("h2", { text: title }), h("p", { text: words ?? "" }), again];
-    this.#notice.replaceChildren(...nodes.filter(Boolean));
+    const again = html`<button type="button" class="button primary" @click=${retry}>${t("retry")}</button>`;
+    render(
+      html`${icon("plug")}${title ? html`<h2>${title}</h2>` : nothing}<p>${words}</p>${retry ? again : nothing}`,
+      this.#notice,
+    );
   }
 
   // From then on it stays: a list may lack what cannot be read.

@@ -24,7 +24,7 @@ const PURIFY = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-const md = new MarkdownIt({ html: false, linkify: true, breaks: true }).disable("image");
+const md = new /** @type {any} */ (MarkdownIt)({ html: false, linkify: true, breaks: true }).disable("image");
 for (const plugin of [emphasis, formulas, tasks]) md.use(plugin);
 // Full-width signs that are no punctuation to Unicode end an address too, like the punctuation: ～ ｜ ＜ ＞ ＋ ＝.
 md.linkify.re.get_text_separators = () => /[><\uff0b\uff1c-\uff1e\uff5c\uff5e]/;
@@ -51,7 +51,7 @@ const ALWAYS = {
   PRE: { dir: "ltr" },
 };
 
-const purifier = DOMPurify(window);
+const purifier = /** @type {any} */ (DOMPurify)(window);
 purifier.addHook("afterSanitizeAttributes", (node) => {
   for (const [name, value] of Object.entries(ALWAYS[node.tagName] ?? {})) node.setAttribute(name, value);
 });
@@ -91,7 +91,10 @@ export class GrowingMarkdown {
   #done = 0; // up to here the text is rendered for good
   #tail = []; // the nodes that the next update replaces
 
-  // `decorate(fragment)` may change new nodes before they are shown.
+  /**
+   * @param {HTMLElement} container
+   * @param {(fragment: DocumentFragment) => void} decorate may change new nodes before they are shown
+   */
   constructor(container, decorate = () => {}) {
     this.container = container;
     this.decorate = decorate;
