@@ -4,19 +4,29 @@ import { t } from "./words.js";
 
 // A request that did not work. `status` 0: the server was not reached. `message` is for a person.
 export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {string} code
+   * @param {string} message
+   * @param {{ retryAfter?: number | null, runId?: string | null }} [more]
+   */
   constructor(status, code, message, { retryAfter = null, runId = null } = {}) {
     super(message);
-    Object.assign(this, { status, code, retryAfter, runId });
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+    this.runId = runId;
   }
 }
 
 const MOST_WORKSPACES = 5000; // in one list that a person chooses from
 
+/** @type {(() => Promise<void>) | null} */
 let logIn = null;
 
-// `ask()` shows a log-in and resolves when somebody came in; every request that got a 401 then goes out again.
-export function onLoginNeeded(ask) {
-  logIn = ask;
+// `show()` shows a log-in and resolves when somebody came in; every request that got a 401 then goes out again.
+export function onLoginNeeded(show) {
+  logIn = show;
 }
 
 let damaged = () => {};
@@ -44,9 +54,16 @@ export async function errorOf(response) {
   }
 }
 
-// A fetch that logs in when it has to. Gives the response, ok or not; throws `ApiError` with status 0 when there is none.
+/** @typedef {{ method?: string, body?: any, headers?: Record<string, string>, signal?: AbortSignal }} Options */
+
+/**
+ * A fetch that logs in when it has to. Gives the response, ok or not; throws `ApiError` with status 0 when there is none.
+ * @param {string} path
+ * @param {Options} [options]
+ */
 export async function ask(path, { method = "GET", body, headers = {}, signal } = {}) {
   for (;;) {
+    /** @type {RequestInit & { headers: Record<string, string> }} */
     const options = { method, headers: { Accept: "application/json", ...headers }, signal, cache: "no-store" };
     if (body !== undefined) {
       options.headers["Content-Type"] = "application/json";
@@ -66,12 +83,17 @@ export async function ask(path, { method = "GET", body, headers = {}, signal } =
   }
 }
 
+/**
+ * @param {string} path
+ * @param {Options} options
+ */
 async function json(path, options) {
   const response = await ask(path, options);
   if (!response.ok) throw await errorOf(response);
   return response.json();
 }
 
+/** @type {(path: string, signal?: AbortSignal) => Promise<any>} */
 const get = (path, signal) => json(path, { signal });
 const post = (path, body = {}) => json(path, { method: "POST", body });
 const remove = (path) => json(path, { method: "DELETE" });
@@ -109,12 +131,13 @@ export const api = {
   deleteWorkspace: (workspace) => remove(workspacePath(workspace)),
   tools: async (workspace) => (await get(`${workspacePath(workspace)}/tools`)).tools,
   // A page of the list: { threads, next }; `next` is where the one behind it begins, if there is one.
-  threads: (workspace, { limit, after } = {}) => get(`${workspacePath(workspace)}/threads${queryOf({ limit, after })}`),
+  threads: (workspace, /** @type {{ limit?: number, after?: string | null }} */ { limit, after } = {}) =>
+    get(`${workspacePath(workspace)}/threads${queryOf({ limit, after })}`),
   thread: async (workspace, slug) => (await get(`${workspacePath(workspace)}/threads${queryOf({ slug })}`)).threads[0],
   newThread: async (workspace) => (await post(`${workspacePath(workspace)}/thread/new`)).thread,
   renameThread: async (workspace, thread, name) => (await post(`${threadPath(workspace, thread)}/update`, { name })).thread,
   deleteThread: (workspace, thread) => remove(threadPath(workspace, thread)),
-  chats: (workspace, thread, { limit, before } = {}) =>
+  chats: (workspace, thread, /** @type {{ limit?: number, before?: string }} */ { limit, before } = {}) =>
     get(`${threadPath(workspace, thread)}/chats${queryOf({ limit, before })}`),
   run: async (run, signal) => (await get(runPath(run), signal)).run,
   stop: (run) => post(`${runPath(run)}/stop`),

@@ -1,4 +1,9 @@
-// Waits so many milliseconds, or until the signal says that it is not worth it any more.
+/**
+ * Waits so many milliseconds, or until the signal says that it is not worth it any more.
+ * @param {number} milliseconds
+ * @param {AbortSignal | null} signal
+ * @returns {Promise<void>}
+ */
 export function sleep(milliseconds, signal = null) {
   if (signal?.aborted) return Promise.resolve();
   return new Promise((resolve) => {

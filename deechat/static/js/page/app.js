@@ -22,9 +22,12 @@ class App {
   shell = new Shell();
   workspaces = new Workspaces(this.shell);
   threads = new Threads(() => this.#show());
-  workspace = null; // its slug
-  conversation = null;
-  talk = null; // with the conversation
+  /** @type {string} */
+  workspace = /** @type {any} */ (null); // its slug; like the next two not there before the list of workspaces is
+  /** @type {Conversation} */
+  conversation = /** @type {any} */ (null);
+  /** @type {Talk} */
+  talk = /** @type {any} */ (null); // with the conversation
   #beginning = false;
   #looked = -Infinity; // when; coming back to a tab is several events at once
   #others = new BroadcastChannel("deechat");
@@ -205,9 +208,8 @@ class App {
     on("dee-settings", () => this.workspaces.openSettings());
     on("dee-log-out", () => logOut().then(() => location.reload(), ({ message }) => shell.toast(message)));
     addEventListener("hashchange", () => this.workspaces.loaded && this.#route());
-    for (const [target, name] of [[document, "visibilitychange"], [window, "focus"], [window, "pageshow"], [window, "online"]]) {
-      target.addEventListener(name, () => this.#look());
-    }
+    document.addEventListener("visibilitychange", () => this.#look());
+    for (const name of ["focus", "pageshow", "online"]) addEventListener(name, () => this.#look());
     setInterval(() => this.#look(), LOOK_EVERY);
     network.addEventListener("held", () => shell.showHeldBack());
     this.#others.addEventListener("message", ({ data }) => {
