@@ -350,7 +350,7 @@ def test_the_style_sheets_know_no_left_and_right() -> None:
     sided = re.compile(rf"^\s*(?:{names})\b.*$", re.MULTILINE)
     found = [
         (sheet.name, line.strip())
-        for sheet in sorted((DEECHAT / "static" / "css").glob("*.css"))
+        for sheet in sorted((DEECHAT / "static" / "css").rglob("*.css"))
         for line in sided.findall(sheet.read_text(encoding="utf-8"))
     ]
-    assert found == [("messages.css", "text-align: right; /* as the table's author says it */")]
+    assert found == [("dee-text.css", "text-align: right; /* as the table's author says it */")]

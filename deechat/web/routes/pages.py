@@ -10,8 +10,6 @@ from deechat.web.bodies import Forget, read_body, read_language
 from deechat.web.services import Services
 
 _PACKAGE = Path(__file__).parents[2]
-# In the order of the cascade, not of the alphabet: a later sheet wins where two say something of one node.
-_SHEETS = ("base", "layout", "messages", "cards", "composer", "dialogs")
 
 
 def _addresses(pattern: str) -> list[str]:
@@ -22,7 +20,8 @@ def _addresses(pattern: str) -> list[str]:
 def make(services: Services) -> Blueprint:
     """Makes the routes of the page, of `ping`, of `models` and of what was learnt of them."""
     blueprint = Blueprint("pages", __name__)
-    sheets = [f"static/css/{name}.css" for name in _SHEETS]
+    # In the order of the cascade: base.css is the first of those for all, and an element's own come after them.
+    sheets = _addresses("css/*.css") + _addresses("css/elements/*.css")
     modules = _addresses("js/**/*.js") + _addresses("vendor/*.js")
 
     @blueprint.get("/")
