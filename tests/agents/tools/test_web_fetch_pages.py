@@ -375,7 +375,10 @@ def count():
     gc.collect()
     return len([each for each in descriptors() if "socket" in each or "pipe" in each])
 
-first = gevent.spawn(run); gevent.sleep(0.3); assert children(); first.kill(Cancelled()); gevent.sleep(0.1)
+first = gevent.spawn(run)
+while not children() and not first.dead:
+    gevent.sleep(0.01)
+assert children(); first.kill(Cancelled()); gevent.sleep(0.1)
 before = count()
 for step in range(60):
     greenlets = [gevent.spawn(run) for _ in range(2)]
@@ -385,7 +388,7 @@ for step in range(60):
     seen += bool(children())
     gevent.killall(greenlets, Cancelled(), block=True, timeout=5)
 deadline = time.monotonic() + 5
-while children() and time.monotonic() < deadline:
+while (children() or count() > before) and time.monotonic() < deadline:
     gevent.sleep(0.05)
 print(children(), count() - before, seen > 10, len(ended) > 100)
 reader = web.fetcher()
