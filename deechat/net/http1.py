@@ -8,7 +8,6 @@ most model servers each token is one. A body's piece is all that one read of the
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple, Protocol
@@ -287,22 +286,14 @@ class Body:
             return data
         if framing.done or framing.fault:
             return self._end()
-        began = time.monotonic()
+        deadline, silent = Deadline(seconds), 0
         raw = self._connection.read(seconds)
-        # Nearly always there is something in a read.
-        return framing.feed(raw) or self._read_on(Deadline(seconds, began), len(raw))
-
-    def _read_on(self, deadline: Deadline, silent: int) -> bytes:
-        """Return the next piece after reads of `silent` bytes that held nothing of the body."""
-        framing = self._framing
-        while not (framing.done or framing.fault):
+        while not (data := framing.feed(raw)) and not (framing.done or framing.fault):
+            silent += len(raw)
             if silent > MAX_SILENT:
                 raise RemoteProtocolError("it sent chunks with nothing in them")
             raw = self._connection.read_until(deadline)
-            if data := framing.feed(raw):
-                return data
-            silent += len(raw)
-        return self._end()
+        return data or self._end()
 
     def _end(self) -> bytes:
         if self._framing.fault:
