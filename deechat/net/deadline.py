@@ -6,12 +6,12 @@ import time
 
 
 class Deadline:
-    """The moment `seconds` after `since`, a time of `time.monotonic`, or after now."""
+    """The moment `seconds` after now."""
 
     __slots__ = ("_moment",)
 
-    def __init__(self, seconds: float, since: float | None = None) -> None:
-        self._moment = (time.monotonic() if since is None else since) + seconds
+    def __init__(self, seconds: float) -> None:
+        self._moment = time.monotonic() + seconds
 
     @property
     def is_over(self) -> bool:

@@ -39,7 +39,3 @@ def test_a_least_is_never_undercut_and_never_raises(now: list[float]) -> None:
     assert deadline.left(least=0.25) == 0.25
     now[0] += 9
     assert (deadline.left(least=0.25), deadline.left(least=0.0)) == (0.25, 0.0)
-
-
-def test_it_may_count_from_a_moment_before(now: list[float]) -> None:
-    assert Deadline(10, since=now[0] - 4).left() == 6

@@ -1,4 +1,4 @@
-"""Finding a model server on this machine. Plain sockets, which wait together with others where they are patched to."""
+"""Finds a model server on this machine, over plain sockets, which gevent patches in a server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_FOUND = 256_000  # bytes of an answer: whoever has the port may send anythin
 def find_local_server(
     own_ports: Collection[int], within: float = 0.3, candidates: Sequence[int] = CANDIDATES
 ) -> str | None:
-    """Gives the base URL of the first that lists a model that can chat within so many seconds; None without one.
+    """Return the base URL of the first that lists a model that can chat within so many seconds; None without one.
 
     `own_ports` are never looked at. It takes no longer than `within` for each candidate, and raises nothing.
     """

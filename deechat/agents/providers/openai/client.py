@@ -52,7 +52,7 @@ class Address:
 
     @classmethod
     def of(cls, base_url: str | None, api_key: str | None) -> Address:
-        """Takes the settings apart. A user in the URL goes before the key, as HTTP's own way."""
+        """Return the address of the settings. A user in the URL goes before the key, as HTTP's own way."""
         key = (api_key or "").strip()
         parts = urlsplit((base_url or OPENAI_URL).strip())
         user, _, place = parts.netloc.rpartition("@")
@@ -72,7 +72,7 @@ class Address:
 
     @property
     def below(self) -> Address | None:
-        """The address that is meant where the path was left out; None where there is a path."""
+        """The address with `/v1` where the path was left out; None where there is a path."""
         return None if urlsplit(self.url).path else replace(self, url=f"{self.url}/v1")
 
     @property
@@ -82,7 +82,7 @@ class Address:
 
     @property
     def is_sendable(self) -> bool:
-        """Says whether a header can carry the authorization."""
+        """Whether a header can carry the authorization."""
         return self.authorization.isascii() and self.authorization.isprintable()
 
 
@@ -129,12 +129,12 @@ class Client:
         self._sdk = self._over(self._http)
 
     def _aim(self, request: Any) -> None:
-        """Puts the address's query behind the path; the SDK would put the path behind the query."""
+        """Put the address's query behind the path; the SDK would put the path behind the query."""
         if self._address.query:
             request.url = request.url.copy_with(query=self._address.query.encode())
 
     def _over(self, http_client: Any) -> Any:
-        """Makes the SDK's client over a client of its HTTP library."""
+        """Return the SDK's client over a client of its HTTP library."""
         sdk = self._module.OpenAI(
             base_url=self._address.url,
             api_key=NO_KEY,  # the header below is what goes out, so that no key of the environment does
@@ -151,7 +151,7 @@ class Client:
 
     @functools.cached_property
     def _pattern(self) -> Any:
-        """What the SDK sends when it is asked for a completion, noted where it would have gone out."""
+        """The request that the SDK makes for a completion, noted where it would have gone out."""
         noted = []
 
         def note(request: Any) -> Any:
@@ -183,7 +183,7 @@ class Client:
 
     @functools.cached_property
     def _form(self) -> Callable[[bytes], Any] | None:
-        """Sends a request like the pattern over our own connections; None where an HTTP proxy stands between."""
+        """Sends a request like the pattern over our own connections. None where an HTTP proxy stands between."""
         form: Callable[[bytes], Any] | None = self._transport and self._transport.form(self._pattern)
         return form
 
@@ -195,7 +195,7 @@ class Client:
         return self._http.send(request, stream=True)
 
     def _refusal(self, response: Any) -> Exception:
-        """Read what was said instead of an answer; return the SDK's error of it."""
+        """Read an error's body; return the SDK's error of it."""
         with closing(response):
             response.read()
         said: Any = response.text.strip()
@@ -207,11 +207,11 @@ class Client:
         return status_error
 
     def models(self, timeout: float) -> Any:
-        """Asks for the models; gives a context manager of the response."""
+        """Ask for the models; return a context manager of the response."""
         return self._sdk.models.with_streaming_response.list(timeout=timeout)
 
     def look(self, path: str, body: Any, seconds: float) -> Any:
-        """Asks a route of the server's own, beside the protocol; gives its JSON, None where none comes in the time."""
+        """Ask a route of the server's own, beside the protocol; return its JSON, None where none comes in time."""
         patience = Patience(seconds, seconds)
         patience.end_within(seconds)
         parts = urlsplit(self._address.url)
@@ -238,5 +238,5 @@ class Client:
 
 
 def _trust(address: Address) -> bool | ssl.SSLContext:
-    """Gives whom to trust: the usual authorities, which take 40 ms to load, or nobody where there is no TLS."""
+    """Return whom to trust: the usual authorities, which take 40 ms to load, or nobody where there is no TLS."""
     return address.url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

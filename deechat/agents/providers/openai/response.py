@@ -38,26 +38,26 @@ class Patience:
         self.is_ending = False
 
     def alive(self) -> None:
-        """Notes that a byte of the answer came."""
+        """Note that a byte of the answer came."""
         if not self.is_ending:
             self.limit = self.steady = self._stall
 
     def end_within(self, seconds: float) -> None:
-        """Allows so much more for everything that is left."""
+        """Allow so much more for everything that is left."""
         self.is_ending, self.steady = True, None
         self._deadline = Deadline(seconds)
 
     def go_on(self) -> None:
-        """Takes the deadline back: it was not the end."""
+        """Take the deadline back: it was not the end."""
         self.is_ending = False
         self.alive()
 
     def left(self) -> float:
-        """Gives how long the next read may wait; a moment at least, for what has come already."""
+        """Return how long the next read may wait; a moment at least, for bytes that have come already."""
         return self.steady or self._deadline.left(least=0.001)
 
     def over(self) -> bool:
-        """Says whether the time that `end_within` gave has passed."""
+        """Check whether the time that `end_within` gave has passed."""
         return self.is_ending and self._deadline.is_over
 
 
@@ -88,7 +88,7 @@ class _Tap:
         return self._raw
 
     def more_after(self, data: bytes) -> bool:
-        """Says whether the next piece is here for sure, so that asking for it waits for nothing."""
+        """Check whether the next piece is here for sure, so that asking for it waits for nothing."""
         at = self._raw.find(data, self._at)
         if at < 0:
             return False
@@ -119,11 +119,11 @@ class Answer:
         self.close()
 
     def close(self) -> None:
-        """Closes it. A connection whose body was not read to its end is closed at once."""
+        """Close it. A connection whose body was not read to its end is closed at once."""
         self._open.close()
 
     def reads(self, patience: Patience) -> Generator[bytes, None, None]:
-        """Yield what each read of the socket brought, in slices that are read in a moment.
+        """Yield the bytes of each read of the socket, in slices that are read in a moment.
 
         A compressed read may unpack to a thousand times its size. Raises the errors of `Client.foreign`, and
         `ModelError` when there is no end to it.

@@ -37,7 +37,7 @@ from transport_rig import (
 from deechat.agents.providers.base import Text, Turn
 from deechat.agents.providers.openai.provider import OpenAIProvider
 from deechat.errors import ModelError
-from deechat.net.connection import SIZE, Connection, Origin, ReadError
+from deechat.net.connection import SIZE, Connection, NetError, Origin, ReadError
 from deechat.net.pool import Pool
 
 NAME = "models.example"
@@ -380,6 +380,23 @@ def test_the_first_byte_may_take_longer_than_the_next_ones() -> None:
         assert server.wait(lambda: server.ended == 1)
     assert caught.value.code == "model_timeout"
     assert "0.3 s" in caught.value.message
+
+
+def test_each_error_of_a_connection_is_one_of_the_library_that_has_its_name() -> None:
+    from deechat.agents.providers.openai.transport import _ERRORS
+
+    assert set(_ERRORS) == set(NetError.__subclasses__())
+    assert all(ours.__name__ == theirs.__name__ for ours, theirs in _ERRORS.items())
+
+
+@pytest.mark.parametrize("timeout", [None, httpx2.Timeout(5, read=None)], ids=["none", "without one for reads"])
+def test_a_request_without_each_of_its_times_goes_the_ordinary_way(direct: list[str], timeout: Any) -> None:
+    with Server(ANSWER, ANSWER) as server:
+        for each, asked in ((5.0, ["127.0.0.1"]), (timeout, [])):
+            direct.clear()
+            with client(timeout=each) as http:
+                assert http.post(server.url, content=b"{}").status_code == 200
+            assert direct == asked
 
 
 def test_the_transport_is_not_loaded_before_the_sdk_is() -> None:
