@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from deechat.errors import DeeChatError
+from deechat.net.deadline import Deadline
 from deechat.net.lookups import Lookups
 
 MOST_ADDRESSES = 8  # of one host that are tried
@@ -23,23 +24,14 @@ class NotConnectedError(DeeChatError):
     """A host was not connected to: an address that is not permitted, no address, or no answer."""
 
 
-class Allowance:
-    """How long an exchange may still take, and how many bytes the server may still send."""
+class Allowance(Deadline):
+    """The time that an exchange may still take, and the bytes that its server may still send."""
+
+    __slots__ = ("_bytes",)
 
     def __init__(self, seconds: float) -> None:
-        self._deadline = time.monotonic() + seconds
+        super().__init__(seconds)
         self._bytes = 0
-
-    def left(self) -> float:
-        """Return the seconds that are left. Raises `TimeoutError` when there are none."""
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the time is up")
-        return left
-
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self._deadline - 0.05  # a timer may be a little early
 
     @property
     def is_overdrawn(self) -> bool:
