@@ -25,17 +25,13 @@ class NotConnectedError(DeeChatError):
 
 
 class Allowance(Deadline):
-    """The deadline of an exchange, and how many bytes the server may still send."""
+    """The time that an exchange may still take, and the bytes that its server may still send."""
 
     __slots__ = ("_bytes",)
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self._bytes = 0
-
-    @property
-    def is_over(self) -> bool:
-        return self.left(least=0.0) <= 0.05  # a timer may be a little early
 
     @property
     def is_overdrawn(self) -> bool:

@@ -122,7 +122,7 @@ class Fetcher:
                 with closing(response):
                     return _taken(target, response, allowance)
         except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
-            if allowance.is_over:
+            if allowance.left(0) < 0.05:  # a timer may be a little early
                 raise TimeoutError from error
             raise ToolError(_failure(target, error, allowance)) from error
 
