@@ -293,3 +293,20 @@ def test_the_check_runs_in_a_copy_of_the_last_commit_as_a_stranger_has_it(tmp_pa
     assert done.stdout.splitlines() == [f"{target} in deechat: unset unset committed" for target in ("lint", "test")]
     assert "not committed" in done.stderr
     assert not any(Path(place).exists() for place in seen.read_text().splitlines())
+
+
+# -- the linter of the page --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lines", [[], ["exit 1"]], ids=["no node", "an old one"])
+def test_without_a_node_that_fits_the_page_is_not_linted_and_one_line_says_so(tmp_path: Path, lines: list[str]) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("node", "npm") if lines else ():
+        script(tmp_path / "bin" / name, *lines)
+    command = [shutil.which("sh") or "sh", str(ROOT / "scripts" / "lint_js.sh"), str(tmp_path / "venv")]
+    done = subprocess.run(
+        command, env={"PATH": str(tmp_path / "bin")}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0
+    (line,) = (done.stdout + done.stderr).splitlines()
+    assert "was not checked: that needs node" in line

@@ -18,7 +18,8 @@ export function groupOf(time, now = new Date()) {
 }
 
 export class DeeSidebar extends DeeElement {
-  #threads = [];
+  /** @type {any[] | null} */
+  #threads = null; // not known yet
   #hasMore = false;
   #current = null;
   #workspaces = [];
@@ -103,6 +104,7 @@ export class DeeSidebar extends DeeElement {
 
   // The chats by groups of days. A chat has one row for good, wherever it stands: a click must not come to another one.
   #list() {
+    if (!this.#threads) return nothing;
     if (!this.#threads.length && !this.#hasMore) return html`<p class="no-chats">${t("noChats")}</p>`;
     this.#rows = new Map(this.#threads.map(({ slug }) => [slug, this.#rows.get(slug) ?? document.createElement("li")]));
     const groups = new Map();
@@ -152,6 +154,7 @@ export class DeeSidebar extends DeeElement {
     };
     const key = (event) => {
       if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
+      event.preventDefault(); // or Enter would press the button that gets the focus
       finish(event.key === "Enter");
       row.querySelector("button")?.focus();
     };
