@@ -14,8 +14,9 @@ from terminal_rig import Person
 from zoo_rig import House
 
 from deechat.log.journal import Journal
+from deechat.store.base import Thread
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.store import Store, Thread
+from deechat.store.sqlite.store import Store
 
 _servers: list[Server] = []
 

@@ -29,12 +29,13 @@ from deechat.log.batch import EventRow, Rows, Share, insert
 from deechat.log.sweeper import Sweeper
 from deechat.net.clock import steady
 from deechat.net.wait import Waiter, wake_all
+from deechat.store.base import RunRow
 from deechat.store.sqlite import checksums
 from deechat.store.sqlite.connections import Before
 from deechat.store.sqlite.database import Database, Job, LastingJob, Work
 from deechat.store.sqlite.deletion import Deletion
 from deechat.store.sqlite.integrity import RESTORE
-from deechat.store.sqlite.runs import Records, RunRecord, begin, ending, giving_up, giving_up_in, noting
+from deechat.store.sqlite.runs import Records, begin, ending, giving_up, giving_up_in, noting
 
 logger = logging.getLogger(__name__)
 
@@ -127,7 +128,7 @@ class Journal:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def open(self, run: RunRecord, events: Sequence[AnyEvent], *also: Work[None]) -> Log:
+    def open(self, run: RunRow, events: Sequence[AnyEvent], *also: Work[None]) -> Log:
         """Stores a new run with its first events and what `also` writes, in one transaction, and gives its log.
 
         Raises `NotFoundError` when the thread is gone and `StorageUnavailableError`; nothing is kept then.
@@ -380,7 +381,7 @@ class Journal:
             yield rows
         self._check_end(record, after, rows[-1] if rows else last)
 
-    def _check_end(self, record: RunRecord | None, after: int, last: Entry | None) -> None:
+    def _check_end(self, record: RunRow | None, after: int, last: Entry | None) -> None:
         """Checks that a log ends where its run's row says, when `last` came last of what follows `after`.
 
         Raises `ValueError`.

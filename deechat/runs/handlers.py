@@ -12,11 +12,10 @@ from deechat.agents.history import unpack
 from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
 from deechat.agents.tools.base import Tool
 from deechat.agents.words import say
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message as Stored
-from deechat.store.sqlite.store import Store, Thread, Workspace
+from deechat.store.base import RunRow, StoredMessage, Thread, Workspace
+from deechat.store.sqlite.store import Store
 
-_Said = tuple[Stored, list[Message]]  # a stored message, and what a model is shown of it
+_Said = tuple[StoredMessage, list[Message]]  # a stored message, and what a model is shown of it
 
 LITTLE = 250  # tokens that fit into the smallest context that can be set
 FIRST, FURTHER = 20, 100  # messages that are read at once: most threads are read whole by the first
@@ -50,7 +49,7 @@ class Handlers:
         self._max_tokens = max_tokens
         self._context = context
 
-    def of(self, record: RunRecord) -> AgentHandler:
+    def of(self, record: RunRow) -> AgentHandler:
         """Makes a run's handler. Raises `NotFoundError` when its thread is gone."""
         thread = self._store.thread_by_id(record.thread_id)
         workspace = self._store.workspace_by_id(thread.workspace_id)
@@ -73,7 +72,7 @@ class Handlers:
             max_tool_rounds=self._max_tool_rounds,
         )
 
-    def _history(self, thread: Thread, record: RunRecord, limit: Callable[[], int]) -> _History:
+    def _history(self, thread: Thread, record: RunRow, limit: Callable[[], int]) -> _History:
         """Reads the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""
         read, summary = self._read(thread, record.parent_id, limit)
         turns: list[Message] = []

@@ -21,7 +21,7 @@ from deechat.events import RunFailed
 from deechat.log.journal import Journal
 from deechat.runs.registry import Active
 from deechat.runs.runner import Runner
-from deechat.store.sqlite.runs import RunRecord
+from deechat.store.base import RunRow
 
 PATIENCE_AT_START = 5.0  # seconds
 LIVES = 3  # of a step: the first, and two after a death of the process
@@ -64,7 +64,7 @@ class Recovery:
         waits = [gevent.spawn(self._wait_ended, runner) for runner in taken if runner.state.ending]
         gevent.joinall(waits, timeout=PATIENCE_AT_START)
 
-    def _take(self, record: RunRecord) -> Runner | None:
+    def _take(self, record: RunRow) -> Runner | None:
         """Takes a run into memory, unless it ends while its log is read; gives it up when that cannot be read."""
         try:
             run_log = self._journal.load(record.id)

@@ -10,13 +10,13 @@ from deechat.agents.context import AgentHandler
 from deechat.agents.state import RunState
 from deechat.log.journal import Journal, Log
 from deechat.runs.runner import Runner
-from deechat.store.sqlite.runs import RunRecord
+from deechat.store.base import RunRow
 
 
 class Active:
     """Runners by the id of their run. There is never more than one for a run, so its moves come one after the other."""
 
-    def __init__(self, journal: Journal, make: Callable[[RunRecord], AgentHandler]) -> None:
+    def __init__(self, journal: Journal, make: Callable[[RunRow], AgentHandler]) -> None:
         self._journal = journal
         self._make = make
         self._runners: dict[str, Runner] = {}
@@ -33,7 +33,7 @@ class Active:
         """Gives the runner of a run that is in memory."""
         return self._runners.get(run_id)
 
-    def take(self, record: RunRecord, log: Log, state: RunState | None = None) -> Runner:
+    def take(self, record: RunRow, log: Log, state: RunState | None = None) -> Runner:
         """Gives the runner of a run that has not ended, and whose log is in memory. Never yields.
 
         `state` is the fold of the log where that was made already. Whoever takes a run hands it to `rest` afterwards.

@@ -46,8 +46,9 @@ from deechat.events import (
     ToolCallResult,
 )
 from deechat.log.journal import UNCOMMITTED_BYTES, Journal, Log
-from deechat.store.sqlite.runs import RunRecord, noting
-from deechat.store.sqlite.store import Message, inserting, summarizing
+from deechat.store.base import RunRow, StoredMessage
+from deechat.store.sqlite.runs import noting
+from deechat.store.sqlite.store import inserting, summarizing
 
 TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
 EVENT = 64  # characters that an event is counted for, whatever it says
@@ -104,11 +105,11 @@ class Runner:
 
     def __init__(
         self,
-        record: RunRecord,
+        record: RunRow,
         run_log: Log,
         journal: Journal,
         *,
-        make: Callable[[RunRecord], AgentHandler],
+        make: Callable[[RunRow], AgentHandler],
         on_rest: Callable[[Runner], None],
         state: RunState | None = None,
     ) -> None:
@@ -295,7 +296,7 @@ class Runner:
         return self._record(ending, inserting(message))
 
 
-def answer(record: RunRecord, state: RunState, ending: Ending, metrics: Metrics, at: float) -> Message:
+def answer(record: RunRow, state: RunState, ending: Ending, metrics: Metrics, at: float) -> StoredMessage:
     """Return the assistant's message that a run leaves in its thread when it ends.
 
     `metrics` are those of a run that did not complete: a `RunCompleted` brings its own.
@@ -315,7 +316,7 @@ def answer(record: RunRecord, state: RunState, ending: Ending, metrics: Metrics,
     if isinstance(ending, RunFailed):
         details |= {"error": ending.message, "code": ending.code}
     content = "".join(state.text)
-    return Message(
+    return StoredMessage(
         id=record.message_id,
         thread_id=record.thread_id,
         parent_id=record.parent_id,

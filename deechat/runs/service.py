@@ -33,9 +33,9 @@ from deechat.runs.registry import Active
 from deechat.runs.replies import Reply, check_issued, open_request, received
 from deechat.runs.runner import Runner
 from deechat.runs.start import Opened, Opening, Prompt
+from deechat.store.base import Page, RunRow, StoredMessage, Thread, Workspace
 from deechat.store.sqlite.database import Work
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message, Page, Store, Thread, Workspace, allowing
+from deechat.store.sqlite.store import Store, allowing
 
 PIECE = 2_000  # entries that are folded before others have their turn
 STOP_WORDS = frozenset({"/exit", "/stop", "/halt"})  # as a message to a run that is under way, they stop it
@@ -45,7 +45,7 @@ STOP_WORDS = frozenset({"/exit", "/stop", "/halt"})  # as a message to a run tha
 class RunView:
     """A run as it stands on disk, for whoever asks. `pending` are the entries of requests that nobody has answered."""
 
-    record: RunRecord
+    record: RunRow
     workspace: Workspace
     thread: Thread
     status: str
@@ -79,7 +79,7 @@ class Runs:
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
-    def start(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> RunRecord:
+    def start(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> RunRow:
         """Stores the prompt with a new run, lets it run, and gives its record; all is on disk by then.
 
         A `client_request_id` that came before gives the run that it started. Raises `UnprocessableError` when it came
@@ -93,7 +93,7 @@ class Runs:
             self._check_free(thread)
             return self._begin(lambda: self._opening.answer(workspace, thread, prompt))
 
-    def go_on(self, run_id: str, language: str) -> RunRecord:
+    def go_on(self, run_id: str, language: str) -> RunRow:
         """Starts a new run that goes on from an ended one, and gives its record; it is on disk by then.
 
         Raises `NotFoundError`, `BusyError`, `StorageUnavailableError`, and `ConflictError` unless it is the last run of
@@ -110,13 +110,13 @@ class Runs:
                 raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
             return self._begin(lambda: self._opening.continuation(workspace, thread, before, language))
 
-    def _lacks_something(self, thread: Thread, record: RunRecord) -> bool:
+    def _lacks_something(self, thread: Thread, record: RunRow) -> bool:
         return self._store.message(thread, record.message_id).details.get("finishReason") in LACKING
 
     def _lock(self, name: str) -> BoundedSemaphore:
         return self._locks.setdefault(name, BoundedSemaphore(1))
 
-    def _known(self, thread: Thread, prompt: Prompt) -> RunRecord | None:
+    def _known(self, thread: Thread, prompt: Prompt) -> RunRow | None:
         if prompt.client_request_id is None:
             return None
         known = self._records.run_by_request(thread.id, prompt.client_request_id)
@@ -148,7 +148,7 @@ class Runs:
             self._journal.abandon_damaged(thread.id)
             return None
 
-    def _begin(self, open_run: Callable[[], Opened]) -> RunRecord:
+    def _begin(self, open_run: Callable[[], Opened]) -> RunRow:
         self._starting += 1
         try:
             opened = open_run()
@@ -160,7 +160,7 @@ class Runs:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[Message], str | None]:
+    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[StoredMessage], str | None]:
         """Gives the thread's messages and the id of its run that has not ended, as of one moment.
 
         An answer stands among the messages or is being made, never both and never neither. Raises `NotFoundError` while
@@ -191,7 +191,7 @@ class Runs:
             last_seq = self._journal.last_seq(run_id)
         return RunView(record, workspace, thread, "ended", [], last_seq)
 
-    def _stands(self, record: RunRecord) -> tuple[str, list[Entry]]:
+    def _stands(self, record: RunRow) -> tuple[str, list[Entry]]:
         """Gives where a run stands on disk, and its open requests; looks at little of a long log."""
         if record.ended_at is not None:
             return "ended", []
@@ -254,7 +254,7 @@ class Runs:
                 "look at the run before you send it again."
             ) from exc
 
-    def _allowing(self, record: RunRecord, runner: Runner, event: InputReceived) -> list[Work[None]]:
+    def _allowing(self, record: RunRow, runner: Runner, event: InputReceived) -> list[Work[None]]:
         """Gives the work that notes an "always": for the tool in this workspace, or for what its arguments name."""
         request = runner.state.requests[event.request_id]
         tool = self._tools.get(request.name) if isinstance(request, ToolApprovalRequest) else None

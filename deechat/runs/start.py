@@ -19,9 +19,9 @@ from deechat.agents.providers.base import Provider
 from deechat.errors import ModelError, NotFoundError
 from deechat.events import AnyEvent, RunStarted, StepStarted, ThreadRenamed
 from deechat.log.journal import Journal, Log
+from deechat.store.base import RunRow, StoredMessage, Thread, Workspace
 from deechat.store.sqlite.database import Work
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message, Store, Thread, Workspace, inserting, naming
+from deechat.store.sqlite.store import Store, inserting, naming
 
 NAME_LENGTH = 48
 MODEL_PATIENCE = 2.0  # seconds that a start waits to learn the default model's name
@@ -44,7 +44,7 @@ class Opened(NamedTuple):
     Whoever has it holds its log in memory.
     """
 
-    record: RunRecord
+    record: RunRow
     log: Log
 
 
@@ -71,7 +71,7 @@ class Opening:
         model = _model(workspace, self._choose())
         # What may have changed while the model server was asked is read here; nothing yields before it is queued.
         thread, parent = self._store.thread_by_id(thread.id), self._parent(thread, prompt)
-        message = Message(str(uuid.uuid4()), thread.id, parent, "user", prompt.message, time.time())
+        message = StoredMessage(str(uuid.uuid4()), thread.id, parent, "user", prompt.message, time.time())
         record = _record(thread, message.id, model, prompt.language, client_request_id=prompt.client_request_id)
         events: list[AnyEvent] = [_started(record, workspace, thread)]
         works = [inserting(message)]
@@ -80,7 +80,7 @@ class Opening:
             works.append(naming(thread.id, name_from(prompt.message), only_unnamed=True))
         return self._open(record, events, *works)
 
-    def continuation(self, workspace: Workspace, thread: Thread, before: RunRecord, language: str) -> Opened:
+    def continuation(self, workspace: Workspace, thread: Thread, before: RunRow, language: str) -> Opened:
         """Begins the run that goes on from an ended one. Raises like `answer`."""
         model = _model(workspace, self._going_on(before.model))
         parent = before.parent_id
@@ -89,7 +89,7 @@ class Opening:
         record = _record(thread, parent, model, language, continues=before.id)
         return self._open(record, [_started(record, workspace, thread)])
 
-    def _open(self, record: RunRecord, events: list[AnyEvent], *works: Work[None]) -> Opened:
+    def _open(self, record: RunRow, events: list[AnyEvent], *works: Work[None]) -> Opened:
         return Opened(record, self._journal.open(record, [*events, StepStarted(1)], *works))
 
     def _parent(self, thread: Thread, prompt: Prompt) -> str | None:
@@ -116,8 +116,8 @@ def _record(
     *,
     continues: str | None = None,
     client_request_id: str | None = None,
-) -> RunRecord:
-    return RunRecord(
+) -> RunRow:
+    return RunRow(
         id=str(uuid.uuid4()),
         thread_id=thread.id,
         message_id=str(uuid.uuid4()),
@@ -130,7 +130,7 @@ def _record(
     )
 
 
-def _started(record: RunRecord, workspace: Workspace, thread: Thread) -> RunStarted:
+def _started(record: RunRow, workspace: Workspace, thread: Thread) -> RunStarted:
     return RunStarted(
         run_id=record.id,
         message_id=record.message_id,

@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.exceptions import HTTPException
 
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
-from deechat.store.sqlite.store import Position
+from deechat.store.base import Position
 from deechat.web.connection import connection
 
 LANGUAGES = ("en", "zh")

@@ -7,7 +7,7 @@ from typing import Any
 from deechat.agents.plugins.base import frame_of
 from deechat.agents.tools.base import Tool
 from deechat.runs.service import RunView
-from deechat.store.sqlite.store import Message, Thread, Workspace
+from deechat.store.base import StoredMessage, Thread, Workspace
 
 Json = dict[str, Any]
 FETCH = "web_fetch"  # whose list of hosts has a name of its own beside `allowed`
@@ -52,7 +52,7 @@ def thread_json(thread: Thread) -> Json:
     }
 
 
-def message_json(message: Message) -> Json:
+def message_json(message: StoredMessage) -> Json:
     shape: Json = {
         "role": message.role,
         "content": message.content,

@@ -17,7 +17,7 @@ from deechat.agents.plugins.sse import SSE
 from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
 from deechat.runs.service import Runs
-from deechat.store.sqlite.runs import RunRecord
+from deechat.store.base import RunRow
 
 PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
@@ -35,7 +35,7 @@ class _Streamed(Response):
 class View(NamedTuple):
     """What a viewer wants to see: a run's log after the SEQ `after`; `last_seq` is where the log ends now."""
 
-    record: RunRecord
+    record: RunRow
     after: int
     last_seq: int
 

@@ -17,10 +17,10 @@ from server import Server
 
 from deechat.agents.providers.base import Scripted
 from deechat.runs.handlers import FIRST, Handlers
+from deechat.store.base import RunRow, StoredMessage, Thread
 from deechat.store.sqlite.checksums import COVERED
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message, Store, Thread, inserting, summarizing
+from deechat.store.sqlite.store import Store, inserting, summarizing
 
 LONG = "notes of the day " * 350  # 1,500 tokens
 CONTEXT = "6000"
@@ -327,12 +327,12 @@ class Counting(Store):
 
     read, reads = 0, 0
 
-    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[Message]:
+    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[StoredMessage]:
         found = super().branch(thread, last_id, length)
         self.read, self.reads = self.read + len(found), self.reads + 1
         return found
 
-    def summary(self, messages: Sequence[Message]) -> tuple[int, str] | None:
+    def summary(self, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
         self.reads += 1
         return super().summary(messages)
 
@@ -344,7 +344,7 @@ def spoken(database: Database, thread: Thread, count: int, size: int = 60) -> st
     for number in range(count):
         role = "user" if (count - number) % 2 else "assistant"
         turns = "[]" if role == "user" else ""
-        works.append(inserting(Message(f"m{number}", thread.id, last, role, "word " * size, 1.0, turns=turns)))
+        works.append(inserting(StoredMessage(f"m{number}", thread.id, last, role, "word " * size, 1.0, turns=turns)))
         last = f"m{number}"
 
     def work(connection: sqlite3.Connection) -> None:
@@ -360,7 +360,7 @@ def made(database: Database, thread: Thread, last: str, length: int | None = Non
     provider.length = length
     store = Counting(database)
     handlers = Handlers(store, choose=lambda _: provider, tools={}, max_tool_rounds=10)
-    record = RunRecord("r", thread.id, "a", last, None, None, "scripted-1", "en", 1.0)
+    record = RunRow("r", thread.id, "a", last, None, None, "scripted-1", "en", 1.0)
     return store, handlers.of(record)
 
 

@@ -30,10 +30,11 @@ from deechat.events import (
 )
 from deechat.log import compaction, sweeper
 from deechat.log.journal import Journal
+from deechat.store.base import StoredMessage, Thread
 from deechat.store.sqlite import checksums, schema
 from deechat.store.sqlite.database import Database
 from deechat.store.sqlite.runs import ending
-from deechat.store.sqlite.store import Message, Store, Thread, inserting
+from deechat.store.sqlite.store import Store, inserting
 
 
 @pytest.fixture(autouse=True)
@@ -227,7 +228,7 @@ def test_a_long_log_is_packed_on_the_way_and_its_ending_packs_the_rest(
             journal.wait_committed(log, entry.seq)
     assert blocks_of(database)[:2] == [compaction.ENTRIES, 2 * compaction.ENTRIES]
     content = "".join(entry.event.text for entry in log.entries if isinstance(entry.event, TextChunk))
-    message = Message("r-message", thread.id, None, "assistant", content, 2.0, "r")
+    message = StoredMessage("r-message", thread.id, None, "assistant", content, 2.0, "r")
     journal.append(log, RunStopped(), inserting(message))
     journal.wait_ended(log)
     assert blocks_of(database)[-1] == len(log.entries)
@@ -246,7 +247,7 @@ def test_blocks_of_an_ending_need_no_copy_of_the_messages_text(
     text = "".join(random.Random(1).choices("abcdefgh 世界", k=200_000))
     entries = [*log.entries, *(Entry(seq, 1.0, TextChunk(text[40 * seq : 40 * seq + 40])) for seq in range(2, 5_000))]
     content = text[80 : 40 * 5_000]
-    message = Message("m", thread.id, None, "assistant", content, 1.0, "r")
+    message = StoredMessage("m", thread.id, None, "assistant", content, 1.0, "r")
     database.write(lambda connection: (inserting(message)(connection), compaction.add(connection, "r", entries)))
     assert entries_of(journal, "r") == entries
     (size,) = database.read_one("SELECT sum(length(body)) FROM block") or (0,)

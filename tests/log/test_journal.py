@@ -15,8 +15,9 @@ from deechat.events import Entry, RunStopped, Steered, TextChunk, encode
 from deechat.log import compaction
 from deechat.log.batch import Rows
 from deechat.log.journal import PAGE, Journal, Log
+from deechat.store.base import StoredMessage, Thread
 from deechat.store.sqlite.database import Database, Work
-from deechat.store.sqlite.store import Message, Store, Thread, inserting
+from deechat.store.sqlite.store import Store, inserting
 
 
 def texts(entries: list[Entry]) -> list[str]:
@@ -89,7 +90,7 @@ def test_an_ending_is_in_the_runs_row_with_the_message_it_made(
     ended: list[str] = []
     journal.on_end = ended.append
     log = start(journal, thread)
-    message = Message("r-message", thread.id, None, "assistant", "Hi", 2.0)
+    message = StoredMessage("r-message", thread.id, None, "assistant", "Hi", 2.0)
     entry = journal.append(log, RunStopped(), inserting(message))
     assert journal.records.run("r").reason is None
     journal.wait_committed(log, entry.seq)
@@ -314,7 +315,7 @@ def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_
         reader = pages(run_id, after)
         yield next(reader)
         journal.append(log, TextChunk("Hello world"))
-        message = Message("r-message", thread.id, None, "assistant", "Hello world", 2.0, "r")
+        message = StoredMessage("r-message", thread.id, None, "assistant", "Hello world", 2.0, "r")
         journal.append(log, RunStopped(), inserting(message))
         journal.wait_ended(log)
         yield from reader

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, set()),
     "net": ({"errors"}, {"gevent", "h11", "httptools", "httpx2"}),
     "server": ({"config", "errors", "net"}, {"gevent", "gunicorn"}),
-    "store": ({"events", "errors", "net"}, set()),
+    "store": ({"events", "errors", "net"}, {"msgspec"}),
     "store.sqlite": (
         {"log.compaction", "events", "errors", "net", "server.folder"},
         {"gevent", "msgspec", "sqlite_utils"},

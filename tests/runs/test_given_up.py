@@ -18,9 +18,9 @@ from deechat.events import Entry, RunStarted, TextChunk
 from deechat.log import compaction
 from deechat.log.batch import insert
 from deechat.log.journal import Journal, row_of
+from deechat.store.base import RunRow, Thread
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord, begin, giving_up
-from deechat.store.sqlite.store import Thread
+from deechat.store.sqlite.runs import begin, giving_up
 
 LENGTH = 6
 
@@ -35,7 +35,7 @@ def give_up_a_run(server: Server, thread: str, packed: int) -> str:
     """Writes a run that was given up with all that it said in rows, but for its first `packed` entries."""
     with connected(server) as connection:
         (thread_id,) = connection.execute("SELECT id FROM thread WHERE slug = ?", (thread,)).fetchone()
-        record = RunRecord("given-up", thread_id, "its-message", "its-prompt", None, None, "m", "en", 1.0)
+        record = RunRow("given-up", thread_id, "its-message", "its-prompt", None, None, "m", "en", 1.0)
         events = [RunStarted(record.id, "its-message", "w", "t", None, "m"), *[TextChunk("word ")] * (LENGTH - 1)]
         entries = [Entry(seq, 1.0, event) for seq, event in enumerate(events, start=1)]
         connection.execute("BEGIN IMMEDIATE")

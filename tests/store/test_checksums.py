@@ -23,11 +23,11 @@ from deechat.errors import BrokenLogError, DamagedError
 from deechat.events import Entry, RunStopped, TextChunk
 from deechat.log import compaction
 from deechat.log.journal import Journal
+from deechat.store.base import RunRow, Thread
 from deechat.store.sqlite import checksums, integrity
 from deechat.store.sqlite.checksums import COVERED
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Store, Thread
+from deechat.store.sqlite.store import Store
 
 TEXTS = [
     "",
@@ -159,7 +159,7 @@ def test_a_row_of_a_log_whose_values_changed_their_kind_is_found_and_the_start_g
     database, journal = application._database, application._journal
     store = Store(database)
     thread = store.new_thread(store.workspace("default"), "A")
-    record = RunRecord("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
+    record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, TextChunk(" more"))
     journal.wait_committed(log, 2)
@@ -181,7 +181,7 @@ def test_a_row_of_a_log_whose_values_changed_their_kind_is_found_and_the_start_g
 def test_a_block_whose_values_changed_their_kind_is_a_log_that_cannot_be_read(
     database: Database, thread: Thread, journal: Journal, column: str, value: str
 ) -> None:
-    record = RunRecord("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
+    record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, RunStopped(None))
     journal.wait_ended(log)

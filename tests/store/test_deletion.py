@@ -21,10 +21,10 @@ from deechat.errors import ConflictError, NotFoundError
 from deechat.events import Entry, RunStarted, TextChunk
 from deechat.log import compaction
 from deechat.log.journal import Journal
+from deechat.store.base import RunRow, StoredMessage, Thread
 from deechat.store.sqlite import deletion
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message, Store, Thread, inserting
+from deechat.store.sqlite.store import Store, inserting
 
 TABLES = ("workspace", "thread", "message", "run", "block")
 
@@ -33,10 +33,10 @@ def fill(connection: sqlite3.Connection, thread_id: str, runs: int, size: int = 
     """Writes runs that have ended, each with a prompt, an answer of so many characters and a log."""
     for number in range(runs):
         run_id, answer_id = str(uuid.uuid4()), str(uuid.uuid4())
-        runs.begin(connection, RunRecord(run_id, thread_id, answer_id, "p", None, None, None, "en", 1.0))
+        runs.begin(connection, RunRow(run_id, thread_id, answer_id, "p", None, None, None, "en", 1.0))
         runs.ending(run_id, 2.0, "stopped")(connection)
-        inserting(Message(str(uuid.uuid4()), thread_id, None, "user", f"Say {number}", 1.0))(connection)
-        inserting(Message(answer_id, thread_id, None, "assistant", "x" * size, 2.0, run_id))(connection)
+        inserting(StoredMessage(str(uuid.uuid4()), thread_id, None, "user", f"Say {number}", 1.0))(connection)
+        inserting(StoredMessage(answer_id, thread_id, None, "assistant", "x" * size, 2.0, run_id))(connection)
         entries = [RunStarted(run_id, answer_id, "w", "t", None, "m"), TextChunk("x" * size)]
         compaction.add(connection, run_id, [Entry(seq, 1.0, event) for seq, event in enumerate(entries, 1)])
 

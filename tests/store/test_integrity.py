@@ -17,10 +17,11 @@ from server import Server
 from deechat.errors import BrokenLogError, DamagedError, SealedError, SettingError
 from deechat.events import RunStopped, TextChunk
 from deechat.log.journal import Journal
+from deechat.store.base import RunRow, StoredMessage, Thread
 from deechat.store.sqlite import integrity
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord, ending
-from deechat.store.sqlite.store import Message, Store, Thread, inserting
+from deechat.store.sqlite.runs import ending
+from deechat.store.sqlite.store import Store, inserting
 
 
 def break_row(database: Database, sql: str) -> None:
@@ -32,7 +33,7 @@ def break_row(database: Database, sql: str) -> None:
 def say(database: Database, thread: Thread, *texts: str) -> None:
     for text in texts:
         store = Store(database)
-        message = Message(text, thread.id, store.last_message_id(thread), "user", text, 1_795_000_000.5)
+        message = StoredMessage(text, thread.id, store.last_message_id(thread), "user", text, 1_795_000_000.5)
         database.write(inserting(message))
 
 
@@ -148,7 +149,7 @@ def test_every_change_of_a_workspace_keeps_its_checksum(store: Store) -> None:
 
 @pytest.fixture
 def log_of_a_run(database: Database, thread: Thread, journal: Journal) -> str:
-    record = RunRecord("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
+    record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, TextChunk(" more"))
     journal.append(log, RunStopped(None))
@@ -178,7 +179,7 @@ def test_a_damaged_log_fails_before_its_first_entry(
 
 @pytest.mark.parametrize("change", ["seq = 3", "at = at + 1", "body = CAST(replace(body, 'more', 'mode') AS BLOB)"])
 def test_a_damaged_row_of_a_log_is_found(database: Database, thread: Thread, journal: Journal, change: str) -> None:
-    record = RunRecord("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
+    record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, TextChunk(" more"))
     journal.wait_committed(log, 2)

@@ -16,8 +16,9 @@ from deechat.runs.recovery import Recovery
 from deechat.runs.registry import Active
 from deechat.runs.service import Runs
 from deechat.runs.start import Opening, Prompt
+from deechat.store.base import Thread, Workspace
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.store import Store, Thread, Workspace
+from deechat.store.sqlite.store import Store
 
 
 class House:

@@ -5,37 +5,11 @@ from __future__ import annotations
 import sqlite3
 import time
 
-import msgspec
-
 from deechat.errors import NotFoundError
+from deechat.store.base import RunRow
 from deechat.store.sqlite import checksums
 from deechat.store.sqlite.checksums import COVERED
 from deechat.store.sqlite.database import Database, Job, LastingJob, Row, Work
-
-
-class RunRecord(msgspec.Struct, frozen=True):
-    """A run as its row has it; times are Unix seconds, `ended_at` and `reason` None while it has not ended.
-
-    `retries`: how often it was entered again since its last whole step because the process had died. `rests` 1: it
-    waits for a person and has nothing else to do, and its whole log is in blocks. `asks` says then where in the log the
-    open requests stand, as JSON; None where only the log tells.
-    """
-
-    id: str
-    thread_id: str
-    message_id: str
-    parent_id: str
-    continues: str | None
-    client_request_id: str | None
-    model: str | None
-    language: str
-    started_at: float
-    ended_at: float | None = None
-    reason: str | None = None
-    retries: int = 0
-    rests: int = 0
-    asks: str | None = None
-
 
 # Runs of threads that are there. The order is fixed: there are few runs that fit, and any number of threads.
 _THERE = (
@@ -51,19 +25,19 @@ class Records:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def run(self, run_id: str) -> RunRecord:
+    def run(self, run_id: str) -> RunRow:
         """Gives the row of a run. Raises `NotFoundError`."""
         record = self.find(run_id)
         if record is None:
             raise NotFoundError(f"There is no run {run_id!r}.")
         return record
 
-    def find(self, run_id: str) -> RunRecord | None:
+    def find(self, run_id: str) -> RunRow | None:
         """Gives the row of a run, if it is there."""
         rows = self._rows("run.id = ?", run_id)
         return _record(self._database.damage.checked("run", rows[0], id=run_id)) if rows else None
 
-    def run_by_request(self, thread_id: str, client_request_id: str) -> RunRecord | None:
+    def run_by_request(self, thread_id: str, client_request_id: str) -> RunRow | None:
         """Gives the run that this `clientRequestId` started in the thread."""
         rows = self._rows("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
         return _record(self._database.damage.checked("run", rows[0], thread_id=thread_id)) if rows else None
@@ -78,7 +52,7 @@ class Records:
         row = self._database.read_one("SELECT id FROM run WHERE thread_id = ? ORDER BY rowid DESC LIMIT 1", thread_id)
         return row[0] if row else None
 
-    def unfinished(self) -> list[RunRecord]:
+    def unfinished(self) -> list[RunRow]:
         """Gives the runs without an ending, oldest first, but for those that rest until a person answers.
 
         Those whose rows are damaged are left out, and the database tells of them.
@@ -94,15 +68,15 @@ class Records:
         return self._database.submit(LastingJob(noting(run_id, **columns)))
 
 
-def _record(row: Row) -> RunRecord:
+def _record(row: Row) -> RunRow:
     *fixed, asks, retries, rests, _ = row
-    return RunRecord(*(*fixed, retries, rests, asks))
+    return RunRow(*(*fixed, retries, rests, asks))
 
 
 # -- pieces of other transactions --------------------------------------------------------------------------------------
 
 
-def begin(connection: sqlite3.Connection, run: RunRecord) -> None:
+def begin(connection: sqlite3.Connection, run: RunRow) -> None:
     """Inserts the row of a new run. Raises `NotFoundError` when its thread is not there any more."""
     values = (
         run.id, run.thread_id, run.message_id, run.parent_id, run.continues, run.client_request_id,

@@ -19,63 +19,20 @@ from typing import Any, TypeVar
 import msgspec
 
 from deechat.errors import ConflictError, NotFoundError
+from deechat.store.base import (
+    DEFAULT_THREAD,
+    NEWEST,
+    OLDEST,
+    PAGE_BYTES,
+    Page,
+    Position,
+    StoredMessage,
+    Thread,
+    Workspace,
+)
 from deechat.store.sqlite import checksums
 from deechat.store.sqlite.checksums import COVERED, TICKS
 from deechat.store.sqlite.database import Database, Row, Work
-
-DEFAULT_THREAD = "default"
-
-
-class Workspace(msgspec.Struct, frozen=True):
-    """Threads that share a prompt, a model and tool policies.
-
-    `model`, `temperature` and `max_tokens` None: the server's default. `context` is how many tokens the model reads at
-    once, 0 where nobody said. `tools` are policies by a tool's name, where
-    they differ from its own. `allowed` is what a person has said yes to for good, by a tool's name: what its `scope`
-    gives, such as hosts, for a tool that asks for each of them.
-    """
-
-    id: str
-    slug: str
-    name: str
-    system_prompt: str
-    model: str | None
-    mode: str
-    temperature: float | None
-    tools: dict[str, str]
-    allowed: dict[str, list[str]]
-    max_tokens: int | None
-    created_at: float
-    context: int = 0
-
-
-class Thread(msgspec.Struct, frozen=True):
-    """A conversation; `name` is None until somebody, or its first prompt, names it. Times are Unix seconds."""
-
-    id: str
-    workspace_id: str
-    slug: str
-    name: str | None
-    created_at: float
-    updated_at: float
-
-
-class Message(msgspec.Struct, frozen=True):
-    """What was said. `details` are an assistant message's further fields, in the contract's words.
-
-    `turns` is JSON of what a model is shown of the message later; '' where the content says it all, '[]' for a user's.
-    """
-
-    id: str
-    thread_id: str
-    parent_id: str | None
-    role: str
-    content: str
-    sent_at: float
-    run_id: str | None = None
-    details: dict[str, Any] = {}
-    turns: str = "[]"
-
 
 _WORKSPACE = COVERED["workspace"].columns
 _THREAD = COVERED["thread"].columns
@@ -84,17 +41,7 @@ _MESSAGE = COVERED["message"].columns
 _SUMMARY = COVERED["summary"].columns
 _PARENT = COVERED["message"].fixed.index("parent_id")
 _DELETED = {table: COVERED[table].fixed.index("deleted_at") for table in ("workspace", "thread")}
-Position = tuple[float, str]  # in a list: a time and an id
-OLDEST: Position = (-1.0, "")
-NEWEST: Position = (1e300, "")
-PAGE_BYTES = 2_000_000  # of one page of messages, but for one that is larger alone
 _T = TypeVar("_T")
-
-
-class Page(list[_T]):
-    """A part of a list, in the list's order. `more`: whether there is something beyond it."""
-
-    more = False
 
 
 def _size(*texts: object) -> int:
@@ -121,8 +68,8 @@ def _thread(row: Row) -> Thread:
     return Thread(*(*row[:5], row[6]))
 
 
-def _message(row: Row) -> Message:
-    return Message(*(*row[:7], msgspec.json.decode(row[7]), row[8]))
+def _message(row: Row) -> StoredMessage:
+    return StoredMessage(*(*row[:7], msgspec.json.decode(row[7]), row[8]))
 
 
 class Store:
@@ -334,7 +281,7 @@ class Store:
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
-    def message(self, thread: Thread, message_id: str) -> Message:
+    def message(self, thread: Thread, message_id: str) -> StoredMessage:
         """Gives a message of the thread. Raises `NotFoundError`."""
         row = self._database.read_one(
             f"SELECT {_MESSAGE} FROM message WHERE thread_id = ? AND id = ?", thread.id, message_id
@@ -343,7 +290,7 @@ class Store:
             raise NotFoundError(f"There is no message {message_id!r} in this thread.")
         return _message(self._database.damage.checked("message", row, id=message_id, thread_id=thread.id))
 
-    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> Page[Message]:
+    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> Page[StoredMessage]:
         """Gives the thread's last messages, oldest first; those before the message `before`, when that is given.
 
         As many as `limit`, and as fit into `PAGE_BYTES`, but one in any case; -1 is no limit. Raises `NotFoundError`
@@ -407,7 +354,7 @@ class Store:
             raise self._database.damage.note(f"the last message of the thread {thread.slug!r}")
         return str(self._database.damage.checked("message", row[:-2], thread_id=thread.id)[0])
 
-    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[Message]:
+    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[StoredMessage]:
         """Gives up to `length` messages that end with `last_id`, each followed by the one whose parent it is."""
         rows = self._database.read(
             f"WITH RECURSIVE branch(depth, {_MESSAGE}) AS ("
@@ -427,7 +374,7 @@ class Store:
                 raise self._database.damage.note(f"what comes before the message {row[0]!r}")
         return [_message(row) for row in rows]
 
-    def summary(self, messages: Sequence[Message]) -> tuple[int, str] | None:
+    def summary(self, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
         """Gives the summary that reaches furthest of those that end with one of these messages of a branch.
 
         As the number of that message and the text. None where none does.
@@ -457,7 +404,7 @@ class Store:
 # -- pieces of other transactions --------------------------------------------------------------------------------------
 
 
-def inserting(message: Message) -> Work[None]:
+def inserting(message: StoredMessage) -> Work[None]:
     """Gives the work that writes a message; the thread's time of last activity and its count move with it."""
     values = (
         message.id, message.thread_id, message.parent_id, message.role, message.content, message.sent_at,
