@@ -66,15 +66,15 @@ def message_json(message: StoredMessage) -> Json:
 
 
 def run_json(view: RunView) -> Json:
-    record = view.record
+    run = view.run
     return {
-        "id": record.id,
+        "id": run.id,
         "status": view.status,
-        "reason": record.reason,
+        "reason": run.reason,
         "thread": {"workspace": view.workspace.slug, "slug": view.thread.slug, "name": view.thread.name},
-        "model": record.model,
-        "startedAt": record.started_at,
-        "endedAt": record.ended_at,
-        "pending": [frame_of(entry, record.message_id) for entry in view.pending],
+        "model": run.model,
+        "startedAt": run.started_at,
+        "endedAt": run.ended_at,
+        "pending": [frame_of(entry, run.message_id) for entry in view.pending],
         "lastEventId": view.last_seq,
     }

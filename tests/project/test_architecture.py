@@ -19,19 +19,19 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, set()),
     "net": ({"errors"}, {"gevent", "h11", "httptools", "httpx2"}),
     "server": ({"config", "errors", "net"}, {"gevent", "gunicorn"}),
-    "store": ({"events", "errors", "net"}, {"msgspec"}),
+    "store": ({"events", "errors", "net"}, {"gevent", "msgspec"}),
     "store.sqlite": (
-        {"log.compaction", "events", "errors", "net", "server.folder"},
+        {"store.base", "events", "errors", "net", "server.folder"},
         {"gevent", "msgspec", "sqlite_utils"},
     ),
-    "log": ({"store", "events", "errors", "net"}, {"gevent", "msgspec"}),
+    "log": ({"store.base", "events", "errors", "net"}, {"gevent", "msgspec"}),
     "agents.providers": ({"events", "errors", "net"}, {"httpx2", "msgspec", "openai"}),
     "agents.tools": ({"events", "errors", "net"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
     "agents": ({"agents.providers", "agents.tools", "events", "errors"}, {"msgspec"}),
-    "runs": ({"log", "store", "agents", "events", "errors"}, {"gevent", "msgspec"}),
+    "runs": ({"log", "store.base", "agents", "events", "errors"}, {"gevent", "msgspec"}),
     "web": (
-        {"runs", "store", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
+        {"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
     "terminal": ({"agents.plugins", "config", "net"}, {"requests"}),
@@ -104,8 +104,9 @@ def test_no_file_is_longer_than_one_can_read(path: Path) -> None:
 def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     keywords = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")
     holders = {name_of(path) for path in modules() if any(word in path.read_text() for word in keywords)}
-    elsewhere = {name for name in holders if not name.startswith("store.sqlite.")}
-    assert elsewhere == {"log.batch", "log.compaction"}
+    assert {name for name in holders if not name.startswith("store.sqlite.")} == set()
+    users = {name_of(path) for path in modules() if "sqlite3" in imports_of(path)}
+    assert {name for name in users if not name.startswith("store.sqlite.")} == set()
 
 
 def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
@@ -115,7 +116,7 @@ def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
 
 def test_threads_of_the_system_are_the_databases_and_those_that_look_names_up() -> None:
     holders = {name_of(path) for path in modules() if "gevent.event" in path.read_text()}
-    assert holders == {"net.lookups", "store.sqlite.database"}
+    assert holders == {"net.lookups", "store.memory", "store.sqlite.database"}
     assert {name_of(path) for path in modules() if "ThreadPool" in path.read_text()} == {
         "net.lookups",
         "store.sqlite.database",

@@ -174,7 +174,7 @@ def home(tmp_path: Path, statements: list[str], slow: SlowDisk) -> Iterator[Hous
     pieces = [Text(f"word{number} ") for number in range(TOKENS)]
     slow.home = House(tmp_path / "test.sqlite3", Scripted([slow.begin, *pieces, slow.end, Turn("stop")]), max_runs=100)
     yield slow.home
-    slow.home.journal.tidy()  # its sweeper would wake while another test counts
+    slow.home.store.tidy()  # its sweeper would wake while another test counts
     slow.home.database.close()
 
 
@@ -403,5 +403,9 @@ def test_a_token_that_comes_alone_takes_few_calls_from_the_model_server_to_the_v
         list(sends)
     # Of the 54 about half are for its round and its commit, which many share where there are many.
     assert called.total() <= 75 * ALONE, called.most_common()
-    for place in ("agents/providers/openai/plain.py:said_plainly", "journal.py:append", "agents/plugins/sse.py:frame"):
+    for place in (
+        "agents/providers/openai/plain.py:said_plainly",
+        "log/journal.py:append",
+        "agents/plugins/sse.py:frame",
+    ):
         assert called[place] == ALONE, called.most_common()
