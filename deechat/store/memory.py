@@ -229,16 +229,19 @@ class MemoryStore:
             self._wake.wait()
             self._wake.clear()
             gevent.sleep(0)
-            queue, self._queue = self._queue, []
-            for each in queue:
-                if not isinstance(each, _Job):
-                    each.seal()
-            gevent.sleep(0.001)  # on its way to the disk
-            for each in queue:
-                if isinstance(each, _Job):
-                    self._commit(each)
-                else:
-                    self._commit_batch(each)
+            self._commit_queue()  # in which nothing is held longer than on its way
+
+    def _commit_queue(self) -> None:
+        queue, self._queue = self._queue, []
+        for each in queue:
+            if not isinstance(each, _Job):
+                each.seal()
+        gevent.sleep(0.001)  # on its way to the disk
+        for each in queue:
+            if isinstance(each, _Job):
+                self._commit(each)
+            else:
+                self._commit_batch(each)
 
     def _commit(self, job: _Job) -> None:
         state = self._state.copy()

@@ -109,6 +109,19 @@ def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     assert {name for name in users if not name.startswith("store.sqlite.")} == set()
 
 
+def test_a_migration_calls_no_code_that_may_change() -> None:
+    """But for checksums, which are the same for ever, and events, which are read for ever."""
+    ours = {
+        name: {each for each in imports_of(PACKAGE / "store" / "sqlite" / name) if each.startswith("deechat.")}
+        for name in ("schema.py", "first_blocks.py")
+    }
+    sqlite = "deechat.store.sqlite"
+    assert ours["first_blocks.py"] == {"deechat.events", f"{sqlite}.checksums"}
+    assert ours["schema.py"] == {
+        "deechat.errors", f"{sqlite}.checksums", f"{sqlite}.first_blocks", f"{sqlite}.integrity"
+    }  # fmt: skip
+
+
 def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
     readers = {name_of(path) for path in modules() if "os.environ" in path.read_text() or "getenv" in path.read_text()}
     assert readers == {"application", "cli", "server.serving"}

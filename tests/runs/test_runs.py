@@ -235,11 +235,37 @@ def test_a_stop_and_an_answer_at_once_leave_one_ending_and_no_runner(house: Call
     wait_until(lambda: len(home.registry) == 0)
 
 
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_row_that_is_old_when_it_is_looked_at_brings_no_ended_run_into_memory(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    call = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 0}'),))
+    home = house(Scripted([call]), make_tool(slow, policy="ask"))
+    run = home.start(home.thread())
+    wait_until(lambda: bool(home.runs.view(run).pending) and home.registry.get(run) is None)
+    reply = Reply(home.runs.view(run).pending[0].event.request_id, approved=True)
+    read, looks = home.store.run, 0
+
+    def slowly(run_id: str) -> RunRow:
+        nonlocal looks
+        looks += 1
+        row = read(run_id)
+        if looks == look:
+            assert home.runs.stop(run_id) is True
+        return row
+
+    monkeypatch.setattr(home.store, "run", slowly)
+    assert outcome(lambda: home.runs.respond(run, reply)) == "run_ended"
+    assert isinstance(home.events(run)[-1], RunStopped)
+    home.thread()  # what was queued before is written
+    assert (len(home.registry), home.store.run(run).rests) == (0, 0)
+
+
 def test_a_waiting_run_that_many_look_at_at_once_has_one_log(house: Callable[..., House]) -> None:
     call = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 0}'),))
     home = house(Scripted([call], [Text("Done."), Turn("stop")]), make_tool(slow, policy="ask"))
     run = home.start(home.thread())
-    wait_until(lambda: bool(home.store.run(run).rests))
+    wait_until(lambda: bool(home.store.run(run).rests) and home.journal.in_memory(run) is None)
     logs = [gevent.spawn(home.journal.load, run) for _ in range(5)]
     assert len({id(each.get(timeout=10)) for each in logs}) == 1
 
