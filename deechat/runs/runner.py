@@ -20,11 +20,11 @@ from typing import Any, NoReturn
 
 import gevent
 from gevent.queue import SimpleQueue
+from msgspec.structs import asdict
 
 from deechat.agents import loop
 from deechat.agents.context import AgentHandler
 from deechat.agents.history import pack
-from deechat.agents.plugins.base import metrics_of, sources_of
 from deechat.agents.providers.base import UNANSWERED
 from deechat.agents.state import LONGEST_RUN, CallState, Move, RunState, fold
 from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
@@ -301,14 +301,14 @@ def answer(run: RunRow, state: RunState, ending: Ending, metrics: Metrics, at: f
     """
     details = {
         "reasoning": "".join(state.reasoning),
-        "toolCalls": [_tool_call(each) for each in state.calls.values()],
+        "tool_calls": [_tool_call(each) for each in state.calls.values()],
         "steered": list(state.steered),
-        "metrics": metrics_of(ending.metrics if isinstance(ending, RunCompleted) else metrics),
-        "sources": sources_of(ending.sources if isinstance(ending, RunCompleted) else ()),
+        "metrics": asdict(ending.metrics if isinstance(ending, RunCompleted) else metrics),
+        "sources": [asdict(each) for each in (ending.sources if isinstance(ending, RunCompleted) else ())],
         "reason": ending.reason,
     }
     if isinstance(ending, RunCompleted) and ending.finish_reason in LACKING:
-        details["finishReason"] = ending.finish_reason
+        details["finish_reason"] = ending.finish_reason
     if state.summary is not None and state.summary.text:
         details["summary"] = state.summary.text
     if isinstance(ending, RunFailed):
@@ -330,10 +330,10 @@ def answer(run: RunRow, state: RunState, ending: Ending, metrics: Metrics, at: f
 def _tool_call(call: CallState) -> dict[str, Any]:
     result = call.result
     return {
-        "toolCallId": call.call.id,
+        "id": call.call.id,
         "name": call.call.name,
         "arguments": call.call.arguments if call.arguments is None else call.arguments,
         "content": result.content if result else None,
-        "isError": result.is_error if result else True,
+        "is_error": result.is_error if result else True,
         "seconds": result.seconds if result else 0.0,
     }

@@ -146,7 +146,8 @@ class Runs:
                 return self._begin(self._starter.create_continuation(workspace, thread, before, language))
 
     def _lacks_something(self, thread: Thread, run: RunRow) -> bool:
-        return self._store.message(thread, run.message_id).details.get("finishReason") in LACKING
+        details = self._store.message(thread, run.message_id).details
+        return details.get("finish_reason", details.get("finishReason")) in LACKING  # `StoredMessage` says why two
 
     def _lock(self, name: str) -> BoundedSemaphore:
         return self._locks.setdefault(name, BoundedSemaphore(1))

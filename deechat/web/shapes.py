@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from deechat.agents.plugins.base import frame_of
+from deechat.agents.plugins.base import frame_of, metrics_of, sources_of
 from deechat.agents.tools.base import Tool
+from deechat.events import Metrics, Source
 from deechat.runs.service import RunView
 from deechat.store.base import StoredMessage, Thread, Workspace
 
@@ -61,8 +62,36 @@ def message_json(message: StoredMessage) -> Json:
         "sentAt": message.sent_at,
     }
     if message.role == "assistant":
-        shape |= {"type": "chat", "run": message.run_id, **message.details}
+        shape |= {"type": "chat", "run": message.run_id, **answer_json(message.details)}
     return shape
+
+
+def answer_json(details: Json) -> Json:
+    """Return an answer's further fields; those that a version before kept are in these words already."""
+    if "tool_calls" not in details:
+        return details
+    sources = tuple(Source(**each) for each in details["sources"])
+    shape = {
+        "reasoning": details["reasoning"],
+        "toolCalls": [
+            {
+                "toolCallId": each["id"],
+                "name": each["name"],
+                "arguments": each["arguments"],
+                "content": each["content"],
+                "isError": each["is_error"],
+                "seconds": each["seconds"],
+            }
+            for each in details["tool_calls"]
+        ],
+        "steered": details["steered"],
+        "metrics": metrics_of(Metrics(**details["metrics"])),
+        "sources": sources_of(sources),
+        "reason": details["reason"],
+    }
+    if "finish_reason" in details:
+        shape["finishReason"] = details["finish_reason"]
+    return shape | {name: details[name] for name in ("summary", "error", "code") if name in details}
 
 
 def run_json(view: RunView) -> Json:

@@ -95,7 +95,7 @@ def test_a_stop_in_the_middle_of_a_tool_cancels_it_and_records_that(house: Calla
     assert isinstance(events[-1], RunStopped)
     answer = home.store.messages(thread)[-1]
     assert answer.content == "Wait."
-    assert [each["content"] for each in answer.details["toolCalls"]] == ["Cancelled before it was done.", "done"]
+    assert [each["content"] for each in answer.details["tool_calls"]] == ["Cancelled before it was done.", "done"]
 
 
 def test_after_that_stop_the_next_turn_is_valid(house: Callable[..., House]) -> None:
