@@ -180,8 +180,8 @@ class Journal:
         except BrokenLogError:
             self.abandon(run_id)  # or else its thread could not even be deleted
             raise
-        if run_id in self._logs:
-            return self._logs[run_id]  # it has just begun
+        if (known := self._logs.get(run_id)) is not None:
+            return known  # it has just begun
         run = self._store.find_run(run_id)
         log = Log(run_id, entries)
         if run is None or run.ended_at is not None:
