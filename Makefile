@@ -1,4 +1,4 @@
-# make run: serve on http://127.0.0.1:8000     make test: every test     make lint: ruff and mypy
+# make run: serve on http://127.0.0.1:8000     make test: every test     make lint: ruff, mypy, oxlint and tsc
 # Each first makes .venv and installs there what it needs: the server alone, or the tools of the tests too (make install).
 
 PYTHON ?=
@@ -21,6 +21,7 @@ lint: install
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
+	@sh scripts/lint_js.sh $(VENV)
 
 bench: install
 	@$(VENV)/bin/python bench/run.py

@@ -99,7 +99,7 @@ def machine() -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "processor": names[0] if names else platform.machine(),
         "processors": os.cpu_count(),
-        "system": f"{platform.system()} {platform.release()}",
+        "system": platform.system(),
         "python": platform.python_version(),
         "commit": commit.stdout.strip(),
         "load_before": os.getloadavg()[0],

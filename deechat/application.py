@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import sys
 from collections.abc import Collection, Iterable
 from functools import partial
@@ -27,9 +26,9 @@ from deechat.agents.providers.openai.profiles import Profiles
 from deechat.agents.providers.openai.provider import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
 from deechat.agents.words import say
-from deechat.config import Settings
+from deechat.config import CONTEXT, Settings
 from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
-from deechat.net.rounds import Arrivals, no_interval
+from deechat.net.rounds import ReadRounds, no_interval
 from deechat.runs.service import Runs
 from deechat.server.folder import DataFolder
 from deechat.store.sqlite.database import Database
@@ -40,7 +39,6 @@ from deechat.web.logins import EndedLogins
 from deechat.web.services import Services
 from deechat.web.streams import Streams
 
-BOOT_ERROR = 3  # gunicorn ends its master too when a worker leaves with it
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
 FIRST_COME = 0.5  # seconds for whoever waited for the server, before the SDK is imported beside them
 # Seconds that one thread may keep Python's lock from another, the hub from the writer or the import of the SDK from the
@@ -56,7 +54,7 @@ class Application:
 
     def __init__(self, settings: Settings | None = None, tools: Iterable[Tool] = ()) -> None:
         _check_server()
-        self.settings = settings or Settings.read(os.environ)
+        self.settings = settings or Settings.read()
         self._folder = DataFolder(self.settings.data)
         self._database = Database(self._folder.database, in_place=self._folder.check_in_place, listener=self)
         self._store = SQLiteStore(self._database)
@@ -72,6 +70,7 @@ class Application:
             max_tool_rounds=self.settings.max_tool_rounds,
             max_tokens=self.settings.max_tokens,
             context=self.settings.context,
+            least_context=CONTEXT.least,
             recover=self.settings.recover,
         )
         self._started = False
@@ -127,9 +126,9 @@ class Application:
         self._folder.hold()
         try:
             # What is read in one round goes into one commit.
-            arrivals = Arrivals.here()
-            arrivals.interval = lambda: self._database.commit_rate.interval
-            self._database.start(used=self._folder.was_used, before_commit=arrivals.let_in_soon)
+            rounds = ReadRounds.here()
+            rounds.interval = lambda: self._database.commit_rate.interval
+            self._database.start(used=self._folder.was_used, before_commit=rounds.run_soon)
             self._folder.secret()  # after the database: it shows that there was one
             if self._store.available:
                 self._take_over()
@@ -177,7 +176,7 @@ class Application:
 
     def _let_go(self) -> None:
         """Closes the database and lets go of the folder."""
-        Arrivals.here().interval = no_interval
+        ReadRounds.here().interval = no_interval
         self._store.close()
         self._folder.release()
 
@@ -228,10 +227,11 @@ class Application:
 
 def _check_server() -> None:
     """Ends a start by gunicorn without our settings: its own workers would let one stream keep everybody waiting."""
-    if "gunicorn.arbiter" in sys.modules and "deechat.server.serving" not in sys.modules:
+    arbiter = sys.modules.get("gunicorn.arbiter")
+    if arbiter and "deechat.server.serving" not in sys.modules:
         sys.stderr.write(f"DeeChat cannot start: {UnsupportedServerError('gunicorn without gunicorn.conf.py')}\n")
         sys.stderr.flush()
-        raise SystemExit(BOOT_ERROR)
+        raise SystemExit(arbiter.Arbiter.WORKER_BOOT_ERROR)  # which ends its master too
 
 
 def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles) -> Chooser:

@@ -26,6 +26,11 @@ def main() -> None:
         raise SystemExit(_chat(arguments))
     if arguments.command in {"backup", "restore"}:
         raise SystemExit(_files(arguments))
+    if arguments.command == "settings":
+        from deechat.config import as_markdown  # noqa: PLC0415
+
+        print(as_markdown(), end="")
+        return
     from deechat.server import serving  # noqa: PLC0415 - it reads the settings when it is imported
 
     serving.serve()
@@ -34,7 +39,7 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="deechat", description=_ABOUT)
     parser.add_argument("--version", action="version", version=f"DeeChat {version('deechat')}")
-    commands = parser.add_subparsers(dest="command", metavar="serve | chat | backup | restore")
+    commands = parser.add_subparsers(dest="command", metavar="serve | chat | backup | restore | settings")
     commands.add_parser("serve", help="serves, as without a command", description=_ABOUT)
     chat = commands.add_parser("chat", help="talks to the agent here in the terminal", description=_CHAT)
     chat.add_argument("--workspace", metavar="SLUG", default="default", help="the workspace (default: default)")
@@ -48,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     restore = commands.add_parser("restore", help="puts a backup in the database's place", description=_RESTORE)
     restore.add_argument("file", metavar="FILE", help="the backup")
     restore.add_argument("--force", action="store_true", help="take a damaged backup too")
+    commands.add_parser("settings", help="prints the table of all settings", description=_ABOUT)
     return parser
 
 
@@ -64,7 +70,7 @@ def _files(arguments: argparse.Namespace) -> int:
 
     os.umask(0o077)
     try:
-        folder = DataFolder(Settings.read(os.environ).data)
+        folder = DataFolder(Settings.read().data)
         if arguments.command == "restore":
             print(restore(folder, Path(arguments.file), force=arguments.force, progress=progress))
         else:
@@ -81,13 +87,13 @@ def _chat(arguments: argparse.Namespace) -> int:
     from deechat.config import Settings  # noqa: PLC0415
     from deechat.errors import SettingError  # noqa: PLC0415
     from deechat.server.folder import keep_temporary_files  # noqa: PLC0415
-    from deechat.terminal import session  # noqa: PLC0415
+    from deechat.terminal import chat  # noqa: PLC0415
 
     try:
-        settings = Settings.read(os.environ)
+        settings = Settings.read()
     except SettingError as exc:
         raise SystemExit(f"DeeChat cannot start: {exc}") from None
     if settings.data.is_dir():  # else its server will say what is wrong with it
         keep_temporary_files(settings.data)
     thread = None if arguments.new else arguments.thread
-    return session.run(session.Options(arguments.server, arguments.workspace, thread), settings, os.environ)
+    return chat.run(settings, os.environ, server=arguments.server, workspace=arguments.workspace, thread=thread)

@@ -1,162 +1,119 @@
-"""The settings: read once from the environment, typed and frozen. Nothing else reads the environment."""
+"""The settings, as one table: the fields of `Settings`.
+
+Each field is a row: its type is for the program, its `setting(…)` for a person. `deechat settings` prints the table;
+README.md and docs/protocol.md hold it word by word.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 from urllib.parse import urlsplit
 
 from deechat.errors import SettingError
 
 T = TypeVar("T")
+D = TypeVar("D")
 
 PREFIX = "DEECHAT_"  # of the settings that are ours alone
 
-LOG_LEVELS = ("debug", "info", "warning", "error")
-PROVIDERS = ("auto", "openai", "offline")
+
+class Bounds(NamedTuple):
+    """The least and the most that a number may be."""
+
+    least: int
+    most: int
+
+
+# These can be set for a workspace too, in a request's body.
+MAX_TOKENS = Bounds(1, 10_000_000)
+CONTEXT = Bounds(1_000, 10_000_000)
+TEMPERATURE = Bounds(0, 2)  # of a workspace alone
+
+
+# -- kinds of values ---------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What a person may set; times are in seconds. What is or may hold a secret stays out of its `repr`."""
+class Kind(Generic[T]):
+    """A kind of values. `parse` raises `ValueError` for a text that is not what is `expected`.
 
-    api_key: str | None = field(default=None, repr=False)
-    base_url: str | None = field(default=None, repr=False)
-    model: str | None = None
-    provider: str = "auto"
-    data: Path = Path("data")
-    host: str = "127.0.0.1"
-    port: int = 8000
-    password: str | None = field(default=None, repr=False)
-    max_tokens: int | None = None
-    context: int | None = None
-    proxies: tuple[IPv4Network | IPv6Network, ...] | None = None
-    max_tool_rounds: int = 10
-    heartbeat: float = 15.0
-    first_byte_timeout: float = 300.0
-    stall_timeout: float = 120.0
-    recover: float = 900.0
-    max_streams: int = 1000
-    max_runs: int = 200
-    log_level: str = "info"
-    ephemeral_disk: bool = False
-
-    @classmethod
-    def read(cls, environment: Mapping[str, str]) -> Settings:
-        """Reads the variables of the wire contract's section 1; an empty one counts as not set.
-
-        Raises `SettingError` with one line that names the variable, its value without what is secret, and what was
-        expected.
-        """
-        take = _Reader(environment)
-        settings = cls(
-            api_key=take("OPENAI_API_KEY", _key, None, show=_hidden),
-            base_url=take("OPENAI_BASE_URL", _url, None, show=shown_address),
-            model=take("DEECHAT_MODEL", _text, None),
-            provider=take("DEECHAT_PROVIDER", _one_of(PROVIDERS), "auto"),
-            data=take("DEECHAT_DATA", _folder, Path("data")),
-            host=take("DEECHAT_HOST", _text, "127.0.0.1"),
-            port=take("PORT", _whole(1, 65_535), 8000),
-            password=take("DEECHAT_PASSWORD", _text, None, show=_hidden),
-            max_tokens=take("DEECHAT_MAX_TOKENS", _whole(1, 10_000_000), None),
-            context=take("DEECHAT_CONTEXT", _whole(1_000, 10_000_000), None),
-            proxies=take("FORWARDED_ALLOW_IPS", _networks, None),
-            max_tool_rounds=take("DEECHAT_MAX_TOOL_ROUNDS", _whole(1, 1000), 10),
-            heartbeat=take("DEECHAT_HEARTBEAT", _seconds, 15.0),
-            first_byte_timeout=take("DEECHAT_FIRST_BYTE_TIMEOUT", _seconds, 300.0),
-            stall_timeout=take("DEECHAT_STALL_TIMEOUT", _seconds, 120.0),
-            recover=take("DEECHAT_RECOVER", _seconds_or_none, 900.0),
-            max_streams=take("DEECHAT_MAX_STREAMS", _whole(1, 100_000), 1000),
-            max_runs=take("DEECHAT_MAX_RUNS", _whole(1, 100_000), 200),
-            log_level=take("DEECHAT_LOG_LEVEL", _one_of(LOG_LEVELS), "info"),
-            ephemeral_disk="DYNO" in environment,
-        )
-        if settings.provider == "openai" and not (settings.api_key or settings.base_url):
-            raise SettingError(
-                "DEECHAT_PROVIDER is 'openai', but neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: set one of them."
-            )
-        return settings
-
-
-def unknown_settings(environment: Mapping[str, str]) -> list[str]:
-    """Says of each variable that looks like a setting and is none, in a line without its value, what may be meant."""
-    names = _Names()
-    Settings.read(names)
-    known = [name.removeprefix(PREFIX) for name in names.asked if name.startswith(PREFIX)]
-    lines = []
-    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in names.asked):
-        near = get_close_matches(name.removeprefix(PREFIX).upper(), known, n=1)
-        meant = f"; {PREFIX}{near[0]} may be meant" if near else ""
-        lines.append(f"{name} is not a setting and does nothing{meant}.")
-    return lines
-
-
-class _Names(dict[str, str]):
-    """An empty environment that notes which variables are asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.asked: list[str] = []
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.asked.append(name)
-        return default
-
-
-class _Reader:
-    """Takes one variable at a time and says in words when its value does not parse.
-
-    `show` gives the value as a person may see it; None when it must not be shown.
+    `show` returns as much of a text as a person may see in a log; None shows nothing. Values of a kind with a `show` of
+    its own may hold a secret.
     """
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
-
-    def __call__(
-        self, name: str, parse: Callable[[str], T], default: T, *, show: Callable[[str], str | None] = str
-    ) -> T:
-        text = self._environment.get(name, "").strip()
-        if not text:
-            return default
-        try:
-            return parse(text)
-        except ValueError as exc:
-            shown = show(text)
-            if shown is None:
-                raise SettingError(f"{name} does not fit: {exc} is expected. Its value is not shown.") from None
-            raise SettingError(f"{name} is {shown!r}, but {exc} is expected.") from None
+    parse: Callable[[str], T]
+    expected: str
+    show: Callable[[str], str | None] = str
 
 
-def _text(text: str) -> str:
-    return text
+def one_of(*words: str) -> Kind[str]:
+    """Return the kind of these words, in letters of any case."""
+
+    def parse(text: str) -> str:
+        if text.lower() not in words:
+            raise ValueError
+        return text.lower()
+
+    return Kind(parse, "one of " + ", ".join(words))
+
+
+def whole(bounds: Bounds) -> Kind[int]:
+    """Return the kind of whole numbers within the bounds, in ASCII's digits."""
+
+    def parse(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and len(text) < 10 and bounds.least <= int(text) <= bounds.most):
+            raise ValueError
+        return int(text)
+
+    return Kind(parse, f"a whole number from {bounds.least} to {bounds.most}")
+
+
+def _period(text: str) -> float:
+    if not 0 < (value := float(text)) <= 86_400:
+        raise ValueError
+    return value
+
+
+def _age(text: str) -> float:
+    if not 0 <= (value := float(text)) < float("inf"):
+        raise ValueError
+    return value
 
 
 def _folder(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError:  # of a user without an entry, as in a container, where HOME is not set either
-        raise ValueError("a folder without ~, since no home folder is known,") from None
+        raise ValueError from None
 
 
 def _key(text: str) -> str:
     if not (text.isascii() and text.isprintable() and " " not in text):
-        raise ValueError("a key of letters, digits and signs of ASCII, without spaces,")
+        raise ValueError
     return text
 
 
 def _hidden(_text: str) -> None:
-    """Shows nothing."""
+    """Show nothing."""
+
+
+def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    if text == "*":
+        text = "0.0.0.0/0, ::/0"
+    return tuple(ip_network(each.strip(), strict=False) for each in text.split(","))
 
 
 def shown_address(text: str) -> str | None:
-    """Gives an address, or what was meant as one, without a user, a password and a query: they may be secret.
+    """Return an address, or what was meant as one, without its user, password and query: they may be secret.
 
-    None where nothing of it can be shown, since a key may have been put in the address's place.
+    Return None where nothing of it can be shown, since a key may have been put in the address's place.
     """
     scheme, sign, rest = text.partition("://")
     if not sign:
@@ -179,59 +136,8 @@ _HARMLESS = re.compile(r"(?!sk-)[\w.-]+:\d{1,5}(/[\w./-]*)?|(?!sk-)[\w./ -]{1,20
 _PLACE = re.compile(r"([\w. -]*|\[[0-9a-fA-F:.%]*\]?)(:\d*)?(/.*)?", re.DOTALL)
 
 
-def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
-    def parse(text: str) -> str:
-        if text.lower() not in words:
-            raise ValueError("one of " + ", ".join(words))
-        return text.lower()
-
-    return parse
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and len(text) < 10 and least <= int(text) <= most):
-            raise ValueError(f"a whole number from {least} to {most}")
-        return int(text)
-
-    return parse
-
-
-def _number(text: str, expected: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(expected) from None
-
-
-def _seconds(text: str) -> float:
-    expected = "a number of seconds above 0 and up to 86400"
-    value = _number(text, expected)
-    if not 0 < value <= 86_400:
-        raise ValueError(expected)
-    return value
-
-
-def _seconds_or_none(text: str) -> float:
-    expected = "a number of seconds from 0 up"
-    value = _number(text, expected)
-    if not 0 <= value < float("inf"):
-        raise ValueError(expected)
-    return value
-
-
-def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-    if text == "*":
-        text = "0.0.0.0/0, ::/0"
-    try:
-        return tuple(ip_network(each.strip(), strict=False) for each in text.split(","))
-    except ValueError:
-        raise ValueError("addresses or networks with commas between, such as 10.0.0.0/8, or * for everybody") from None
-
-
 def _url(text: str) -> str:
-    """Takes an address of a model server; what was left out is added where one thing alone can be meant."""
-    expected = "an address such as http://127.0.0.1:11434/v1"
+    """Return the address of a model server; parts that were left out are added where only one can be meant."""
     text = _QUOTED.sub(r"\2", text).strip()
     text = _with_scheme(text) if "://" not in text else text
     try:
@@ -240,7 +146,7 @@ def _url(text: str) -> str:
     except ValueError:
         sound = False
     if not sound or any(character.isspace() for character in text):
-        raise ValueError(expected)
+        raise ValueError
     return text.rstrip("/")
 
 
@@ -250,7 +156,7 @@ _PUBLIC = re.compile(r"[\w.-]*\.(?!local$|lan$|internal$|localhost$)[a-z]{2,}", 
 
 
 def _with_scheme(text: str) -> str:
-    """Adds the scheme that was left out: HTTPS for a name of the internet, unless a port says otherwise.
+    """Add the scheme that was left out: HTTPS for a name of the internet, unless a port says otherwise.
 
     A word alone is no host but `localhost`: it may be a key.
     """
@@ -265,3 +171,167 @@ def _with_scheme(text: str) -> str:
 
 
 _DIGITS = re.compile(r"[\d.]+\.[\d.]+", re.ASCII)
+
+
+TEXT = Kind(str, "a text")
+PASSWORD = Kind(str, "a text", _hidden)
+KEY = Kind(_key, "a key in ASCII without spaces", _hidden)
+ADDRESS = Kind(_url, "an address such as http://127.0.0.1:11434/v1", shown_address)
+FOLDER = Kind(_folder, "a folder, with ~ only where a home folder is known")
+NETWORKS = Kind(_networks, "addresses or networks with commas between, such as 10.0.0.0/8, or * for everybody")
+PERIOD = Kind(_period, "a number of seconds above 0 and up to 86400")
+AGE = Kind(_age, "a number of seconds from 0 up")
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A row of the table: an environment variable, the kind of its values, its default, and a sentence for a person."""
+
+    variable: str
+    kind: Kind[Any]
+    default: Any
+    words: str
+
+    def read(self, environment: Mapping[str, str]) -> Any:
+        """Return the variable's value, the default where it is empty; raise `SettingError` where it does not parse."""
+        text = environment.get(self.variable, "").strip()
+        if not text:
+            return self.default
+        try:
+            return self.kind.parse(text)
+        except ValueError:
+            shown, expected = self.kind.show(text), self.kind.expected
+        if shown is None:
+            raise SettingError(f"{self.variable} does not fit: {expected} is expected. Its value is not shown.")
+        raise SettingError(f"{self.variable} is {shown!r}, but {expected} is expected.")
+
+
+def setting(variable: str, kind: Kind[T], default: D, words: str) -> T | D:
+    """Return the field of a setting. A value that may hold a secret stays out of the settings' `repr`."""
+    row = Setting(variable, kind, default, words)
+    return cast("T | D", field(default=default, repr=kind.show is str, metadata={"setting": row}))
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The values of all settings. Times are in seconds."""
+
+    api_key: str | None = setting(
+        "OPENAI_API_KEY", KEY, None, "the model server's key; a server that wants none takes any"
+    )
+    base_url: str | None = setting(
+        "OPENAI_BASE_URL",
+        ADDRESS,
+        None,
+        "the model server's address; with a key alone, OpenAI's own. `/v1` is found where no path is given",
+    )
+    model: str | None = setting(
+        "DEECHAT_MODEL",
+        TEXT,
+        None,
+        "the model; without it the server's first that is known to chat, on OpenAI's own address `gpt-6-luna`",
+    )
+    provider: str = setting(
+        "DEECHAT_PROVIDER",
+        one_of("auto", "openai", "offline"),
+        "auto",
+        "`openai`, `offline`, or `auto`: a key or an address, else a model server found on this machine, else offline",
+    )
+    data: Path = setting(  # noqa: RUF009 - it is a field
+        "DEECHAT_DATA", FOLDER, Path("data"), "the folder of everything that is kept; one process at a time holds it"
+    )
+    host: str = setting("DEECHAT_HOST", TEXT, "127.0.0.1", "the address to listen on")
+    port: int = setting("PORT", whole(Bounds(1, 65_535)), 8000, "the port to listen on")
+    password: str | None = setting(
+        "DEECHAT_PASSWORD",
+        PASSWORD,
+        None,
+        "lets others in; without a password only requests from this machine are served",
+    )
+    max_tokens: int | None = setting(
+        "DEECHAT_MAX_TOKENS",
+        whole(MAX_TOKENS),
+        None,
+        "tokens that the model may answer with in one step; none: no limit is sent. A workspace may differ",
+    )
+    context: int | None = setting(
+        "DEECHAT_CONTEXT",
+        whole(CONTEXT),
+        None,
+        "tokens that the model reads at once, its answer included; none: as its server tells. A workspace may differ",
+    )
+    proxies: tuple[IPv4Network | IPv6Network, ...] | None = setting(
+        "FORWARDED_ALLOW_IPS", NETWORKS, None, "proxies that may say who asks, besides those on this machine"
+    )
+    max_tool_rounds: int = setting(
+        "DEECHAT_MAX_TOOL_ROUNDS", whole(Bounds(1, 1000)), 10, "rounds of tool calls in one answer"
+    )
+    heartbeat: float = setting("DEECHAT_HEARTBEAT", PERIOD, 15.0, "seconds of silence on a stream before a heartbeat")
+    first_byte_timeout: float = setting(
+        "DEECHAT_FIRST_BYTE_TIMEOUT", PERIOD, 300.0, "seconds that a model server may be silent before its first byte"
+    )
+    stall_timeout: float = setting(
+        "DEECHAT_STALL_TIMEOUT", PERIOD, 120.0, "seconds that a model server may be silent after its first byte"
+    )
+    recover: float = setting(
+        "DEECHAT_RECOVER",
+        AGE,
+        900.0,
+        "answers whose last event is older than this at the start are ended, younger ones go on; 0: none goes on",
+    )
+    max_streams: int = setting("DEECHAT_MAX_STREAMS", whole(Bounds(1, 100_000)), 1000, "streams that are open at once")
+    max_runs: int = setting("DEECHAT_MAX_RUNS", whole(Bounds(1, 100_000)), 200, "answers that are made at once")
+    log_level: str = setting(
+        "DEECHAT_LOG_LEVEL", one_of("debug", "info", "warning", "error"), "info", "the least that is logged"
+    )
+    ephemeral_disk: bool = False  # no setting: a host that sets DYNO has such a disk
+
+    @classmethod
+    def read(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read the variables; an empty one counts as not set.
+
+        Raise `SettingError` with one line that names the variable, its value without secrets, and what is expected.
+        """
+        values = {name: row.read(environment) for name, row in TABLE.items()}
+        settings = cls(**values, ephemeral_disk="DYNO" in environment)
+        if settings.provider == "openai" and not (settings.api_key or settings.base_url):
+            raise SettingError(
+                "DEECHAT_PROVIDER is 'openai', but neither OPENAI_API_KEY nor OPENAI_BASE_URL is set: set one of them."
+            )
+        return settings
+
+
+# The rows by the names of their fields.
+TABLE: dict[str, Setting] = {
+    each.name: each.metadata["setting"] for each in fields(Settings) if "setting" in each.metadata
+}
+
+
+def unknown_settings(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """Return a line for each variable that looks like a setting and is none, without its value."""
+    ours = {row.variable for row in TABLE.values()}
+    known = [name.removeprefix(PREFIX) for name in ours if name.startswith(PREFIX)]
+    lines = []
+    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in ours):
+        near = get_close_matches(name.removeprefix(PREFIX).upper(), known, n=1)
+        meant = f"; {PREFIX}{near[0]} may be meant" if near else ""
+        lines.append(f"{name} is not a setting and does nothing{meant}.")
+    return lines
+
+
+def as_markdown() -> str:
+    """Return the table as README.md and docs/protocol.md show it."""
+    rows = [
+        f"| `{row.variable}` | {row.kind.expected} | {_default(row.default)} | {row.words} |\n"
+        for row in TABLE.values()
+    ]
+    return "| variable | value | default | meaning |\n|---|---|---|---|\n" + "".join(rows)
+
+
+def _default(value: Any) -> str:
+    if value is None:
+        return "none"
+    return f"`./{value}`" if isinstance(value, Path) else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"

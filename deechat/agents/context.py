@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -13,11 +12,10 @@ from typing import Any, NamedTuple
 
 from deechat.agents import window
 from deechat.agents.history import well_formed
-from deechat.agents.providers.base import Message, Provider, Question, Room, SystemMessage, ToolMessage, ToolSpec
-from deechat.agents.state import RunState, estimate_tokens
+from deechat.agents.providers.base import Message, Provider, Question, Room, SystemMessage, ToolSpec
+from deechat.agents.state import RunState
 from deechat.agents.tools.base import Tool
 from deechat.errors import ModelError
-from deechat.events import Usage
 
 DEFAULT_PROMPT = (
     "You are a helpful assistant. Answer in the language of the question, in Markdown. "
@@ -27,7 +25,7 @@ DEFAULT_PROMPT = (
 _ID_LENGTH = 9
 _ID_LETTERS = string.ascii_letters + string.digits
 
-SMALL = 1_000  # estimated tokens of a conversation that fits into any context, so that none is asked for its length
+SMALL = 1_000  # estimated tokens of a conversation that fits into a context of which nothing is known
 ASSUMED = 32_768  # tokens of a context that nobody knows: enough for a long talk, and a refusal teaches better
 MOST_TOLD = 131_072  # of a length that a server tells: more is paid for at every question, so a person sets it
 ANSWER = 4_096  # tokens that are left free for the answer, at most a quarter of the context
@@ -101,8 +99,7 @@ class AgentHandler:
         messages = [*self.history[begin:], *state.turns]
         weights = [*self._history_weights[begin:], *window.weigh(state.turns)]
         tokens = sum(weights)
-        small = SMALL if self.context is None else min(SMALL, self.context // 4)
-        if not summary and self.ceiling is None and tokens <= small:
+        if not summary and self.ceiling is None and tokens <= always_fits(self.context):
             return Plan(messages, tokens)
         room = self.room()
         length = self._length(room)
@@ -185,17 +182,15 @@ class AgentHandler:
         most = int((self._length(room) - answer) * MARGIN / room.ratio)
         return most if self.ceiling is None else min(most, self.ceiling)
 
-    def estimate(self, question: Question, answer: str) -> Usage:
-        """Guesses the tokens of a step whose model server did not count them."""
-        asked = [each.content if isinstance(each, ToolMessage) else each.text for each in question.messages]
-        asked += [tool.description + json.dumps(tool.parameters) for tool in question.tools]
-        prompt = sum([estimate_tokens(text) for text in asked])
-        return Usage(prompt, estimate_tokens(answer), estimated=True)
-
 
 @lru_cache(maxsize=1_000)
 def _spec(tool: Tool) -> ToolSpec:
     return ToolSpec(tool.name, tool.description, tool.parameters)
+
+
+def always_fits(context: int | None) -> int:
+    """Return the estimated tokens of a conversation that fits, so that no server is asked for its context's length."""
+    return SMALL if context is None else min(SMALL, context // 4)
 
 
 def room_of(provider: Provider, model: str | None) -> Room:

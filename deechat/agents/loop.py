@@ -18,7 +18,18 @@ import msgspec
 from deechat.agents.context import AgentHandler, Plan, new_call_id
 from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Retold, Text, Turn, asking
 from deechat.agents.repetition import EVERY, Repetition, Watch
-from deechat.agents.state import REPEATS, Ask, CallState, Finish, Request, Resume, RunState, UseTools, Wait
+from deechat.agents.state import (
+    REPEATS,
+    Ask,
+    CallState,
+    Finish,
+    Request,
+    Resume,
+    RunState,
+    UseTools,
+    Wait,
+    estimate_tokens,
+)
 from deechat.agents.tools.ask import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
 from deechat.agents.words import SENTENCES, say
@@ -169,7 +180,7 @@ def _summary(handler: AgentHandler, plan: Plan) -> Generator[AnyEvent, None, His
         text = handler.kept("".join(said.pieces))
         if turn is None or not text:
             raise ModelError("the model wrote nothing", code="model_protocol")
-        return HistorySummarized(plan.upto, text, turn.usage or handler.estimate(question, text))
+        return HistorySummarized(plan.upto, text, turn.usage or _estimated(question, text))
     raise AssertionError("the last share raises")
 
 
@@ -207,7 +218,7 @@ def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Questi
                 _check(state, said)
     if turn is None:
         raise ModelError("The model server ended its answer without saying so.", code="model_protocol")
-    yield _finished(handler, state, ask, question, turn)
+    yield _finished(state, ask, question, turn)
 
 
 def _gap(state: RunState) -> str:
@@ -229,14 +240,19 @@ def _retell(state: RunState, retold: Retold) -> Events:
         yield TextChunk(_gap(state) + retold.anew)
 
 
-def _finished(handler: AgentHandler, state: RunState, ask: Ask, question: Question, turn: Turn) -> StepFinished:
+def _finished(state: RunState, ask: Ask, question: Question, turn: Turn) -> StepFinished:
     # A server that calls tools although it was told not to is not listened to.
     calls = turn.calls if ask.may_use_tools else ()
     taken = set(state.calls)
     named = tuple(msgspec.structs.replace(call, id=new_call_id(taken)) for call in calls)
     said = state.step_text + "".join(call.name + call.arguments for call in calls)
-    usage = turn.usage or handler.estimate(question, said)
+    usage = turn.usage or _estimated(question, said)
     return StepFinished(ask.step, turn.finish_reason, usage, named, turn.extra)
+
+
+def _estimated(question: Question, said: str) -> Usage:
+    """Return the tokens of a step whose model server did not count them, as the question was weighed."""
+    return Usage(question.tokens, estimate_tokens(said), estimated=True)
 
 
 def _check(state: RunState, said: Watch) -> None:

@@ -26,7 +26,7 @@ from deechat.errors import BrokenLogError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, encode
 from deechat.log.batch import Batch
 from deechat.net.clock import steady
-from deechat.net.wait import Waiter, wake_all
+from deechat.net.wait import Waiter
 from deechat.store.base import (
     BeginRun,
     Change,
@@ -100,7 +100,7 @@ class Log:
         return Watcher(self)
 
     def notify(self) -> None:
-        wake_all(list(self.watchers))
+        Waiter.resume_soon(list(self.watchers))
 
 
 class Watcher(Waiter):
@@ -253,7 +253,7 @@ class Journal:
                 elif log.committed - log.handed_over >= 2 * HANDED_OVER:
                     self._hand_over(log)
         finally:
-            wake_all(woken)
+            Waiter.resume_soon(woken)
 
     def _end(self, log: Log) -> None:
         # Right after the commit and before anyone sees the ending: whoever does sees a run that is over.

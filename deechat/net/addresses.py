@@ -1,8 +1,15 @@
-"""Which addresses and names are public. Pure functions: nothing is looked up and nothing is connected here."""
+"""Addresses: which are public, which are this machine's own, and which network a peer is counted by.
+
+Pure functions: nothing is looked up and nothing is connected here.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
+
+UNKNOWN = "an unknown address"
+LOOPBACK = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 
 # The library's own `is_global` differs between Python's releases, so all that matters is written out here too.
 _REFUSED_4 = [
@@ -46,9 +53,9 @@ _INSIDE_ALONE = frozenset({"metadata", "instance-data"})
 
 
 def is_public(address: str) -> bool:
-    """Tells whether a numeric address is one of the public Internet, for one host, and holds no other address.
+    """Check whether an address is one of the public Internet, for one host, and holds no other address.
 
-    What is no address, or has a scope (`%`), is not.
+    A text that is no address, or has a scope (`%`), is not.
     """
     try:
         number = ipaddress.ip_address(address)
@@ -62,7 +69,7 @@ def is_public(address: str) -> bool:
 
 
 def is_address(host: str) -> bool:
-    """Tells whether a host is an address written out, and no name."""
+    """Check whether a host is an address, and no name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -71,5 +78,39 @@ def is_address(host: str) -> bool:
 
 
 def is_inside(host: str) -> bool:
-    """Tells whether a name is kept for this machine, its network or its cloud, whatever it would resolve to."""
+    """Check whether a name is kept for this machine, its network or its cloud, whatever it would resolve to."""
     return host in _INSIDE_ALONE or any(host == each or host.endswith("." + each) for each in _INSIDE)
+
+
+@lru_cache(1000)
+def address_of(peer: str) -> str:
+    """Return the peer's address in its usual form, an IPv4 address in IPv6 as IPv4; `UNKNOWN` for any other text."""
+    try:
+        parsed = ipaddress.ip_address(peer.partition("%")[0])
+    except ValueError:
+        return UNKNOWN
+    return str(getattr(parsed, "ipv4_mapped", None) or parsed)
+
+
+@lru_cache(1000)
+def network_of(peer: str) -> str:
+    """Return the network that a peer is counted by: its IPv4 address, or the /64 of its IPv6 address.
+
+    A person on IPv6 has a whole network of addresses.
+    """
+    address = address_of(peer)
+    if ":" not in address:
+        return address
+    return str(ipaddress.IPv6Network((ipaddress.IPv6Address(address), 64), strict=False))
+
+
+@lru_cache(1000)
+def is_loopback(host: str | bytes) -> bool:
+    """Check whether a host, by name, by address or by an address's bytes, is this machine's own loopback."""
+    if host == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host if isinstance(host, bytes) else address_of(host))
+    except ValueError:
+        return False
+    return any(address in network for network in LOOPBACK)

@@ -1,19 +1,20 @@
-"""Looks names up on threads of the system, since a look-up knows no deadline and nothing can end it.
+"""Looks names up on threads of the system, since a look-up takes no deadline and nothing can end it.
 
-The threads are a pool of their own. A look-up that hangs holds one of them for as long as the system lets it, and
-nothing that others work with: not the hub, not the threads that everything else shares, not a fetch whose time is up.
+The threads are a pool of their own. A look-up that hangs holds one of them for as long as the system lets it; the hub,
+the threads that everything else shares and a fetch whose time is up are free meanwhile.
 """
 
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable
 
 from gevent import monkey
 from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
+
+from deechat.net.deadline import Deadline
 
 MOST = 32  # at once; the system gives up a name whose servers are silent after half a minute or so
 IDLE = 30  # seconds after which a thread without work ends
@@ -22,13 +23,13 @@ _here = monkey.get_original("threading", "local")()  # gevent's own is of each g
 
 
 def system_addresses(host: str) -> list[str]:
-    """Gives a host's addresses as the system knows them, and blocks. Raises `OSError` or `UnicodeError`."""
+    """Return a host's addresses as the system knows them. Blocks. Raises `OSError` or `UnicodeError`."""
     found = monkey.get_original("socket", "getaddrinfo")(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 class Lookups:
-    """The look-ups of one thread's hub, at most so many at once; those of one name share one."""
+    """The look-ups of one thread's hub, at most `most` at once; those of one name share one."""
 
     def __init__(self, look_up: Callable[[str], list[str]] = system_addresses, most: int = MOST) -> None:
         self._look_up = look_up
@@ -38,18 +39,18 @@ class Lookups:
 
     @classmethod
     def here(cls) -> Lookups:
-        """Gives those of this thread's hub."""
+        """Return those of this thread's hub."""
         lookups: Lookups | None = getattr(_here, "lookups", None)
         if lookups is None:
             lookups = _here.lookups = cls()
         return lookups
 
     def addresses(self, host: str, seconds: float) -> list[str]:
-        """Gives a host's addresses. Raises `TimeoutError` when they are not known in time, and what looking up raises.
+        """Return a host's addresses. Raises `TimeoutError` when they are not known in time, and the look-up's errors.
 
-        A look-up that is late goes on unheard, and whoever asks for the same name meanwhile waits for it too.
+        A look-up that is late goes on unheard; whoever asks for the same name meanwhile waits for it too.
         """
-        until = time.monotonic() + seconds
+        deadline = Deadline(seconds)
         answer = self._under_way.get(host)
         if answer is None:
             if not self._free.acquire(timeout=seconds):
@@ -59,7 +60,7 @@ class Lookups:
                 answer = self._begin(host)
             else:  # begun by another who waited for a place
                 self._free.release()
-        answer.wait(max(0.0, until - time.monotonic()))
+        answer.wait(deadline.left(least=0.0))
         if not answer.ready():
             raise TimeoutError("the look-up takes longer")
         found = answer.get()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import socket
 import struct
-import time
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from deechat.net.connection import connected
+from deechat.net.connection import connect
+from deechat.net.deadline import Deadline
 
 _VERSION, _PASSWORDS = 5, 1  # of the protocol, and of its part about passwords
 _OPEN, _WITH_PASSWORD = 0, 2  # ways to log in
@@ -28,6 +28,7 @@ _REPLIES = {
     7: "the SOCKS proxy does not connect",
     8: "the SOCKS proxy does not know this kind of address",
 }
+_NO_PROXY = "it does not answer as a SOCKS5 proxy does"
 
 
 class SocksError(OSError):
@@ -44,25 +45,25 @@ class Socks(NamedTuple):
 
     @classmethod
     def of(cls, url: str) -> Socks:
-        """Takes an address apart that was checked before."""
+        """Return the proxy at an address that was checked before."""
         parts = urlsplit(url)
         user, password = (unquote(each or "").encode()[:255] for each in (parts.username, parts.password))
         return cls(parts.hostname or "", parts.port or 1080, user, password)
 
-    def connect(self, host: str, port: int, timeout: float | None) -> socket.socket:
-        """Connects to a server. Raises `OSError`, `TimeoutError` when all of it takes longer."""
-        until = None if timeout is None else time.monotonic() + timeout
-        sock = connected(self.host, self.port, timeout)
+    def connect(self, host: str, port: int, seconds: float) -> socket.socket:
+        """Return a socket that leads to a server. Raises `OSError`, `TimeoutError` when all of it takes longer."""
+        deadline = Deadline(seconds)
+        sock = connect(self.host, self.port, seconds)
         try:
-            talk = _Talk(sock, until)
+            talk = _Talk(sock, deadline)
             self._log_in(talk)
-            talk.say(bytes([_VERSION, _CONNECT, 0]), _address(host), struct.pack(">H", port))
-            version, reply, _, kind = talk.hear(4)
+            talk.send(bytes([_VERSION, _CONNECT, 0]), _address(host), struct.pack(">H", port))
+            version, reply, _, kind = talk.receive(4)
             if version != _VERSION or reply:
-                raise SocksError(_REPLIES.get(reply, "it does not answer as a SOCKS5 proxy does"))
-            talk.hear({_IPV4: 4, _IPV6: 16}.get(kind) or talk.hear(1)[0])
-            talk.hear(2)
-            sock.settimeout(timeout)
+                raise SocksError(_REPLIES.get(reply, _NO_PROXY))
+            talk.receive({_IPV4: 4, _IPV6: 16}.get(kind) or talk.receive(1)[0])
+            talk.receive(2)
+            sock.settimeout(seconds)
         except BaseException:
             sock.close()
             raise
@@ -70,41 +71,37 @@ class Socks(NamedTuple):
 
     def _log_in(self, talk: _Talk) -> None:
         way = _WITH_PASSWORD if self.user else _OPEN
-        talk.say(bytes([_VERSION, 1, way]))
-        version, chosen = talk.hear(2)
+        talk.send(bytes([_VERSION, 1, way]))
+        version, chosen = talk.receive(2)
         if version != _VERSION:
-            raise SocksError("it does not answer as a SOCKS5 proxy does")
+            raise SocksError(_NO_PROXY)
         if chosen != way:
             raise SocksError("the SOCKS proxy wants another way to log in" if self.user else "it wants a password")
         if way == _WITH_PASSWORD:
-            talk.say(bytes([_PASSWORDS, len(self.user)]), self.user, bytes([len(self.password)]), self.password)
-            if talk.hear(2)[1]:
+            talk.send(bytes([_PASSWORDS, len(self.user)]), self.user, bytes([len(self.password)]), self.password)
+            if talk.receive(2)[1]:
                 raise SocksError("the SOCKS proxy does not take this user and password")
 
 
 class _Talk:
-    """What is said to a proxy and heard of it until a moment, however slowly it comes."""
+    """Sends to a proxy and receives from it until a deadline, however slowly its bytes come."""
 
-    def __init__(self, sock: socket.socket, until: float | None) -> None:
-        self._sock, self._until = sock, until
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
+        self._sock, self._deadline = sock, deadline
 
-    def say(self, *parts: bytes) -> None:
-        self._wait()
+    def send(self, *parts: bytes) -> None:
+        self._sock.settimeout(self._deadline.left())
         self._sock.sendall(b"".join(parts))
 
-    def hear(self, size: int) -> bytes:
+    def receive(self, size: int) -> bytes:
         data = b""
         while len(data) < size:
-            self._wait()
+            self._sock.settimeout(self._deadline.left())
             more = self._sock.recv(size - len(data))
             if not more:
-                raise SocksError("it does not answer as a SOCKS5 proxy does")
+                raise SocksError(_NO_PROXY)
             data += more
         return data
-
-    def _wait(self) -> None:
-        if self._until is not None:
-            self._sock.settimeout(max(self._until - time.monotonic(), 0.001))
 
 
 def _address(host: str) -> bytes:

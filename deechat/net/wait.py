@@ -1,9 +1,9 @@
-"""Waits that nearly always end before their time is up.
+"""A reusable wait with a lazy timer, for waits that nearly always end before their time is up.
 
-Who reads a model server's answer, or follows a log, waits for each token anew, with a limit that is hardly ever
-reached; a timer that is set and dropped for each of these waits costs more than all else about it. So a timer is set
-once, and when it goes off it looks how long the wait of that moment may still take. This is the third way of "Be smart
-about timeouts" in libev's manual.
+A reader of a model server's answer, or of a log, waits for each token anew, with a limit that is hardly ever reached.
+A timer that is set and dropped for each wait costs more than the rest of it. So a timer is set once; when it goes off,
+it is set again for as long as the wait of that moment may still take. This is the third way of "Be smart about
+timeouts" in libev's manual.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from gevent import get_hub, getcurrent
 
 
 class Waiter:
-    """The waits of one greenlet at a time, one after the other. Made, used and closed on one thread's hub."""
+    """Waits of one greenlet at a time, one after the other. Made, used and closed on one thread's hub."""
 
     __slots__ = ("_due", "_greenlet", "_hub", "_timer", "_until")
 
     def __init__(self) -> None:
         self._hub: Any = get_hub()
-        self._greenlet: Any = None  # who waits
+        self._greenlet: Any = None  # that waits
         self._until: float | None = None  # when that ends in any case
         self._timer: Any = None
         self._due: float | None = None  # when the timer goes off, if it is set
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Gives true once it is woken, false after so many seconds.
+        """Return True once it is resumed, False after so many seconds.
 
-        It may be woken for what was true a moment ago: look, and wait again.
+        It may be resumed for something that was true a moment ago: look, and wait again.
         """
         if seconds is None:
             self._until = None
@@ -40,12 +40,12 @@ class Waiter:
                 self._set(seconds)
         self._greenlet = getcurrent()
         try:
-            return self._hub.switch()  # type: ignore[no-any-return] # whoever wakes gives true, the timer false
+            return self._hub.switch()  # type: ignore[no-any-return] # `resume` sends True, the timer False
         finally:
             self._greenlet = None
 
     def close(self) -> None:
-        """Lets go of the timer, which would keep this in memory until it goes off."""
+        """Drop the timer, which would keep this in memory until it goes off."""
         self._drop_timer()
 
     def _drop_timer(self) -> None:
@@ -69,22 +69,25 @@ class Waiter:
         else:
             self._greenlet.switch(False)
 
+    @staticmethod
+    def resume(waiters: Iterable[Waiter]) -> None:
+        """Resume each that still waits, at once. Called by the event loop alone: a greenlet that waits comes back here.
 
-def wake_all(waiters: Iterable[Waiter]) -> None:
-    """Ends the waits of all, soon, one after the other in one turn of the loop. Never yields to another greenlet.
+        An error of one greenlet, which comes up to the hub, delays the others by one turn of the loop.
+        """
+        rest = iter(waiters)
+        try:
+            for waiter in rest:
+                if waiter._greenlet is not None:
+                    waiter._greenlet.switch(True)
+        finally:
+            if left := list(rest):
+                Waiter.resume_soon(left)
 
-    It goes through them later, and means nothing to those that do not wait then.
-    """
-    get_hub().loop.run_callback(go_on, waiters)
+    @staticmethod
+    def resume_soon(waiters: Iterable[Waiter]) -> None:
+        """Resume all, one after the other, in the next turn of the event loop. Never yields to another greenlet.
 
-
-def go_on(waiters: Iterable[Waiter]) -> None:
-    """Lets each go on at once, if it still waits. Called by the event loop alone: who waits again comes back here."""
-    rest = iter(waiters)
-    try:
-        for waiter in rest:
-            if waiter._greenlet is not None:
-                waiter._greenlet.switch(True)
-    finally:
-        if left := list(rest):  # a greenlet's error came up to the hub: it is none of the others' business
-            wake_all(left)
+        It goes through them then, and means nothing to those that do not wait.
+        """
+        get_hub().loop.run_callback(Waiter.resume, waiters)

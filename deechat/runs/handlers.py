@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from deechat.agents import window
-from deechat.agents.context import AgentHandler, Cut, Policies, length_of, room_of
+from deechat.agents.context import AgentHandler, Cut, Policies, always_fits, length_of, room_of
 from deechat.agents.history import unpack
 from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
 from deechat.agents.tools.base import Tool
@@ -16,7 +16,6 @@ from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
 
 _Said = tuple[StoredMessage, list[Message]]  # a stored message, and what a model is shown of it
 
-LITTLE = 250  # tokens that fit into the smallest context that can be set
 FIRST, FURTHER = 20, 100  # messages that are read at once: most threads are read whole by the first
 
 
@@ -29,7 +28,10 @@ class _History(NamedTuple):
 
 
 class Handlers:
-    """Builds the handlers of runs. `choose` gives the provider of a run by the model that it was begun with."""
+    """Builds the handlers of runs. `choose` gives the provider of a run by the model that it was begun with.
+
+    `context` is the one of workspaces without a context of their own; none is below `least_context`.
+    """
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Handlers:
         max_tool_rounds: int,
         max_tokens: int | None = None,
         context: int | None = None,
+        least_context: int = 0,
     ) -> None:
         self._store = store
         self._choose = choose
@@ -47,6 +50,7 @@ class Handlers:
         self._max_tool_rounds = max_tool_rounds
         self._max_tokens = max_tokens
         self._context = context
+        self._always_fits = always_fits(least_context)
 
     def build_handler(self, run: RunRow) -> AgentHandler:
         """Return a run's handler. Raises `NotFoundError` when its thread is gone."""
@@ -97,7 +101,7 @@ class Handlers:
             tokens += sum(window.weigh([turn for _, turns in said for turn in turns], shrunk=True))
             first = page[0].parent_id
             # What fits into any context was never summarized, so a short thread costs one read.
-            found = self._store.summary(page) if first is not None or tokens > LITTLE else None
+            found = self._store.summary(page) if first is not None or tokens > self._always_fits else None
             if found is not None:
                 number, summary = found
                 return [*said[number + 1 :], *read], summary

@@ -21,9 +21,8 @@ from deechat.events import RunFailed
 from deechat.log.journal import Journal
 from deechat.runs.registry import Registry
 from deechat.runs.runner import Runner
-from deechat.store.base import NoteRetries, RunRow, Store
+from deechat.store.base import PATIENCE_AT_START, NoteRetries, RunRow, Store
 
-PATIENCE_AT_START = 5.0  # seconds
 MAX_ATTEMPTS = 3  # of a step: the first, and two after a death of the process
 CRASH_LOOP_SECONDS = 60.0  # a process that died younger may have been killed by a run that it took up
 SOLO_SECONDS = 10.0  # that a run then has for itself, unless it gets through its step before

@@ -76,6 +76,7 @@ class Runs:
         max_tool_rounds: int,
         max_tokens: int | None = None,
         context: int | None = None,
+        least_context: int = 0,
         recover: float,
     ) -> None:
         self._store = store
@@ -88,6 +89,7 @@ class Runs:
             max_tool_rounds=max_tool_rounds,
             max_tokens=max_tokens,
             context=context,
+            least_context=least_context,
         )
         self.journal = Journal(store, listener=self)
         self.registry = Registry(self.journal, handlers.build_handler)

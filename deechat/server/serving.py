@@ -13,17 +13,17 @@ import socket
 import sys
 from typing import Any, NoReturn
 
+from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger as GunicornLogger
 
 from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
-from deechat.net.peers import is_loopback
+from deechat.net.addresses import is_loopback
 from deechat.server.folder import DataFolder, keep_temporary_files
 from deechat.server.logs import configuration
 from deechat.server.places import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE
 
 _EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - what `bind` may be, and no address to go to
-BOOT_ERROR = 3  # gunicorn ends the master too when a worker leaves with it
 
 log = logging.getLogger("deechat")
 
@@ -41,7 +41,7 @@ class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn has no types
 
 
 try:
-    _settings = Settings.read(os.environ)
+    _settings = Settings.read()
 except SettingError as _exc:
     leave(_exc)
 
@@ -66,7 +66,7 @@ logconfig_dict = configuration(_settings.log_level)
 
 def on_starting(server: Any) -> None:
     """Says in one line what would keep a worker from starting, before there is one."""
-    for line in unknown_settings(os.environ):
+    for line in unknown_settings():
         log.warning("%s", line)
     os.umask(0o077)  # what is kept is for its owner alone, also in a folder that others may look into
     if server.cfg.workers != 1:
@@ -112,7 +112,7 @@ def post_worker_init(worker: Any) -> None:
             worker.wsgi.extensions["deechat"].start(name[1] for name in names)
     except SettingError as exc:
         print(f"DeeChat cannot start: {exc}", file=sys.stderr, flush=True)
-        sys.exit(BOOT_ERROR)
+        sys.exit(Arbiter.WORKER_BOOT_ERROR)  # which ends the master too
     for name in names:
         host = f"[{name[0]}]" if ":" in name[0] else name[0]
         log.info("DeeChat is at http://%s:%s", "localhost" if host in _EVERYWHERE else host, name[1])

@@ -25,7 +25,7 @@ from gunicorn.http import errors
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 
-from deechat.net.peers import address_of, network_of
+from deechat.net.addresses import address_of, network_of
 from deechat.server.logs import Tally
 from deechat.server.places import Place, Places, Step
 

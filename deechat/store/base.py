@@ -21,6 +21,7 @@ from deechat.net.clock import steady
 T = TypeVar("T")
 
 DEFAULT_THREAD = "default"
+PATIENCE_AT_START = 5.0  # seconds that a start waits for the disk; reading goes on without it
 PAGE_BYTES = 2_000_000  # of one page of a list, but for one row that is larger alone
 
 Position = tuple[float, str]  # in a list: a time and an id

@@ -1,4 +1,4 @@
-"""What the chat in the terminal says by itself, in English and 中文."""
+"""The words of the chat in the terminal, in English and 中文."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ WORDS: dict[str, dict[str, str]] = {
     },
     "no_threads": {"en": "There are no threads yet.", "zh": "还没有对话。"},
     "unnamed": {"en": "new thread", "zh": "新对话"},
-    # requests
+    # asking
     "approval_hint": {"en": "   y/n/a/e> ", "zh": "   y/n/a/e> "},
     "approval_keys": {"en": "y, n, a or e.", "zh": "请输入 y、n、a 或 e。"},
     "edit": {
@@ -78,7 +78,7 @@ WORDS: dict[str, dict[str, str]] = {
         "zh": "输入已结束，没有人能回答，按拒绝处理。",
     },
     "answered_elsewhere": {"en": "Somebody else has answered.", "zh": "已由别人回答。"},
-    # troubles
+    # faults
     "unreachable": {
         "en": "No DeeChat server answers at {url} ({why}).",
         "zh": "{url} 没有 DeeChat 服务应答（{why}）。",
@@ -108,11 +108,55 @@ WORDS: dict[str, dict[str, str]] = {
         "zh": "{url} 没有正在运行的服务，自带的服务也未能启动：",
     },
     "server_ended": {"en": "This chat's own server has ended:", "zh": "自带的服务已经结束："},
+    # frames
+    "continues": {"en": "↪ goes on from the answer before", "zh": "↪ 接着上一个回答继续"},
+    "arguments": {"en": "🔧 {name}{given}", "zh": "🔧 {name}{given}"},
+    "result": {"en": "   {name} → {content}{took}", "zh": "   {name} → {content}{took}"},
+    "error": {"en": "   {name} ✗ {content}{took}", "zh": "   {name} ✗ {content}{took}"},
+    "took": {"en": "  ({seconds} s)", "zh": "  （{seconds} 秒）"},
+    "more": {"en": "… ({count} more characters)", "zh": "…（还有 {count} 个字符）"},
+    "approval": {"en": "❓ {name} needs your yes.", "zh": "❓ {name} 需要你同意。"},
+    "approval_can": {
+        "en": "   [y]es · [n]o · [a]lways · [e]dit the arguments",
+        "zh": "   [y] 同意 · [n] 拒绝 · [a] 总是同意 · [e] 修改参数",
+    },
+    "questions": {"en": "❓ The agent asks:", "zh": "❓ 智能体想问："},
+    "several": {"en": "      several can be chosen: 1,3", "zh": "      可以选多项：1,3"},
+    "other": {"en": "      or words of your own", "zh": "      也可以自己写"},
+    "answered": {"en": "✓ {summary}", "zh": "✓ {summary}"},
+    "steered": {"en": "↪ taken up: {message}", "zh": "↪ 已收到：{message}"},
+    "restarted": {
+        "en": "↻ The server was restarted: this step begins anew, from here on.",
+        "zh": "↻ 服务器重启过：这一步从这里重新开始。",
+    },
+    "was_thinking": {"en": "↻ So far that was thinking:", "zh": "↻ 以上是思考过程："},
+    "was_text": {"en": "↻ That was no thinking but the answer:", "zh": "↻ 以上不是思考，而是回答："},
+    "summarized": {
+        "en": "⋯ What was said earlier is a summary for the model from here on.",
+        "zh": "⋯ 从这里起，模型看到的较早对话是一份摘要。",
+    },
+    "resync": {"en": "↻ All of it comes again, from the start.", "zh": "↻ 从头重新显示。"},
+    "source": {"en": "   [{number}] {title}", "zh": "   [{number}] {title}"},
+    "cut": {"en": "The model reached its limit; the answer is cut there.", "zh": "模型到达长度上限，回答在此中断。"},
+    "filtered": {
+        "en": "The model's provider filtered this answer; what it held back is missing.",
+        "zh": "模型服务方过滤了这个回答，被拦下的内容不在其中。",
+    },
+    "silent": {
+        "en": "The model ended its turn without saying anything more.",
+        "zh": "模型没有再说什么就结束了回答。",
+    },
+    "stopped": {"en": "■ Stopped.", "zh": "■ 已停止。"},
+    "failed": {"en": "✗ {error}", "zh": "✗ {error}"},
+    "tokens": {"en": "{about}{prompt} + {completion} tokens", "zh": "{about}{prompt} + {completion} 个词元"},
+    "speed": {"en": "{speed} tokens/s", "zh": "每秒 {speed} 个词元"},
+    "first": {"en": "first word after {seconds} s", "zh": "{seconds} 秒后出现第一个字"},
+    "lasted": {"en": "{seconds} s", "zh": "共 {seconds} 秒"},
 }
 
 
 def speaker(language: str) -> Say:
-    """Gives the function that says words of the table in the language, `en` or `zh`."""
+    """Return a function that gives the words of a key in the language, `en` or `zh`, with the parameters filled in."""
 
     def say(key: str, **params: object) -> str:
         words = WORDS[key][language]
@@ -122,7 +166,7 @@ def speaker(language: str) -> Say:
 
 
 def language_of(environment: Mapping[str, str]) -> str:
-    """Names the language that the locale's variables ask for, the strongest first (POSIX, 8.2)."""
+    """Return the language that the locale's variables ask for, the strongest first (POSIX, 8.2)."""
     for name in ("LC_ALL", "LC_MESSAGES", "LANG"):
         if environment.get(name):
             return "zh" if environment[name].lower().startswith("zh") else "en"

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from deechat.errors import TooManyAttemptsError
-from deechat.net.peers import address_of, network_of
+from deechat.net.addresses import address_of, network_of
 
 FREE_FAILURES = 10  # of a network in a row, before it has to wait
 KNOWN_FREE_FAILURES = 30  # of a client that logged in before

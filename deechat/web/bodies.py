@@ -13,6 +13,7 @@ from flask import request
 from msgspec import UNSET, Meta, Struct, UnsetType
 from werkzeug.exceptions import HTTPException
 
+from deechat.config import CONTEXT, MAX_TOKENS, TEMPERATURE
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
 from deechat.store.base import Position
 from deechat.web.connection import connection
@@ -72,9 +73,9 @@ class UpdateWorkspace(Struct, rename="camel"):
     system_prompt: Annotated[str, Meta(max_length=200000)] | UnsetType | None = UNSET
     model: Annotated[str, Meta(min_length=1, max_length=200)] | UnsetType | None = UNSET
     mode: Literal["agent", "chat", "query"] | UnsetType = UNSET
-    temperature: Annotated[float, Meta(ge=0, le=2)] | UnsetType | None = UNSET
-    max_tokens: Annotated[int, Meta(ge=1, le=10_000_000)] | UnsetType | None = UNSET
-    context: Annotated[int, Meta(ge=1_000, le=10_000_000)] | UnsetType | None = UNSET
+    temperature: Annotated[float, Meta(ge=TEMPERATURE.least, le=TEMPERATURE.most)] | UnsetType | None = UNSET
+    max_tokens: Annotated[int, Meta(ge=MAX_TOKENS.least, le=MAX_TOKENS.most)] | UnsetType | None = UNSET
+    context: Annotated[int, Meta(ge=CONTEXT.least, le=CONTEXT.most)] | UnsetType | None = UNSET
     tools: Policies | UnsetType = UNSET
     policies: Policies | UnsetType = UNSET
     allowed: dict[str, Scopes] | UnsetType = UNSET

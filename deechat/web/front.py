@@ -14,15 +14,16 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any
 
 from flask import current_app, request
 
+from deechat.net.addresses import LOOPBACK, is_loopback
+
 Network = IPv4Network | IPv6Network
 
 PROXIES = "PROXIES"  # the key in Flask's configuration: the networks of trusted proxies elsewhere
-LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 HERE = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _KEY = "deechat.front"
 # Headers that name who asks: the lists that proxies append to, and those with a single address.
@@ -139,7 +140,7 @@ def _names_elsewhere(environ: Mapping[str, Any]) -> bool:
         named += clients if len(clients) > forwarded.count(",") else [forwarded]  # each proxy must say for whom
     if not named:
         return "HTTP_VIA" in environ
-    return not all(is_loopback(each) for each in named)
+    return not all(is_loopback(_plain(each)) for each in named)
 
 
 def _parts(environ: Mapping[str, Any], header: str) -> list[str]:
@@ -174,11 +175,6 @@ def _plain(text: str) -> str:
     """Return the address without port, brackets and mapping; empty when it is none."""
     parsed = _address(text)
     return str(parsed) if parsed else ""
-
-
-def is_loopback(text: str) -> bool:
-    """Check whether a text is an address of loopback."""
-    return _is_in(text, LOOPBACK)
 
 
 def _is_in(text: str, networks: Iterable[Network]) -> bool:

@@ -28,6 +28,8 @@ from pathlib import Path
 from posix import close  # gevent's looks at the file first, which fails when its process is gone
 from typing import NamedTuple
 
+from deechat.net.addresses import is_loopback
+
 REMEMBERED = 32  # processes that were met: browsers, scripts, proxies
 GUESSED = 4  # of them, and of those that began last, are tried first
 NEAR = 12  # numbers before and after the last one, where the next connection is looked for
@@ -47,7 +49,6 @@ _REST = struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)
 _ANSWER = struct.Struct("=BBBB48xIIIII")  # family, state, …; the id; expires, two queues, uid, inode
 _MOST = 8192  # bytes that the kernel puts into one message
 _MAPPED = bytes(10) + b"\xff\xff"  # before an IPv4 address that is written as one of IPv6
-_LOOPBACK_6 = bytes(15) + b"\x01"
 
 
 class Address(NamedTuple):
@@ -56,11 +57,6 @@ class Address(NamedTuple):
     host: bytes
     """The address as the network writes it: 4 bytes, or 16; 4 also for one of IPv4 that was written as one of IPv6."""
     port: int
-
-    @property
-    def is_loopback(self) -> bool:
-        """Whether only this machine reaches it."""
-        return self.host == _LOOPBACK_6 or (len(self.host) == 4 and self.host[0] == 127)
 
 
 class Socket(NamedTuple):
@@ -133,7 +129,7 @@ class Neighbours:
                 return Stranger(True, "nobody holds the other end of the connection any more")
             if os.geteuid() not in (0, end.uid):
                 return Stranger(True, f"its process is of another user (uid {end.uid}), which cannot be looked into")
-            public = {each.inode: each.local for each in listening if not each.local.is_loopback}
+            public = {each.inode: each.local for each in listening if not is_loopback(each.local.host)}
             return None if self._is_known(end.inode, public) else self._look(end.inode, public)
         except OSError as exc:
             return Stranger(True, f"this system does not tell who holds a connection ({exc.strerror})")

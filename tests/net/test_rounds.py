@@ -1,4 +1,4 @@
-"""Arrivals: what comes on sockets is let in by rounds, and nothing that has come is waited for."""
+"""Read rounds: ready sockets are read in one round, and nothing that has come is waited for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import gevent
 import pytest
 
 from deechat.net import rounds as rounds_module
-from deechat.net.rounds import Arrivals, Readable
+from deechat.net.rounds import Readable, ReadRounds
+from deechat.net.wait import Waiter
 
 LONG = 30.0  # seconds that no test waits
 Pair = tuple[Readable, socket.socket]
@@ -43,21 +44,21 @@ def connect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many go on in each round that lets anybody in."""
     sizes: list[int] = []
-    go_on = rounds_module.go_on
+    resume = Waiter.resume
 
     def counting(ready: list[Readable]) -> None:
         if ready:
             sizes.append(len(ready))
-        go_on(ready)
+        resume(ready)
 
-    monkeypatch.setattr(rounds_module, "go_on", counting)
+    monkeypatch.setattr(Waiter, "resume", staticmethod(counting))
     return sizes
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds of which each comes a while after the one before."""
-    monkeypatch.setattr(Arrivals.here(), "interval", lambda: 0.1)
+    monkeypatch.setattr(ReadRounds.here(), "interval", lambda: 0.1)
 
 
 def test_what_comes_is_read(connect: Callable[[], Pair]) -> None:
@@ -193,7 +194,7 @@ def test_closing_a_closed_descriptor_is_no_error() -> None:
 def test_what_comes_within_an_interval_is_let_in_together(connect: Callable[[], Pair], rounds: list[int]) -> None:
     pairs = [connect() for _ in range(20)]
     readers = [gevent.spawn(readable.read, 100, LONG) for readable, _ in pairs]
-    Arrivals.here().let_in()  # from here on the next round is a while away
+    ReadRounds.here().run()  # from here on the next round is a while away
     for number, (_, theirs) in enumerate(pairs):
         theirs.send(b"%d" % number)
         gevent.sleep(0)
@@ -206,7 +207,7 @@ def test_what_comes_within_an_interval_is_let_in_together(connect: Callable[[], 
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
 def test_the_first_after_a_silence_waits_for_nothing(connect: Callable[[], Pair], rounds: list[int]) -> None:
     readable, theirs = connect()
-    Arrivals.here().let_in()
+    ReadRounds.here().run()
     gevent.sleep(0.15)
     turns = gevent.get_hub().loop.iteration
     theirs.send(b"abc")
@@ -219,7 +220,7 @@ def test_the_first_after_a_silence_waits_for_nothing(connect: Callable[[], Pair]
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
 def test_what_came_in_time_is_no_silence_though_its_round_is_to_come(connect: Callable[[], Pair]) -> None:
     readable, theirs = connect()
-    Arrivals.here().let_in()  # from here on the next round is a while away
+    ReadRounds.here().run()  # from here on the next round is a while away
     theirs.send(b"abc")
     assert readable.read(100, 0.01) == b"abc"
 
@@ -230,8 +231,8 @@ def test_who_writes_faster_than_it_is_read_is_not_waited_for(
 ) -> None:
     readable, theirs = connect()
     theirs.send(b"x" * rounds_module.LARGE)
-    assert readable.read(rounds_module.LARGE + 1, LONG) == b"x" * rounds.LARGE
-    monkeypatch.setattr(Arrivals.here(), "interval", lambda: 2 * LONG)
+    assert readable.read(rounds_module.LARGE + 1, LONG) == b"x" * rounds_module.LARGE
+    monkeypatch.setattr(ReadRounds.here(), "interval", lambda: 2 * LONG)
     gevent.spawn(theirs.send, b"abc")
     assert readable.wait(LONG) is True
     assert os.read(readable.descriptor, 100) == b"abc"
@@ -245,9 +246,9 @@ def test_a_round_may_be_asked_for_before_its_time(connect: Callable[[], Pair]) -
     readable, theirs = connect()
     reader = gevent.spawn(readable.read, 100, LONG)
     gevent.sleep(0)
-    Arrivals.here().let_in()
+    ReadRounds.here().run()
     theirs.send(b"abc")
-    Arrivals.here().let_in_soon()
+    ReadRounds.here().run_soon()
     gevent.sleep(0)
     gevent.sleep(0)
     assert reader.value == b"abc"
@@ -257,7 +258,7 @@ def test_a_round_may_be_asked_for_before_its_time(connect: Callable[[], Pair]) -
 def test_an_error_in_a_round_keeps_nobody_from_the_next_ones(
     connect: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Arrivals.here(), "interval", lambda: 0.02)  # so that rounds follow a timer
+    monkeypatch.setattr(ReadRounds.here(), "interval", lambda: 0.02)  # so that rounds follow a timer
     (bad, to_bad), (good, to_good) = connect(), connect()
 
     def fail() -> None:

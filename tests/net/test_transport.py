@@ -10,8 +10,8 @@ import httpx2
 import pytest
 from transport_rig import CHUNKED, HEAD, Server, chunk, chunks, client, outcome, pieces, resets, sends, transport
 
-from deechat.net import connection as transport_socket
-from deechat.net.body import Chunked
+from deechat.net import connection as connection_module
+from deechat.net.http1 import Chunked
 
 BODY = b"data: one\n\ndata: two\n\ndata: three\n\n"
 TEN = b"0123456789"
@@ -158,7 +158,7 @@ def test_a_chunk_may_be_larger_than_a_read_and_a_length_too(server: Server) -> N
         for _ in range(2):
             came = pieces(http, server.url)
             assert b"".join(came) == large
-            assert max(map(len, came)) <= transport_socket.SIZE
+            assert max(map(len, came)) <= connection_module.SIZE
 
 
 @pytest.mark.parametrize("ending", ["close", "reset"])
@@ -221,9 +221,9 @@ def test_others_have_a_turn_while_a_fast_server_never_lets_a_read_wait(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     turns: list[float] = []
-    monkeypatch.setattr(transport_socket.time, "sleep", turns.append)
+    monkeypatch.setattr(connection_module.time, "sleep", turns.append)
     server.script = [CHUNKED + chunks(*[TEN * 500] * 400)]
     with client() as http:
         assert sum(map(len, pieces(http, server.url))) == 2_000_000
-    assert len(turns) >= 2_000_000 // (transport_socket.SHARE + transport_socket.SIZE)
+    assert len(turns) >= 2_000_000 // (connection_module.SHARE + connection_module.SIZE)
     assert not any(turns)

@@ -30,7 +30,7 @@ from transport_rig import (
     waits_for_leave,
 )
 
-from deechat.net.connection import Connection
+from deechat.net.connection import Connection, WriteError
 
 ANSWER = CHUNKED + chunks(b"abc")
 LENGTH = HEAD + b"Content-Length: 3\r\n\r\nabc"
@@ -138,13 +138,13 @@ def broken_send(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     used: set[int] = set()
     write = Connection.write
 
-    def flaky(self: Connection, data: bytes, timeout: float | None) -> None:
+    def flaky(self: Connection, data: bytes, seconds: float) -> None:
         if id(self) in used:
             failed.append(id(self))
             self._sock.shutdown(socket.SHUT_RDWR)
-            raise httpx2.WriteError("broken pipe")
+            raise WriteError("broken pipe")
         used.add(id(self))
-        write(self, data, timeout)
+        write(self, data, seconds)
 
     monkeypatch.setattr(Connection, "write", flaky)
     return failed
@@ -191,7 +191,7 @@ def test_an_answer_counts_though_the_request_did_not_go_out_whole(monkeypatch: p
             left.append(sock.recv(1))
 
     def broken(*_: object) -> None:
-        raise httpx2.WriteError("broken pipe")
+        raise WriteError("broken pipe")
 
     monkeypatch.setattr(Connection, "write", broken)
     with socket.create_server(("127.0.0.1", 0)) as listener, client() as http:

@@ -6,7 +6,7 @@ import random
 
 import h11
 
-from deechat.net.head import Head, read_plainly
+from deechat.net.http1 import Head, read_plain_head
 
 
 def by_h11(raw: bytes) -> tuple[Head, bytes]:
@@ -19,7 +19,7 @@ def by_h11(raw: bytes) -> tuple[Head, bytes]:
     return Head.of(response), state.trailing_data[0]
 
 
-def test_a_head_that_is_read_plainly_is_what_h11_reads() -> None:
+def test_a_plain_head_is_what_h11_reads() -> None:
     chance = random.Random(11)
     lines = [
         b"Content-Type: text/event-stream", b"X-A:1", b"x-b: \t a  b \t ", b"X-Empty:", b"Transfer-Encoding:  CHUNKED ",
@@ -38,7 +38,7 @@ def test_a_head_that_is_read_plainly_is_what_h11_reads() -> None:
         chance.shuffle(chosen)
         end = chance.choice([b"\r\n"] * 9 + [b"\n"])
         raw = end.join([chance.choice(starts), *chosen, b"", b""]) + chance.choice([b"", b"3\r\nabc\r\n"])
-        found = read_plainly(raw)
+        found = read_plain_head(raw)
         if found is not None:
             plain += 1
             assert found == by_h11(raw), raw
@@ -46,7 +46,7 @@ def test_a_head_that_is_read_plainly_is_what_h11_reads() -> None:
     assert plain > 500
 
 
-def test_a_head_that_is_not_all_there_is_not_read_plainly() -> None:
+def test_a_head_that_is_not_all_there_is_not_read_plain_head() -> None:
     raw = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    assert read_plainly(raw) is not None
-    assert not any(read_plainly(raw[:end]) for end in range(len(raw)))
+    assert read_plain_head(raw) is not None
+    assert not any(read_plain_head(raw[:end]) for end in range(len(raw)))

@@ -37,8 +37,8 @@ from transport_rig import (
 from deechat.agents.providers.base import Text, Turn
 from deechat.agents.providers.openai.provider import OpenAIProvider
 from deechat.errors import ModelError
-from deechat.net import transport as transport_module
-from deechat.net.connection import SIZE, Connection, Origin
+from deechat.net.connection import SIZE, Connection, Origin, ReadError
+from deechat.net.pool import Pool
 
 NAME = "models.example"
 ANSWER = CHUNKED + b"".join(map(chunk, reply(text("Hello", size=1)).body)) + b"0\r\n\r\n"  # type: ignore[arg-type]
@@ -188,7 +188,7 @@ def test_an_error_behind_a_record_is_no_end() -> None:
     """After which OpenSSL looks as if all had ended well."""
     with contextlib.closing(scripted(b"abc", ConnectionResetError("reset"), b"")) as connection:
         assert connection.read(1) == b"abc"
-        with pytest.raises(httpx2.ReadError, match="reset"):
+        with pytest.raises(ReadError, match="reset"):
             connection.read(1)
 
 
@@ -258,13 +258,13 @@ def provider_of(url: str) -> OpenAIProvider:
 def direct(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Notes the hosts that were asked by our transport."""
     asked: list[str] = []
-    ask = transport_module.Transport._ask
+    ask = Pool.ask
 
     def noting(self: Any, origin: Origin, *more: Any) -> Any:
         asked.append(origin.host)
         return ask(self, origin, *more)
 
-    monkeypatch.setattr(transport_module.Transport, "_ask", noting)
+    monkeypatch.setattr(Pool, "ask", noting)
     return asked
 
 

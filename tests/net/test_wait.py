@@ -8,13 +8,13 @@ from typing import Any
 import gevent
 import pytest
 
-from deechat.net.wait import Waiter, wake_all
+from deechat.net.wait import Waiter
 
 LONG = 30.0  # seconds that no test waits
 
 
 def wake(waiter: Waiter) -> None:
-    wake_all([waiter])
+    Waiter.resume_soon([waiter])
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_all_are_woken_in_one_turn_of_the_loop() -> None:
     greenlets = [gevent.spawn(wait, number) for number in range(10)]
     gevent.sleep(0)
     turns = gevent.get_hub().loop.iteration
-    wake_all(waiters)
+    Waiter.resume_soon(waiters)
     gevent.joinall(greenlets, timeout=LONG)
     assert seen == [*range(10)], "in their order"
     assert gevent.get_hub().loop.iteration - turns <= 2
@@ -146,7 +146,7 @@ def test_who_was_woken_meanwhile_is_not_woken_twice() -> None:
     gevent.spawn(first)
     greenlet = gevent.spawn(second)
     gevent.sleep(0)
-    wake_all([one, other, one])
+    Waiter.resume_soon([one, other, one])
     gevent.sleep(0.05)
     assert seen in ([True], []), "a greenlet that is being killed waits for nothing any more"
     one.close()
@@ -165,7 +165,7 @@ def test_an_error_that_comes_up_to_the_hub_keeps_nobody_else_waiting(monkeypatch
     broken._greenlet = Broken()
     greenlet = gevent.spawn(other.wait, LONG)
     gevent.sleep(0)
-    wake_all([broken, other])
+    Waiter.resume_soon([broken, other])
     assert greenlet.get(timeout=LONG) is True
     assert errors == [ZeroDivisionError]
     other.close()

@@ -15,7 +15,8 @@ from model_server import ModelServer
 from playwright.sync_api import expect
 from server import Server
 
-from deechat.agents.providers.offline_reading import read
+from deechat.agents.providers.base import Question, ToolSpec, Turn, UserMessage
+from deechat.agents.providers.offline import OfflineProvider
 
 pytest_plugins = ["browser_fixtures"]
 
@@ -206,8 +207,10 @@ def test_a_new_chat_without_a_model_says_what_can_be_tried(
     open_tab: OpenTab, server: Server, locale: str, words: tuple[str, str]
 ) -> None:
     tab = open_tab(server, locale=locale, viewport={"width": 380, "height": 700}).open()
+    tools = [ToolSpec(name, "", {}) for name in ("ask_user", "web_fetch")]
     for each in words:
         expect(tab.page.locator(".offline")).to_contain_text(each)
-        wish = read(each)
-        assert wish.asked or wish.page
+        *_, answer = OfflineProvider().ask(Question([UserMessage(each)], tools=tools))
+        assert isinstance(answer, Turn)
+        assert answer.calls
     expect(tab.page.locator(".offline")).to_be_in_viewport(ratio=1)

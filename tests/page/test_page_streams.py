@@ -134,7 +134,7 @@ def test_a_person_who_comes_back_does_not_wait_for_the_next_attempt(module_tab: 
 
 
 POLL = """
-    const { network } = await import('/static/js/network.js');
+    const { network } = await import('/static/js/stream/network.js');
     const asked = [], heard = [], real = window.fetch;
     window.fetch = async (path, options) => {
         if (!path.startsWith('api/runs/run/')) return real(path, options); // the page's own
@@ -197,7 +197,7 @@ def test_a_connection_that_missed_two_heartbeats_is_opened_again(
     page.clock.install()
     tab = Tab(server, page).open()
     page.evaluate(
-        "async (a) => { const m = await import('/static/js/stream.js'); "
+        "async (a) => { const m = await import('/static/js/stream/stream.js'); "
         + FETCH
         + "window.asked = asked; window.over = over.then(() => { window.fetch = real; return asked.length; }); }",
         [[200, [QUICK, piece(1), "hold"], {"X-Heartbeat": heartbeat} if heartbeat else {}], [200, [piece(2, "abort")]]],

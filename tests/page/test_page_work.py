@@ -56,7 +56,7 @@ PARSERS = """
     const { default: MarkdownIt } = await import('/static/vendor/markdown-it.js');
     const [plain, ours] = [1, 2].map(() => new MarkdownIt({ html: false, breaks: true }));
     for (const name of ['emphasis', 'formulas', 'tasks', 'direction']) {
-        ours.use((await import(`/static/js/${name}.js`))[name]);
+        ours.use((await import(`/static/js/elements/markdown/${name}.js`))[name]);
     }
 """
 COUNTED = """

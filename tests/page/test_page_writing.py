@@ -66,7 +66,7 @@ def test_emphasis_needs_no_spaces_where_a_script_has_none(
 ALIKE = """
     const { default: MarkdownIt } = await import('/static/vendor/markdown-it.js');
     const plain = new MarkdownIt({ html: false, breaks: true });
-    const { emphasis } = await import('/static/js/emphasis.js');
+    const { emphasis } = await import('/static/js/elements/markdown/emphasis.js');
     const ours = new MarkdownIt({ html: false, breaks: true }).use(emphasis);
     let seed = 13;
     const pick = (from) => from[(seed = (seed * 1103515245 + 12345) % 2147483648) % from.length];
@@ -350,7 +350,7 @@ def test_the_style_sheets_know_no_left_and_right() -> None:
     sided = re.compile(rf"^\s*(?:{names})\b.*$", re.MULTILINE)
     found = [
         (sheet.name, line.strip())
-        for sheet in sorted((DEECHAT / "static" / "css").glob("*.css"))
+        for sheet in sorted((DEECHAT / "static" / "css").rglob("*.css"))
         for line in sided.findall(sheet.read_text(encoding="utf-8"))
     ]
-    assert found == [("messages.css", "text-align: right; /* as the table's author says it */")]
+    assert found == [("dee-text.css", "text-align: right; /* as the table's author says it */")]

@@ -16,8 +16,8 @@ pytest_plugins = ["browser_fixtures"]
 
 # What stands in the last answer. `drawn` is each text as it is shown, `meant` what the Markdown of its part gives.
 PICTURE = """async () => {
-    const { render } = await import('/static/js/markdown.js');
-    const { errorTitle } = await import('/static/js/words.js');
+    const { render } = await import('/static/js/elements/markdown/markdown.js');
+    const { errorTitle } = await import('/static/js/core/words.js');
     const answer = [...document.querySelectorAll('dee-answer')].at(-1);
     const words = (node) => {
         const copy = node.cloneNode(true);

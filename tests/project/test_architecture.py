@@ -17,7 +17,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "events": (set(), {"msgspec"}),
     "config": ({"errors"}, set()),
-    "net": ({"errors"}, {"gevent", "h11", "httptools", "httpx2"}),
+    "net": ({"errors"}, {"gevent", "h11", "httptools"}),
     "server": ({"config", "errors", "net"}, {"gevent", "gunicorn"}),
     "store": ({"events", "errors", "net"}, {"gevent", "msgspec"}),
     "store.sqlite": (
@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
-    "terminal": ({"agents.plugins", "config", "net"}, {"requests"}),
+    "terminal": ({"config", "net"}, {"requests"}),
     "cli": ({"config", "errors", "server", "store.sqlite.backup", "terminal"}, set()),
     "application": ({"*"}, {"flask", "gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),
@@ -122,9 +122,9 @@ def test_a_migration_calls_no_code_that_may_change() -> None:
     }  # fmt: skip
 
 
-def test_the_environment_is_read_at_three_places_and_parsed_at_one() -> None:
+def test_the_settings_are_read_at_one_place_and_the_rest_of_the_environment_at_two() -> None:
     readers = {name_of(path) for path in modules() if "os.environ" in path.read_text() or "getenv" in path.read_text()}
-    assert readers == {"application", "cli", "server.serving"}
+    assert readers == {"config", "cli", "server.serving"}
 
 
 def test_threads_of_the_system_are_the_databases_and_those_that_look_names_up() -> None:

@@ -19,7 +19,7 @@ from deechat import create_app, events
 from deechat.agents.plugins import base
 from deechat.agents.tools import make_tool
 from deechat.agents.words import WORDS
-from deechat.config import Settings
+from deechat.config import TABLE, Settings, as_markdown
 from deechat.errors import MODEL_CODES
 from deechat.web.errors import _WORDS as FRAMEWORK
 
@@ -29,6 +29,7 @@ DESIGN = (ROOT / "docs" / "design.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
+VARIABLES = {row.variable for row in TABLE.values()}
 # Events by the name of their frame, where that is not the event's own in camel case.
 NAMES = {
     "ThreadRenamed": "rename_thread",
@@ -136,28 +137,29 @@ def test_the_status_codes_of_the_protocol_are_those_of_the_words() -> None:
 # -- settings ----------------------------------------------------------------------------------------------------------
 
 
-def settings_of_the_code() -> dict[str, str]:
-    """Gives each variable that config.py reads, with its default as a document writes it."""
-    found = {}
-    for node in ast.walk(ast.parse((PACKAGE / "config.py").read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "take":
-            name, _, default = node.args
-            assert isinstance(name, ast.Constant)
-            found[name.value] = "none" if ast.unparse(default) == "None" else _written(default)
-    return found
-
-
-def _written(default: ast.expr) -> str:
-    if isinstance(default, ast.Call):  # a path
-        return f"`./{ast.literal_eval(default.args[0])}`"
-    value = ast.literal_eval(default)
-    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
-
-
 @pytest.mark.parametrize("document", [README, PROTOCOL], ids=["README", "protocol"])
-def test_every_setting_stands_in_the_table_with_its_default(document: str) -> None:
-    rows = table(document, "variable | default | meaning")
-    assert {name.strip("`"): cells[0] for name, cells in rows.items()} == settings_of_the_code()
+def test_the_table_of_settings_is_the_one_that_the_code_has(document: str) -> None:
+    head, _, rows = as_markdown().partition("\n")
+    shown = document.partition(f"\n{head}\n")[2].partition("\n\n")[0] + "\n"
+    assert shown == rows, "put there what `deechat settings` prints"
+
+
+def test_the_table_of_settings_has_a_row_for_each_and_says_something_of_it() -> None:
+    rows = table(as_markdown(), "variable | value | default | meaning")
+    assert {name.strip("`") for name in rows} == VARIABLES
+    assert all(len(cells) == 3 and all(cells) for cells in rows.values())
+    defaults = {name.strip("`"): default for name, (_, default, _) in rows.items()}
+    assert defaults["DEECHAT_DATA"] == "`./data`"
+    assert defaults["DEECHAT_HEARTBEAT"] == "`15`"
+    assert defaults["DEECHAT_PASSWORD"] == "none"
+
+
+def test_only_settings_are_named_as_settings() -> None:
+    everything = sources() + "".join(path.read_text() for path in DOCUMENTS)
+    everything += "".join(path.read_text() for path in (PACKAGE / "static" / "js").rglob("*.js"))
+    named = set(re.findall(r"\bDEECHAT_[A-Z_]*[A-Z]\b", everything))
+    assert "DEECHAT_PASSWORD" in named
+    assert named <= VARIABLES
 
 
 # -- the design --------------------------------------------------------------------------------------------------------
@@ -267,6 +269,12 @@ def test_links_lead_to_what_is_there(document: Path) -> None:
 def test_files_that_are_named_exist(document: Path) -> None:
     for name in re.findall(r"\b(?:tests|docs|deechat|scripts|bench)/[\w/.-]*\w\.\w+", document.read_text()):
         assert (ROOT / name).exists(), f"{document.name} names {name}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_no_kernel_of_a_machine_is_named(document: Path) -> None:
+    """Figures are of a kind of machine; a kernel's version tells which one it was, and nothing that anyone can use."""
+    assert re.findall(r"Linux \d[\w.-]*|\b\d+\.\d+\.\d+-(?=[\w.-]*[a-z])[\w.-]+", document.read_text()) == []
 
 
 def test_the_changelog_begins_with_this_version() -> None:

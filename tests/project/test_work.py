@@ -404,7 +404,7 @@ def test_a_token_that_comes_alone_takes_few_calls_from_the_model_server_to_the_v
     # Of the 54 about half are for its round and its commit, which many share where there are many.
     assert called.total() <= 75 * ALONE, called.most_common()
     for place in (
-        "agents/providers/openai/plain.py:said_plainly",
+        "agents/providers/openai/chunks.py:said_plainly",
         "log/journal.py:append",
         "agents/plugins/sse.py:frame",
     ):

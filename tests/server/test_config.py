@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 import traceback
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+import deechat
 from deechat.agents.providers.openai.client import Address
-from deechat.config import Settings, unknown_settings
+from deechat.config import CONTEXT, MAX_TOKENS, TABLE, TEMPERATURE, Bounds, Settings, unknown_settings
 from deechat.errors import SettingError
+
+PACKAGE = Path(deechat.__file__).parent
 
 
 def test_an_empty_environment_gives_the_defaults_of_the_contract() -> None:
@@ -103,6 +107,33 @@ def test_the_settings_that_may_hold_a_secret_are_these() -> None:
     hidden = {each.name for each in fields(Settings) if not each.repr}
     assert hidden == {"api_key", "base_url", "password"}
     assert SECRET not in repr(settings)
+
+
+def test_each_setting_has_a_row_and_each_row_a_field_with_its_default() -> None:
+    assert [each.name for each in fields(Settings)] == [*TABLE, "ephemeral_disk"]
+    assert len({row.variable for row in TABLE.values()}) == len(TABLE)
+    for name, row in TABLE.items():
+        assert getattr(Settings(), name) == row.default
+        if row.default is not None:
+            assert row.kind.parse(f"{row.default}") == row.default
+
+
+@pytest.mark.parametrize(("name", "bounds"), [("DEECHAT_MAX_TOKENS", MAX_TOKENS), ("DEECHAT_CONTEXT", CONTEXT)])
+def test_a_number_may_be_its_bounds_and_nothing_beyond(name: str, bounds: Bounds) -> None:
+    for value in bounds:
+        assert value in (Settings.read({name: str(value)}).max_tokens, Settings.read({name: str(value)}).context)
+    for value in (bounds.least - 1, bounds.most + 1):
+        with pytest.raises(SettingError, match=f"from {bounds.least} to {bounds.most} is expected"):
+            Settings.read({name: str(value)})
+
+
+@pytest.mark.parametrize(
+    ("element", "bounds"), [("set-max-tokens", MAX_TOKENS), ("set-context", CONTEXT), ("set-temperature", TEMPERATURE)]
+)
+def test_the_page_takes_numbers_within_the_same_bounds(element: str, bounds: Bounds) -> None:
+    script = "".join(path.read_text() for path in (PACKAGE / "static" / "js").rglob("*.js"))
+    found = re.findall(rf"{element}\b[^;]*?\bmin\W+(\d+)\W+max\W+(\d+)", script)
+    assert [(int(least), int(most)) for least, most in found] == [bounds]
 
 
 @pytest.mark.parametrize(("name", "value"), TAKEN)

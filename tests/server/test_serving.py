@@ -22,6 +22,7 @@ from client import Client
 from model_server import ModelServer, reply, text, tool_calls
 from server import GUNICORN, ROOT, Command, Server, spawn
 
+from deechat.config import as_markdown
 from deechat.server.folder import DataFolder
 
 DEECHAT = Path(sys.executable).with_name("deechat")
@@ -128,6 +129,16 @@ def test_the_command_says_its_version_and_what_it_is_without_a_start(tmp_path: P
         )
         assert "DeeChat" in done.stdout
         assert done.stderr == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_prints_the_table_of_settings_without_a_start_and_whatever_is_set(tmp_path: Path) -> None:
+    environment = os.environ | {"PORT": "none", "DEECHAT_PASSWORD": "hunter2"}
+    command = [DEECHAT, "settings"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert (done.stdout, done.stderr) == (as_markdown(), "")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -16,6 +16,7 @@ from playwright.sync_api import ConsoleMessage, Locator, Page, Request, expect
 from server import Server
 
 PATIENCE = 15_000  # milliseconds
+STATIC = Path(__file__).parents[2] / "deechat" / "static"
 
 # Chromium without a window never hides a tab, so the page is told so.
 HIDING = """
@@ -169,5 +170,10 @@ OpenTab = Callable[..., Tab]
 
 
 def run(tab: Tab, module: str, script: str, argument: Any = None) -> Any:
-    """Runs `script`, an async function's body, with the module as `m` and the argument as `a`."""
-    return tab.page.evaluate(f"async (a) => {{ const m = await import('/static/js/{module}.js'); {script} }}", argument)
+    """Runs `script`, an async function's body, with the module as `m` and the argument as `a`.
+
+    The module is named without its folder, since no two have the same name.
+    """
+    (path,) = (STATIC / "js").rglob(f"{module}.js")
+    address = f"/static/{path.relative_to(STATIC).as_posix()}"
+    return tab.page.evaluate(f"async (a) => {{ const m = await import('{address}'); {script} }}", argument)

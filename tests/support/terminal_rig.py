@@ -27,14 +27,17 @@ def environment(server: Server, **settings: str) -> dict[str, str]:
     return plain | shell | settings
 
 
-def chat(server: Server, said: str, *options: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    """Runs the command over a pipe, until it leaves."""
+def chat(
+    server: Server, said: str, *options: str, together: bool = False, **settings: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command over a pipe, until it leaves; `together` has both of its streams go to one."""
     return subprocess.run(
         [COMMAND, "chat", *options],
         input=said,
         env=environment(server, **settings),
         check=False,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if together else subprocess.PIPE,
         encoding="utf-8",
         timeout=40,
         cwd=server.folder,

@@ -15,12 +15,13 @@ from pathlib import Path  # noqa: E402
 import gevent  # noqa: E402
 import httpx2  # noqa: E402
 
+from deechat.agents.providers.openai.transport import Transport  # noqa: E402
 from deechat.errors import Cancelled  # noqa: E402
-from deechat.net.transport import Transport  # noqa: E402
+from deechat.net.pool import Pool  # noqa: E402
 
 URL, SIZE = sys.argv[1], int(sys.argv[2])
 trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-transport = Transport(trust, httpx2.HTTPTransport(verify=trust), max_idle=10, idle_seconds=4)
+transport = Transport(Pool(trust, max_idle=10, idle_seconds=4), httpx2.HTTPTransport(verify=trust))
 client = httpx2.Client(transport=transport, timeout=30, trust_env=False)
 cancelled: list[None] = []
 turns: list[None] = []

@@ -18,7 +18,8 @@ from typing import Any
 
 import httpx2
 
-from deechat.net.transport import Transport
+from deechat.agents.providers.openai.transport import Transport
+from deechat.net.pool import Pool
 
 Step = bytes | Callable[[socket.socket], object]
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
@@ -203,7 +204,7 @@ def transport(
 ) -> httpx2.BaseTransport:
     trust = trust or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     ordinary = httpx2.HTTPTransport(verify=trust, trust_env=False)
-    return Transport(trust, ordinary, max_idle=max_idle, idle_seconds=idle_seconds)
+    return Transport(Pool(trust, max_idle=max_idle, idle_seconds=idle_seconds), ordinary)
 
 
 def client(of: httpx2.BaseTransport | None = None, timeout: Any = 10.0) -> httpx2.Client:

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from deechat.agents.tools.base import ToolError
-from deechat.agents.tools.web.timed import Allowance, TimedSocket, connected
 from deechat.agents.tools.web.web_fetch import Fetcher
+from deechat.net.checked import Allowance, TimedSocket, connect_address
 
 PUBLIC = "93.184.216.34"
 OTHER = "151.101.1.140"
@@ -130,7 +130,7 @@ class Web:
         self.connected.append((address, port))
         if (address, port) not in self.sites:
             raise ConnectionRefusedError(111, "Connection refused")
-        return connected("127.0.0.1", self.sites[address, port].port, allowance, seconds)
+        return connect_address("127.0.0.1", self.sites[address, port].port, allowance, seconds)
 
 
 def opened() -> Iterator[Web]:

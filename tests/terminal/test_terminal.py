@@ -18,10 +18,10 @@ from model_server import ModelServer, free_port, reasoning, reply, status, text
 from server import ROOT, Server, wait_until
 from terminal_rig import COMMAND, Person, chat, environment
 
-from deechat.terminal.link import Link, RefusedError, UnreachableError, persist
-from deechat.terminal.prompts import Questions
+from deechat.terminal.answer import Questions
+from deechat.terminal.client import LEAVE, RefusedError, UnreachableError, retry
+from deechat.terminal.client import Client as TerminalClient
 from deechat.terminal.screen import Screen
-from deechat.terminal.server import LEAVE
 from deechat.terminal.words import WORDS, language_of, speaker
 
 # -- a pipe ------------------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def test_a_person_whose_answers_go_to_a_file_sees_the_rest_at_the_terminal() -> 
     told = io.StringIO()
     told.isatty = lambda: True  # type: ignore[method-assign]
     for quiet in (False, True):
-        screen = Screen(io.StringIO(), told, language="en", colour=False, quiet=quiet)
+        screen = Screen(io.StringIO(), told, speaker("en"), colour=False, quiet=quiet)
         screen.show({"type": "toolCallResult", "name": "calculator", "content": "4", "isError": False, "seconds": 0})
         assert told.getvalue() == "   calculator → 4\n"
 
@@ -50,15 +50,39 @@ def test_a_pipe_gets_no_thinking_that_came_as_text() -> None:
         {"type": "stepFinished", "step": 1, "finishReason": "stop"},
     ]
     for is_terminal, answer, beside in (
-        (False, "42", "💭 Hmm."),
+        (False, "42", "💭 Hmm.\n"),
         (True, "Hmm.\n↻ So far that was thinking:\n💭 Hmm.\n42", ""),
     ):
         out, told = io.StringIO(), io.StringIO()
         out.isatty = lambda is_terminal=is_terminal: is_terminal  # type: ignore[method-assign,misc]
-        screen = Screen(out, told, language="en", colour=False)
+        screen = Screen(out, told, speaker("en"), colour=False)
         for frame in frames:
             screen.show(frame)
         assert (out.getvalue(), told.getvalue()) == (answer, beside)
+
+
+def test_where_both_streams_are_one_no_line_begins_within_another() -> None:
+    answer = [
+        {"type": "textResponseChunk", "textResponse": "Let me ask."},
+        {"type": "stepFinished", "step": 1, "finishReason": "tool_calls"},
+        {"type": "toolCallResult", "name": "calculator", "content": "4", "isError": False, "seconds": 0},
+        {"type": "stepFinished", "step": 2, "finishReason": "tool_calls"},
+        {"type": "textResponseChunk", "textResponse": "\n\nIt is 4."},
+        {"type": "stepFinished", "step": 3, "finishReason": "stop"},
+    ]
+    both, alone = io.StringIO(), io.StringIO()
+    for out, told in ((both, both), (alone, io.StringIO())):
+        screen = Screen(out, told, speaker("en"), colour=False)
+        for frame in answer:
+            screen.show(frame)
+            if frame["type"] == "toolCallResult":
+                screen.hint("   1/1 Sure?> ")
+        screen.note("The connection is gone; trying again …")
+        screen.end()
+    assert both.getvalue() == (
+        "Let me ask.\n   calculator → 4\n   1/1 Sure?> \n\nIt is 4.\nThe connection is gone; trying again …\n"
+    )
+    assert alone.getvalue() == "Let me ask.\n\nIt is 4.\n"
 
 
 def test_lines_of_a_pipe_are_sent_one_after_another_and_answer_what_is_asked(server: Server) -> None:
@@ -70,6 +94,9 @@ def test_lines_of_a_pipe_are_sent_one_after_another_and_answer_what_is_asked(ser
     assert "?: Writing, dancing\n" in said
     assert said.endswith("\n`2+2` = **4**\n")
     assert "1/3 Which city do you live in? (Enter skips)>" in done.stderr
+    one = chat(server, "ask me something\nParis\n\nTokens\n", "--new", together=True)
+    assert re.search(r"^   3/3 .*\(Enter skips\)> \nThank you\.", one.stdout, re.MULTILINE)
+    assert one.stdout.endswith("?: Tokens\n")
 
 
 def test_where_the_input_is_over_a_request_is_refused(server: Server) -> None:
@@ -169,6 +196,8 @@ def test_a_new_thread_in_which_nothing_is_said_is_not_made(serve: Callable[..., 
     made = "SELECT slug FROM thread WHERE slug != 'default'"
     assert chat(server, "", "--new").returncode == 0
     assert chat(server, "/continue\n/new\n/threads\n", "--new").returncode == 0
+    refused = chat(server, "x" * 200_001 + "\n", "--new")
+    assert (refused.returncode, refused.stderr.count("does not fit")) == (1, 1)
     somebody = person(server, "--new")
     somebody.say("/new")
     somebody.see("new thread")
@@ -420,11 +449,12 @@ def test_what_a_model_and_a_tool_say_cannot_reach_the_terminal_s_controls(
 
 
 def test_it_imports_neither_the_server_s_framework_nor_its_patching() -> None:
-    code = "import sys; import deechat.cli, deechat.terminal.session as _; print(*sys.modules)"
+    code = "import sys; import deechat.cli, deechat.terminal.chat as _; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
     assert "deechat.terminal.chat" in loaded
-    assert not loaded & {"flask", "gevent", "gunicorn", "openai", "deechat.server.serving", "deechat.application"}
+    assert not loaded & {"flask", "gevent", "gunicorn", "msgspec", "openai"}
+    assert not loaded & {"deechat.server.serving", "deechat.application", "deechat.agents", "deechat.events"}
 
 
 def test_the_command_says_its_version_and_its_commands() -> None:
@@ -440,7 +470,7 @@ def test_the_command_says_its_version_and_its_commands() -> None:
 def test_everything_is_said_in_both_languages() -> None:
     for words in WORDS.values():
         assert set(words) == {"en", "zh"}
-        assert sorted(re.findall(r"\{\w+", words["en"])) == sorted(re.findall(r"\{\w+", words["zh"]))
+        assert re.findall(r"\{\w+", words["en"]) == re.findall(r"\{\w+", words["zh"])
 
 
 @pytest.mark.parametrize(
@@ -481,7 +511,7 @@ CHOICE = {"kind": "choice", "question": "Which?", "options": ["Red", "Light blue
 )
 def test_a_line_means_the_options_that_it_names(question, line: str, answer) -> None:
     frame = {"requestId": "q", "questions": [question], "allowSkip": False}
-    taken = Questions(frame, speaker("en")).take(line)
+    taken = Questions(frame, speaker("en")).accept(line)
     if answer is None:
         assert isinstance(taken, str)
     else:
@@ -490,8 +520,8 @@ def test_a_line_means_the_options_that_it_names(question, line: str, answer) -> 
 
 def test_a_question_that_needs_an_answer_is_not_skipped() -> None:
     questions = Questions({"requestId": "q", "questions": [CHOICE], "allowSkip": False}, speaker("en"))
-    assert questions.take("  ") == "This one needs an answer."
-    assert questions.nobody() is None
+    assert questions.accept("  ") == "This one needs an answer."
+    assert questions.refusal() is None
 
 
 def test_what_a_server_refuses_is_not_tried_again_and_what_it_cannot_do_now_is() -> None:
@@ -502,11 +532,11 @@ def test_what_a_server_refuses_is_not_tried_again_and_what_it_cannot_do_now_is()
         raise answers.pop(0)
 
     with pytest.raises(RefusedError, match="no"):
-        persist(attempt, on_lost=lambda: lost.append(None), alive=lambda: True)
+        retry(attempt, on_lost=lambda: lost.append(None), alive=lambda: True)
     assert (answers, len(lost)) == ([], 1)
     answers.append(UnreachableError("for good"))
     with pytest.raises(UnreachableError):
-        persist(attempt, on_lost=lambda: None, alive=lambda: False)
+        retry(attempt, on_lost=lambda: None, alive=lambda: False)
 
 
 @pytest.mark.parametrize(("heartbeat", "patience"), [("0.2", 40), ("15", 40), ("60", 130)])
@@ -516,9 +546,9 @@ def test_a_stream_may_be_silent_for_two_heartbeats_of_its_server(
     server = serve(DEECHAT_HEARTBEAT=heartbeat)
     asking = Client(server).send("ask me something")
     asking.read_until("clarificationRequest")
-    link = Link(server.url, speaker("en"))
-    link.call("GET", "/api/ping")
-    stream = link.stream("GET", f"/api/runs/{asking.run_id}/events")
+    terminal = TerminalClient(server.url, speaker("en"))
+    terminal.request("GET", "/api/ping")
+    stream = terminal.stream("GET", f"/api/runs/{asking.run_id}/events")
     assert stream is not None
     with stream:
         assert stream.raw.connection.sock.gettimeout() == patience

@@ -54,13 +54,13 @@ def test_a_line_that_comes_while_the_one_before_is_handed_over_is_not_lost() -> 
         time.sleep(0.001)  # the thread that brought it lives on
 
     there, here = os.pipe()
-    with os.fdopen(there, "rb"), os.fdopen(here, "wb", buffering=0) as typing:
-        keyboard = Keyboard(there, interactive=False)
+    with os.fdopen(there) as typed, os.fdopen(here, "wb", buffering=0) as typing:
+        keyboard = Keyboard(typed, interactive=False)
         for number in range(LINES):
-            keyboard.want(deliver)
+            keyboard.start_reading(deliver)
             typing.write(b"%d\n" % number)
             assert lines.get(timeout=10) == str(number)
-        keyboard.call_off()
+        keyboard.stop_reading()
 
 
 def test_lines_that_are_typed_ahead_are_said_in_their_order(

@@ -12,7 +12,7 @@ from terminal_rig import Person, chat
 from zoo.animal import Animal
 from zoo_rig import ANIMALS, KINDS, House
 
-from deechat.agents.plugins.terminal_words import clean
+from deechat.terminal.screen import clean
 
 WORKSPACE = "default"
 TYPED = 1_000  # characters that a person types

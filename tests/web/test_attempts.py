@@ -17,7 +17,7 @@ import requests
 from server import ROOT, Server
 
 from deechat.errors import TooManyAttemptsError
-from deechat.net.peers import UNKNOWN, address_of, is_loopback, network_of
+from deechat.net.addresses import UNKNOWN, address_of, is_loopback, network_of
 from deechat.server.logs import TALLY_PEERS, Tally, configuration
 from deechat.web.attempts import (
     FORGOTTEN_AFTER,

@@ -52,7 +52,7 @@ def test_a_browser_that_opens_the_page_is_shown_one(wanted: str, language: str, 
         ("GET", "/", "*/*"),
         ("GET", "/api/workspaces", "text/html"),
         ("POST", "/", "text/html"),
-        ("GET", "/static/js/app.js", "*/*"),
+        ("GET", "/static/js/page/app.js", "*/*"),
     ],
 )
 def test_all_else_is_told_in_json(method: str, path: str, accept: str, server: Server) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from deechat.agents.providers.openai.listing import Row, rows_in
+from deechat.net.deadline import Deadline
 
 # In the order in which they are looked at: Ollama, llama.cpp, LM Studio, vLLM.
 CANDIDATES = (11434, 8080, 1234, 8000)
@@ -32,12 +33,12 @@ def find_local_server(
 
 
 def _models(port: int, within: float) -> list[Row]:
-    until = time.monotonic() + within
+    deadline = Deadline(within)
     request = f"GET /v1/models HTTP/1.1\r\nHost: {HOST}:{port}\r\nAccept: application/json\r\nConnection: close\r\n\r\n"
     with (
         suppress(OSError, ValueError, RecursionError, http.client.HTTPException),
         socket.create_connection((HOST, port), timeout=within) as sock,
-        _Reader(sock, until) as reader,
+        _Reader(sock, deadline) as reader,
         http.client.HTTPResponse(reader) as response,  # type: ignore[arg-type] # all that it wants is `makefile`
     ):
         sock.sendall(request.encode())
@@ -48,23 +49,21 @@ def _models(port: int, within: float) -> list[Row]:
 
 
 class _Reader(io.RawIOBase):
-    """What a socket receives until a moment, after which reading raises `TimeoutError`, however much is dripping in.
+    """Reads from a socket until a deadline, then raises `TimeoutError`, however much is dripping in.
 
     It ends after `MAX_FOUND` bytes, and each read gives others a turn.
     """
 
-    def __init__(self, sock: socket.socket, until: float) -> None:
+    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
         self._sock = sock
-        self._until = until
+        self._deadline = deadline
         self._rest = MAX_FOUND
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
+        left = self._deadline.left()
         if self._rest <= 0:
             return 0
         time.sleep(0)

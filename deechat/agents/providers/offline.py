@@ -1,8 +1,7 @@
-"""Answers without a model server: arithmetic, dates, pages and questions by calling the tools, else how to connect a
-model.
+"""Answers without a model server: sums, the time, pages and questions by tools, else how to connect a model.
 
-It goes through the same loop as a model does: it asks for tool calls and phrases their results. It imitates nothing and
-guesses nothing.
+It goes through the same loop as a model: it asks for tool calls and phrases their results. It reads a message clause by
+clause, by the patterns below, and guesses nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -29,19 +28,18 @@ from deechat.agents.providers.base import (
     Turn,
     UserMessage,
 )
-from deechat.agents.providers.offline_reading import Wish, read
-from deechat.agents.providers.offline_words import QUESTIONS, SKIPPED, say, weekday
+from deechat.agents.providers.offline_words import QUESTIONS, SKIPPED, WEEKDAYS, WORDS, say
 from deechat.events import ToolCall
 
 CALCULATOR, CLOCK, WEB, ASK = "calculator", "current_time", "web_fetch", "ask_user"
 ENOUGH = 32_768  # tokens of a conversation, of which the last message is read
+LONGEST = 1_000  # characters of a message that is read; a longer one is for a model
+MOST_CALLS = 4
 LONGEST_EXCERPT = 600  # characters of a page
 LONGEST_STREAM = 1.2  # seconds for a whole answer, however long
 PAUSE = 0.02  # seconds between two pieces, at most
 
 _PIECE = re.compile(r"[\u3400-\u9fff]{1,2}[^\w\s]*|[^\s\u3400-\u9fff]+\s*|\s+")
-_VALUE = re.compile(r"-?[0-9][0-9.]*(?:e-?[0-9]+)?|about -?[0-9.]+e[+-]?[0-9]+ \([0-9,]+ digits\)")
-_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[+-][0-9]{2}:[0-9]{2}")
 
 
 class OfflineProvider:
@@ -65,7 +63,7 @@ class OfflineProvider:
         return Room(ENOUGH, writes=False)
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
-        """Answers the last message: with the results of the calls if there are some, else with calls or words."""
+        """Answer the last message: with the results of the calls if there are some, else with calls or words."""
         text, calls = _answer(question)
         yield from self._streamed(text)
         yield Turn("tool_calls" if calls else "stop", calls)
@@ -79,130 +77,155 @@ class OfflineProvider:
 
 
 def _answer(question: Question) -> tuple[str, tuple[ToolCall, ...]]:
-    """Gives the turn's words and its calls."""
+    """Return the turn's words and its calls."""
     messages = question.messages
     said = [(at, message.text) for at, message in enumerate(messages) if isinstance(message, UserMessage)]
     if not said:
         return say("help", "en"), ()
-    last, text = said[-1]
-    if results := _results(messages[last + 1 :]):
-        return _phrased(results, read(text)), ()
-    words, calls = _taken_up(read(text), question)
-    before, text = said[-2] if len(said) > 1 else (last, "")
-    since = [message for message in messages[before + 1 : last] if message != AssistantMessage(UNSAID)]
-    if since and isinstance(since[-1], ToolMessage):
-        # Somebody steered while the tools ran: what was asked before gets its answer first.
-        words = f"{_phrased(_results(since), read(text))}\n\n{words}".rstrip()
+    (last, text), before = said[-1], said[-2:-1]
+    language = _language(text)
+    if results := _phrased(messages[last + 1 :], language):
+        return results, ()
+    topic, calls = _read(text, language)
+    names = {call.name for call in calls}
+    words = "" if calls else say(topic, language)
+    if calls and (question.tool_choice == "none" or names - {tool.name for tool in question.tools}):
+        words, calls = say("no_tools", language, names="`, `".join(sorted(names))), ()
+    for at, asked in before:
+        since = [message for message in messages[at + 1 : last] if message != AssistantMessage(UNSAID)]
+        if since and isinstance(since[-1], ToolMessage):
+            # The message joined while tools ran: the one before it gets its answer first.
+            words = f"{_phrased(since, _language(asked))}\n\n{words}".rstrip()
     return words, calls
 
 
-def _taken_up(wish: Wish, question: Question) -> tuple[str, tuple[ToolCall, ...]]:
-    """Gives the words or the calls that a wish takes."""
-    calls = _calls(wish)
-    names = {call.name for call in calls}
-    if not calls:
-        return say(wish.topic or "no_model", wish.language), ()
-    if question.tool_choice == "none" or names - {tool.name for tool in question.tools}:
-        return say("no_tools", wish.language, names="`, `".join(sorted(names))), ()
-    return "", calls
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+_TOPICS = {
+    "greeting": r"(?:hi|hello|hey|good (?:morning|afternoon|evening))(?: there| deechat)?|你好|您好|嗨|早上好|晚上好",
+    "thanks": r"(?:many )?(?:thanks|thank you)(?: (?:a lot|very much))?|谢谢[你您]?|多谢",
+    "help": r"help(?: me)?|/help|\?|(?:what can|who are|what are) you(?: do)?|帮助|[你您](?:能|会)做什么|[你您]是谁",
+}
+_TOPIC = {topic: re.compile(pattern, re.IGNORECASE) for topic, pattern in _TOPICS.items()}
+_CLAUSES = re.compile(r"[;，。?\n]|,\s+(?=(?:what|and|then)\b)|\band\b|和|还有", re.IGNORECASE)
+
+# An address alone is no wish: a person has to say that it is to be read.
+_ADDRESS = re.compile(r"https?://[^\s\u3000-\u9fff\uff00-\uffef<>\"'`]+", re.IGNORECASE)
+_TO_READ = re.compile(r"\b(?:read|fetch|open|summari[sz]e)\b|打开|读取|读一?下|看一?下|看看|总结", re.IGNORECASE)
+_ASK_ME = re.compile(
+    r"(?:please )?ask me (?:something|anything|(?:a|some|a few) questions?)(?:,? please)?"
+    r"|请?你?[问考](?:一下|考)?我(?:[一几]?个|一些)?(?:问题)?吧?|请?向我提(?:[一几]?个)?问题?吧?",
+    re.IGNORECASE,
+)
+_TIME = re.compile(
+    r"(?:(?:what|tell me)(?:['’]?s| is)? )?(?:the |today['’]?s )?(?:current |local )?(?:time|date|day(?= is))"
+    r"(?: is it| is today)?(?: today| now| at the moment)?"
+    r"(?: (?:in|at) (?:the )?(?P<place>[^\W\d].{1,40}?))?(?: right)?(?: now)?",
+    re.IGNORECASE,
+)
+_CHINESE_TIME = re.compile(
+    r"(?:请问|请?告诉我)?(?![明昨后前][天日])(?P<place>[^现現当今的\s]{0,12}?)(?:[现現]在|当前|今天|[时時][间間]|[的是\s])*"
+    r"(?:[几幾][点點]|什么时间|[时時][间間]|几月几[号日]|几[号日]|日期|(?:星期|周|礼拜)几)[了钟呢啊]?"
+)
+# A sum is all of a clause but the words that ask for it. The possessive group reads each character once.
+_ASKED = re.compile(
+    r"(?:please )?(?:tell me )?(?:what(?:['’]?s| is)|how much is|calculate|compute|计算|算一?下?)?[\s:]*", re.IGNORECASE
+)
+_ENDS = "=.是等于得多少几 "
+_SIGNS = {"plus": "+", "minus": "-", "times": "*", "divided by": "/", "加": "+", "减": "-", "乘": "*", "除以": "/"}
+_SIGN = re.compile(rf"\s*({'|'.join(_SIGNS)})[上去以]?\s*", re.IGNORECASE)
+_PERCENT_OF = re.compile(r"([0-9.,]+)\s*的\s*([0-9.]+\s*%)")
+_SUM = re.compile(
+    r"(?=.*(?:[0-9]|pi|π))(?=.*[^0-9.,\s])"
+    r"(?:[-+*/^%()!°×÷·−√π²³.,\s]|[0-9](?:e[+-]?[0-9]+)?|(?:of|mod|x|pi|tau)(?![a-z])|(?<![0-9.])e(?![a-z])"
+    r"|(?:a?(?:sin|cos|tan)h?|atan2|sqrt|cbrt|abs|round|floor|ceil|min|max|sum|log(?:2|10)?|ln|exp|degrees|radians"
+    r"|factorial|gcd|lcm|comb|perm|hypot)(?=\())++",
+    re.IGNORECASE,
+)
+_DATE = re.compile(r"[0-9]{4}([-/])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/])[0-9]{1,2}\2[0-9]{4}")
+_WIDE = {ord(wide): chr(ord(wide) - 0xFEE0) for wide in "０１２３４５６７８９＋－＊／（）％．＾＝？！；："}
 
 
-def _calls(wish: Wish) -> tuple[ToolCall, ...]:
-    """Lists the calls that the wish takes."""
-    calls = [_call(CALCULATOR, {"expression": expression}) for expression in wish.sums]
-    if wish.place is not None or wish.day:
-        calls.append(_call(CLOCK, {"timezone": wish.place} if wish.place else {}))
-    if wish.page:
-        calls.append(_call(WEB, {"url": wish.page}))
-    if wish.asked:
-        calls.append(_call(ASK, {"questions": QUESTIONS[wish.language]}))
-    return tuple(calls)
+def _language(text: str) -> str:
+    return "zh" if re.search(r"[\u3400-\u9fff]", text) else "en"
 
 
-def _call(name: str, arguments: dict[str, Any]) -> ToolCall:
+def _read(text: str, language: str) -> tuple[str, tuple[ToolCall, ...]]:
+    """Return the calls that a message asks for; where there are none, a topic of `offline_words`."""
+    text = text.encode("utf-8", "replace").decode().strip()
+    if len(text) > LONGEST:
+        return "no_model", ()
+    plain = text.rstrip("?？!！.。~～ ") or text
+    topic = next((topic for topic, pattern in _TOPIC.items() if pattern.fullmatch(plain)), "no_model")
+    page: list[ToolCall] = []
+    if address := _ADDRESS.search(text):
+        text = f"{text[: address.start()]} {text[address.end() :]}"
+        if _TO_READ.search(text):
+            url = address[0].rstrip(".,;:!?")
+            page = [_call(WEB, url=url.removesuffix(")") if url.count(")") > url.count("(") else url)]
+    calls: list[ToolCall] = []
+    for part in _CLAUSES.split(text.translate(_WIDE)):
+        clause = " ".join(part.split())
+        if _ASK_ME.fullmatch(clause.rstrip("!.")):
+            calls.append(_call(ASK, questions=QUESTIONS[language]))
+        elif asked := _TIME.fullmatch(clause.rstrip("!.")) or _CHINESE_TIME.fullmatch(clause):
+            calls.append(_call(CLOCK, timezone=asked["place"]) if asked["place"] else _call(CLOCK))
+        elif expression := _expression(clause):
+            calls.append(_call(CALCULATOR, expression=expression))
+    return topic, tuple(dict.fromkeys(calls + page))[:MOST_CALLS]
+
+
+def _expression(clause: str) -> str:
+    """Return the expression that a clause asks for, "" where it is no sum."""
+    rest = _ASKED.sub("", clause, count=1).rstrip(_ENDS)
+    rest = _SIGN.sub(lambda sign: f" {_SIGNS[sign[1].lower()]} ", _PERCENT_OF.sub(r"\2 of \1", rest))
+    return rest if _SUM.fullmatch(rest) and not _DATE.fullmatch(rest) else ""
+
+
+def _call(name: str, **arguments: Any) -> ToolCall:
     return ToolCall("", name, msgspec.json.encode(arguments).decode())
 
 
-def _results(messages: Sequence[Message]) -> list[tuple[ToolCall, ToolMessage]]:
-    """Pairs the calls since the last thing that was said by a person with what they gave."""
+# -- telling -----------------------------------------------------------------------------------------------------------
+
+_VALUE = re.compile(r"-?[0-9][0-9.]*(?:e-?[0-9]+)?|about -?[0-9.]+e[+-]?[0-9]+ \([0-9,]+ digits\)")
+_ISO = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[+-][0-9]{2}:[0-9]{2}")
+_ABOUT = {CALCULATOR: "expression", CLOCK: "timezone", WEB: "url"}  # the argument that a result is about
+_NOT_DONE = {REFUSED: "refused", UNANSWERED: "unanswered"}
+
+
+def _phrased(messages: Sequence[Message], language: str) -> str:
+    """Return the results among messages in words, each in a paragraph of its own."""
     calls = {call.id: call for message in messages if isinstance(message, AssistantMessage) for call in message.calls}
-    return [
-        (calls.get(message.call_id, ToolCall(message.call_id, message.name, "{}")), message)
-        for message in messages
-        if isinstance(message, ToolMessage)
-    ]
+    results = [message for message in messages if isinstance(message, ToolMessage)]
+    return "\n\n".join(_paragraph(calls.get(each.call_id), each, language) for each in results)
 
 
-def _phrased(results: list[tuple[ToolCall, ToolMessage]], wish: Wish) -> str:
-    """Says what the calls gave, each in a paragraph of its own."""
-    return "\n\n".join(_paragraph(call, given, wish) for call, given in results)
-
-
-def _paragraph(call: ToolCall, given: ToolMessage, wish: Wish) -> str:
-    phrases = {CALCULATOR: _value, CLOCK: _time, WEB: _page, ASK: _answers}
-    not_done = {REFUSED: "refused", UNANSWERED: "unanswered"}.get(given.content) if given.is_error else None
-    if not_done:
-        suffix = {WEB: "_page", ASK: "_questions"}.get(call.name, "")
-        return say(not_done + suffix, wish.language, asked=_argument(call, "url") or call.name)
-    if given.is_error and call.name in {WEB, ASK}:
-        return say(f"no_{call.name}", wish.language, asked=_argument(call, "url"), result=given.content)
-    return phrases.get(call.name, _other)(call, given.content, wish)
-
-
-def _value(call: ToolCall, content: str, wish: Wish) -> str:
-    key = "value" if _VALUE.fullmatch(content) else "no_value"
-    return say(key, wish.language, asked=_argument(call, "expression"), result=content)
-
-
-def _time(call: ToolCall, content: str, wish: Wish) -> str:
-    match = _ISO.search(content)
-    if not match:
-        return say("no_time", wish.language, result=content)
-    now = datetime.fromisoformat(match[0])
-    if wish.day:
-        return _day(wish.day, now.date(), wish.language)
-    place = _argument(call, "timezone")
-    return say(
-        "time_there" if place else "time_here",
-        wish.language,
-        asked=place,
-        time=f"{now:%H:%M}",
-        weekday=weekday(now.weekday(), wish.language),
-        date=f"{now:%Y-%m-%d}",
-        offset=match[0][-6:],
-    )
-
-
-def _day(day: date, today: date, language: str) -> str:
-    """Says how far a day is from today, and which day of the week it is."""
-    days = (day - today).days
-    key = "day_today" if not days else "day_ahead" if days > 0 else "day_past"
-    named = weekday(day.weekday(), language)
-    unit = "day" if abs(days) == 1 else "days"
-    return say(key, language, day=day, today=today, days=abs(days), unit=unit, weekday=named)
-
-
-def _page(call: ToolCall, content: str, wish: Wish) -> str:
-    """Tells how a page begins; to sum it up takes a model."""
-    text = content.strip()
-    if len(text) > LONGEST_EXCERPT:
-        text = text[:LONGEST_EXCERPT].rsplit(maxsplit=1)[0] + " …"
-    quoted = "\n".join(f"> {line}".rstrip() for line in text.splitlines())
-    return say("page", wish.language, asked=_argument(call, "url") or call.name, result=quoted)
-
-
-def _answers(_call: ToolCall, content: str, wish: Wish) -> str:
-    lines = [line.replace("(skipped)", SKIPPED[wish.language]) for line in content.splitlines() if line.strip()]
-    return say("answers", wish.language, result="\n".join(f"- {line}" for line in lines))
-
-
-def _other(call: ToolCall, content: str, wish: Wish) -> str:
-    return say("other_result", wish.language, asked=call.name, result=content)
-
-
-def _argument(call: ToolCall, name: str) -> str:
-    """Gives an argument of a call that this provider wrote, '' if it is not there."""
+def _paragraph(call: ToolCall | None, given: ToolMessage, language: str) -> str:
+    """Return a result in words. Without its call the arguments are unknown."""
     try:
-        return str(msgspec.json.decode(call.arguments, type=dict[str, Any]).get(name, ""))
-    except msgspec.DecodeError:
-        return ""
+        arguments = msgspec.json.decode(call.arguments if call else "{}", type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        arguments = {}
+    name, result = given.name, given.content
+    asked = str(arguments.get(_ABOUT.get(name, ""), ""))
+    if given.is_error and result in _NOT_DONE:
+        key = f"{_NOT_DONE[result]}_{name}"
+        return say(key, language, asked=asked) if key in WORDS else say(_NOT_DONE[result], language, asked=name)
+    if name == CALCULATOR:
+        return say("value" if _VALUE.fullmatch(result) else "no_value", language, asked=asked, result=result)
+    if name == CLOCK and (iso := _ISO.search(result)):
+        now = datetime.fromisoformat(iso[0])
+        moment = {"time": f"{now:%H:%M}", "weekday": WEEKDAYS[language][now.weekday()], "date": f"{now:%Y-%m-%d}"}
+        return say("time_there" if asked else "time_here", language, asked=asked, offset=iso[0][-6:], **moment)
+    if name in {CLOCK, WEB, ASK} and (given.is_error or name == CLOCK):
+        return say(f"no_{name}", language, asked=asked, result=result)
+    if name == WEB:
+        text = result.strip()
+        if len(text) > LONGEST_EXCERPT:
+            text = text[:LONGEST_EXCERPT].rsplit(maxsplit=1)[0] + " …"
+        result = "\n".join(f"> {line}".rstrip() for line in text.splitlines())
+    elif name == ASK:
+        lines = [line.replace("(skipped)", SKIPPED[language]) for line in result.splitlines() if line.strip()]
+        result = "\n".join(f"- {line}" for line in lines)
+    return say(f"result_{name}" if name in {WEB, ASK} else "result", language, asked=asked or name, result=result)

@@ -66,20 +66,13 @@ WORDS: dict[str, dict[str, str]] = {
         "试试“2340 的 17% 是多少”，或者输入“帮助”看看如何连接模型。",
     },
     "thanks": {"en": "You are welcome!", "zh": "不客气！"},
-    "goodbye": {"en": "Goodbye!", "zh": "再见！"},
-    "who": {
-        "en": "I am the offline helper of DeeChat, a self-hosted chat and agent server. I am not a language model: I "
-        "calculate and tell the time and date with DeeChat's tools. Say *help* to see how to connect a real model.",
-        "zh": "我是 DeeChat 的离线助手。DeeChat 是一个自己部署的聊天与智能体服务。我不是语言模型，"
-        "只用 DeeChat 的工具做计算、报时间和日期。输入“帮助”可以看到如何连接真正的模型。",
-    },
     "help": {
-        "en": "Without a language model I can calculate (*what is 17% of 2,340?*, `sqrt(2) * 10`), tell the time "
-        "and date (*what time is it in Tokyo?*, *how many days until 2030-01-01?*), fetch a page once you allow it "
-        "(*read https://example.org*) and show how questions look (*ask me something*). With one, DeeChat answers "
+        "en": "I am DeeChat's offline helper, not a language model. I calculate (*what is 17% of 2,340?*, "
+        "`sqrt(2) * 10`), tell the time and date (*what time is it in Tokyo?*), fetch a page once you allow it "
+        "(*read https://example.org*) and show how questions look (*ask me something*). With a model, DeeChat answers "
         f"questions, writes, and uses its tools on its own. This is how to connect one:\n\n{_CONNECT_EN}",
-        "zh": "没有语言模型时，我会计算（“2340 的 17% 是多少”`sqrt(2) * 10`），"
-        "报时间和日期（“东京现在几点”“距离 2030-01-01 还有几天”），"
+        "zh": "我是 DeeChat 的离线助手，不是语言模型。我会计算（“2340 的 17% 是多少”`sqrt(2) * 10`），"
+        "报时间和日期（“东京现在几点”），"
         "在你同意后读取网页（“打开 https://example.org”），也能演示提问（“问我一个问题”）。"
         f"连接模型之后，DeeChat 就能回答问题、写作，并自己使用工具。连接的方法如下：\n\n{_CONNECT_ZH}",
     },
@@ -108,20 +101,11 @@ WORDS: dict[str, dict[str, str]] = {
         "en": "In {asked} it is **{time}** on {weekday}, {date} (UTC{offset}).",
         "zh": "{asked}现在是 {date} {weekday} **{time}**（UTC{offset}）。",
     },
-    "no_time": {
+    "no_current_time": {
         "en": "Sorry, I could not look up that time. {result}",
         "zh": "抱歉，查不到这个时间。时钟说：{result}",
     },
-    "day_ahead": {
-        "en": "{day} is a {weekday}, **{days}** {unit} from today, {today}.",
-        "zh": "{day} 是{weekday}，距离今天（{today}）还有 **{days}** 天。",
-    },
-    "day_past": {
-        "en": "{day} was a {weekday}, **{days}** {unit} before today, {today}.",
-        "zh": "{day} 是{weekday}，距离今天（{today}）已经过去 **{days}** 天。",
-    },
-    "day_today": {"en": "{day} is today, a {weekday}.", "zh": "{day} 就是今天，{weekday}。"},
-    "page": {
+    "result_web_fetch": {
         "en": "This came from {asked}:\n\n{result}",
         "zh": "读取 {asked} 得到：\n\n{result}",
     },
@@ -134,27 +118,27 @@ WORDS: dict[str, dict[str, str]] = {
         "zh": "未能提问。原因：{result}",
     },
     "refused": {"en": "You refused it, so I did not use `{asked}`.", "zh": "你已拒绝，所以没有使用 `{asked}`。"},
-    "refused_page": {"en": "You refused it, so I did not read {asked}.", "zh": "你已拒绝，所以没有读取 {asked}。"},
+    "refused_web_fetch": {"en": "You refused it, so I did not read {asked}.", "zh": "你已拒绝，所以没有读取 {asked}。"},
     "unanswered": {
         "en": "Nobody said yes or no, so I did not use `{asked}`.",
         "zh": "没有人允许或拒绝，所以没有使用 `{asked}`。",
     },
-    "unanswered_page": {
+    "unanswered_web_fetch": {
         "en": "Nobody said yes or no, so I did not read {asked}.",
         "zh": "没有人允许或拒绝，所以没有读取 {asked}。",
     },
-    "unanswered_questions": {
+    "unanswered_ask_user": {
         "en": "My questions were not answered. Say “ask me something” to be asked again.",
         "zh": "我的提问没有得到回答。输入“问我一个问题”可以重新提问。",
     },
-    "answers": {
+    "result_ask_user": {
         "en": "Thank you. This is what I was told; with a model, it would go on from here:\n\n{result}",
         "zh": "谢谢。这是收到的回答；连接模型后，它会据此继续：\n\n{result}",
     },
-    "other_result": {"en": "{asked}: {result}", "zh": "{asked}：{result}"},
+    "result": {"en": "{asked}: {result}", "zh": "{asked}：{result}"},
 }
 
-_WEEKDAYS = {
+WEEKDAYS = {
     "en": ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
     "zh": ("星期一", "星期二", "星期三", "星期四", "星期五", "星期六", "星期日"),
 }
@@ -191,11 +175,6 @@ QUESTIONS: dict[str, list[dict[str, Any]]] = {
 
 
 def say(key: str, language: str, **params: object) -> str:
-    """Gives the words in the language, `en` or `zh`; the parameters are used as they are."""
+    """Return the words in the language, `en` or `zh`; the parameters are used as they are."""
     words = WORDS[key][language]
     return words.format(**params) if params else words
-
-
-def weekday(number: int, language: str) -> str:
-    """Names a day of the week, 0 for Monday."""
-    return _WEEKDAYS[language][number]

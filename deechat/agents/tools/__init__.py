@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from deechat.agents.tools.ask import ask_user
 from deechat.agents.tools.base import Policy, Tool, ToolError, make_tool
-from deechat.agents.tools.calculator.calculator import calculator
+from deechat.agents.tools.calculator import calculator
 from deechat.agents.tools.clock import current_time
 from deechat.agents.tools.web.urls import host_of
 from deechat.agents.tools.web.web_fetch import web_fetch
@@ -13,7 +13,7 @@ __all__ = ["Policy", "Tool", "ToolError", "builtin_tools", "make_tool"]
 
 
 def builtin_tools() -> tuple[Tool, ...]:
-    """Gives the tools that need nothing set up; those that only read need no yes, and all may run again."""
+    """Return the tools that need nothing set up; those that only read need no yes, and all may run again."""
     return (
         make_tool(calculator, repeatable=True, policy="allow"),
         make_tool(current_time, repeatable=True, policy="allow"),

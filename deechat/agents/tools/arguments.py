@@ -28,7 +28,7 @@ _BEHIND = re.compile(r"[\s}]*")  # braces too many
 
 
 def read(text: str) -> Any:
-    """Reads JSON, strictly where it matters: no key twice, no NaN, nothing that could not be written again.
+    """Read JSON, strictly where it matters: no key twice, no NaN, nothing that could not be written again.
 
     Taken for what they mean are: a code fence around it; an object in braces, without its first or with too many behind
     it; an empty object, or an empty text, beside the real one; the same object again; an object in a text; a comma too
@@ -45,7 +45,7 @@ def read(text: str) -> Any:
 
 
 def _said(value: str) -> Any:
-    """Gives the object that stands in a text, or else the text."""
+    """Return the object that stands in a text, or else the text."""
     if not value.lstrip().startswith("{"):
         return value
     try:
@@ -55,7 +55,7 @@ def _said(value: str) -> Any:
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:
-    """Gives the objects of which a text consists; none where it consists of anything else, or may be cut off."""
+    """Yield the objects of which a text consists; none where it consists of anything else, or may be cut off."""
     text, layers = _unwrapped(_OUTSIDE.sub(lambda found: found[1] or " ", _unfenced(text.strip())))
     text = "{" + text if _UNBRACED.match(text) else text
     values, at = [], 0
@@ -73,7 +73,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _unfenced(text: str) -> str:
-    """Takes a text out of a code fence."""
+    """Return a text without its code fence."""
     if not (len(text) > 2 * len(_FENCE) and text.startswith(_FENCE) and text.endswith(_FENCE)):
         return text
     text = text[len(_FENCE) : -len(_FENCE)]
@@ -82,7 +82,7 @@ def _unfenced(text: str) -> str:
 
 
 def _unwrapped(text: str) -> tuple[str, int]:
-    """Takes away the braces in front of a first object, and says how many they were."""
+    """Return a text without the braces in front of its first object, and their number."""
     at = layers = 0
     while layers < MOST_LAYERS and (wrapped := _WRAPPED.match(text, at)):
         at, layers = wrapped.end(), layers + 1

@@ -41,7 +41,7 @@ def ask_user(questions: Annotated[list[Question], Meta(min_length=1, max_length=
 
 
 def questions_of(arguments: Json) -> tuple[Json, ...]:
-    """Gives the questions of a call in the contract's two kinds. Raises `ToolError` with words for the model."""
+    """Return the questions of a call in the contract's two kinds. Raises `ToolError` with words for the model."""
     return tuple(_question(each) for each in arguments["questions"])
 
 
@@ -69,7 +69,7 @@ def _question(given: Json) -> Json:
 
 
 def answers_to(questions: Sequence[Json], given: object, *, allow_skip: bool) -> tuple[Json, ...]:
-    """Fits what somebody answered to the questions: `{skipped, answer}` each, in their order.
+    """Return a person's answers, checked against the questions: `{skipped, answer}` each, in their order.
 
     Raises `ValueError` that says what does not fit.
     """
@@ -80,7 +80,7 @@ def answers_to(questions: Sequence[Json], given: object, *, allow_skip: bool) ->
 
 
 def skipped(questions: Sequence[Json]) -> tuple[Json, ...]:
-    """Gives the answers of somebody who skips all questions."""
+    """Return the answers of a person who skips all questions."""
     return tuple({"skipped": True, "answer": None} for _ in questions)
 
 
@@ -175,12 +175,12 @@ _CHECKS: dict[str, Callable[[Json, object, Refuse], Any]] = {
 
 
 def told(questions: Sequence[Json], answers: Sequence[Json]) -> str:
-    """Says for the model what was answered: a line a question."""
+    """Return the answers as text for the model: a line a question."""
     return "\n".join(f"{q['question']}: {shown(a) or '(skipped)'}" for q, a in zip(questions, answers, strict=True))
 
 
 def shown(answer: Json) -> str:
-    """Gives an answer as text; '' for one that was skipped."""
+    """Return an answer as text; '' for one that was skipped."""
     value = answer["answer"]
     if answer["skipped"]:
         return ""

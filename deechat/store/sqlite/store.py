@@ -11,6 +11,7 @@ import gevent
 
 from deechat.errors import ConflictError, DamagedError, NotFoundError
 from deechat.store.base import (
+    PATIENCE_AT_START,
     Before,
     BeginRun,
     Change,
@@ -30,7 +31,6 @@ from deechat.store.sqlite.jobs import AppendJob, SubmitJob
 from deechat.store.sqlite.logs import LogReads
 from deechat.store.sqlite.sweeper import Sweeper
 
-PATIENCE_AT_START = 5.0  # seconds
 _REFUSED = {
     "SQLITE_CONSTRAINT_FOREIGNKEY": NotFoundError("The thread was deleted."),
     "SQLITE_CONSTRAINT_UNIQUE": ConflictError("Another answer began in this thread just now.", code="run_active"),

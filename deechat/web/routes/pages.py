@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from flask import Blueprint, Response, jsonify, render_template, request
 
 from deechat.web.bodies import Forget, read_body, read_language
 from deechat.web.services import Services
 
+_PACKAGE = Path(__file__).parents[2]
+
+
+def _addresses(pattern: str) -> list[str]:
+    """Return the addresses of the static files that match, relative to the page, sorted."""
+    return sorted(path.relative_to(_PACKAGE).as_posix() for path in (_PACKAGE / "static").glob(pattern))
+
 
 def make(services: Services) -> Blueprint:
     """Makes the routes of the page, of `ping`, of `models` and of what was learnt of them."""
     blueprint = Blueprint("pages", __name__)
+    # In the order of the cascade: base.css is the first of those for all, and an element's own come after them.
+    sheets = _addresses("css/*.css") + _addresses("css/elements/*.css")
+    modules = _addresses("js/**/*.js") + _addresses("vendor/*.js")
 
     @blueprint.get("/")
     def index() -> str:
-        return render_template("index.html")
+        return render_template("index.html", sheets=sheets, modules=modules)
 
     @blueprint.get("/api/ping")
     def ping() -> Response:

@@ -8,7 +8,7 @@ import tracemalloc
 import pytest
 
 from deechat.agents.tools import ToolError
-from deechat.agents.tools.calculator.calculator import calculator
+from deechat.agents.tools.calculator import calculator
 
 
 def refusal(expression: str) -> str:

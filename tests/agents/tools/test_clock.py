@@ -9,8 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from deechat.agents.tools import ToolError
-from deechat.agents.tools.clock import current_time, described
-from deechat.agents.tools.places import PLACES
+from deechat.agents.tools.clock import PLACES, current_time, described
 
 
 def moment(text: str) -> datetime:

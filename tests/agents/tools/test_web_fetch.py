@@ -93,9 +93,9 @@ def test_a_host_with_any_address_inside_is_refused_and_nothing_is_connected(web:
     ],
 )
 def test_the_systems_resolver_finds_what_odd_forms_mean_and_that_is_refused(web: Web, url: str) -> None:
-    from deechat.agents.tools.web.pinned import resolved
+    from deechat.net.checked import resolve_host
 
-    assert "not an address of the public Internet" in web.refusal(url, resolve=resolved)
+    assert "not an address of the public Internet" in web.refusal(url, resolve=resolve_host)
     assert web.connected == []
     with pytest.raises(ToolError):
         web_fetch(url)

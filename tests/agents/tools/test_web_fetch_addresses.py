@@ -8,9 +8,9 @@ import socket
 import pytest
 
 from deechat.agents.tools import ToolError, builtin_tools
-from deechat.agents.tools.web.timed import Allowance, connected
 from deechat.agents.tools.web.urls import host_of, next_target, target_of
 from deechat.net.addresses import is_address, is_inside, is_public
+from deechat.net.checked import Allowance, connect_address
 
 PORTS = frozenset({80, 443})
 
@@ -221,11 +221,11 @@ def test_a_location_is_read_against_the_page_that_gave_it() -> None:
 
 def test_only_numbers_are_connected() -> None:
     with pytest.raises(ValueError, match="localhost"):
-        connected("localhost", 80, Allowance(1), 1)
+        connect_address("localhost", 80, Allowance(1), 1)
 
 
 def test_what_is_connected_is_closed_when_it_fails() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(ConnectionRefusedError):  # an open socket would be a ResourceWarning, which fails the test
-        connected("127.0.0.1", port, Allowance(1), 1)
+        connect_address("127.0.0.1", port, Allowance(1), 1)

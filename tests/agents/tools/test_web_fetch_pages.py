@@ -16,10 +16,9 @@ from resiliparse.parse.html import HTMLTree
 from web_fetch_rig import Web, opened, page
 
 from deechat.agents.tools import ToolError
-from deechat.agents.tools.web.extraction import READER, Page, read_page
-from deechat.agents.tools.web.page_text import MOST_LINKS
+from deechat.agents.tools.web.page import MOST_LINKS, READER, Page, read_page
 from deechat.agents.tools.web.reader import MOST_NODES, MOST_TEXT, described, encoding_of, linked
-from deechat.agents.tools.web.timed import Allowance
+from deechat.net.checked import Allowance
 
 HERE = "http://example.com/a/b"
 
@@ -346,7 +345,7 @@ sys.path.insert(0, sys.argv[1])
 from functools import partial
 from web_fetch_rig import Web, page
 from deechat.errors import Cancelled
-from deechat.agents.tools.web.extraction import read_page
+from deechat.agents.tools.web.page import read_page
 from deechat.agents.tools.web.web_fetch import Fetcher
 
 def slow(connection, head):

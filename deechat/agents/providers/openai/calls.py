@@ -13,9 +13,8 @@ from collections.abc import Collection, Iterator
 from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
-from deechat.agents.providers.openai.chunks import CallPiece, number
+from deechat.agents.providers.openai.chunks import CallPiece, mend, mend_all, number
 from deechat.agents.providers.openai.faults import broken
-from deechat.agents.providers.openai.speech import mend, mend_all
 from deechat.errors import ModelError
 from deechat.events import ToolCall
 

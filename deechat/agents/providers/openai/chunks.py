@@ -1,29 +1,101 @@
-"""A line of JSON to a chunk of a chat completion: only the fields that are needed, whichever server's habit they are.
+"""The bytes of a streamed completion to chunks, and what a chunk says, whichever server's habit it is.
 
-It knows single chunks and nothing of what came before them.
+Bytes become lines, lines become objects, objects become chunks with the fields that are needed; nothing here knows what
+chunks before said. Nearly all lines are one chunk that says a little more: `said_plainly` reads those at once.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
 
 import msgspec
 
 from deechat.agents.providers.base import Reasoning, Text
 from deechat.agents.providers.openai.faults import broken
-from deechat.agents.providers.openai.speech import Said
 from deechat.errors import ModelError
 from deechat.events import Usage
 
+MAX_LINE = 4_000_000
+BARE = b"{"  # the name of a line that has none: an object of JSON by itself
+FIELDS = frozenset({b"data", b"event", b"id", b"retry", b"error"})
 # Lists that a server wants back with the turn, to go on from its own thoughts: OpenRouter's and LiteLLM's names.
 KEPT_FIELDS = ("reasoning_details", "thinking_blocks")
 # The fields in which thinking comes, the most usual first; it goes back beside calls in the one it came in.
 THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking")
 MOST_OBJECTS = 1_000  # in one line
 MOST_ITEMS = 1_000  # in one list of a chunk
+
+Kind = type[Text] | type[Reasoning]
+Said = tuple[Kind, str]
+
+_BOM = b"\xef\xbb\xbf"
+_DATA = b"data: "
+_TWICE = re.compile(rb"(?:data:\s*)+")
+_DONE = re.compile(rb'"?\[done\]"?', re.IGNORECASE)
+_SENTENCE = re.compile(rb"[A-Za-z]{3,} ")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+# -- bytes to lines ----------------------------------------------------------------------------------------------------
+
+
+class Lines:
+    """Splits a stream into lines on CR, LF and CRLF, wherever its reads were cut.
+
+    No line passes `MAX_LINE` bytes: a longer one raises `ModelError`, so that memory is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._rest: list[bytes] = []
+        self._size = 0
+        self._after_cr = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Takes a read, gives the lines that are whole by now."""
+        if self._after_cr:
+            data, self._after_cr = data.removeprefix(b"\n"), False  # the other half of a CRLF
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        rest = lines.pop()
+        if lines and self._rest:
+            lines[0] = b"".join([*self._rest, lines[0]])
+            self._rest, self._size = [], 0
+        if rest:
+            self._rest.append(rest)
+            self._size += len(rest)
+            if self._size > MAX_LINE:
+                raise _too_long()
+        return lines
+
+    def end(self) -> bytes:
+        """Gives what came after the last line break."""
+        return b"".join(self._rest)
+
+
+def _too_long() -> ModelError:
+    return broken(f"it sent a line of more than {MAX_LINE // 1_000_000} MB")
+
+
+def field(line: bytes) -> tuple[bytes, bytes]:
+    """Gives a line's field name and value, both empty for a comment.
+
+    A line that begins with a brace has the name `BARE`: some servers say errors, or all they say, without field names.
+    """
+    line = line.removeprefix(_BOM).strip()
+    if line.startswith(b"{"):
+        return BARE, line
+    if line == b"[DONE]":
+        return b"data", line
+    name, _, value = line.partition(b":")
+    return name if name == b"data" else name.rstrip().lower(), value.strip()
+
+
+# -- an object of JSON to a chunk --------------------------------------------------------------------------------------
 
 
 class Function(msgspec.Struct, gc=False):
@@ -121,9 +193,6 @@ def _decode_loosely(text: str) -> tuple[Sequence[tuple[Chunk, Any]], bytes]:
     return chunks, text[at:].encode()
 
 
-# -- an object of JSON to a chunk, whatever the types of its fields ----------------------------------------------------
-
-
 def _chunk_of(value: dict[str, Any]) -> Chunk:
     choices = [_choice_of(each) for each in _objects(value.get("choices"))]
     return Chunk(choices, *(value.get(name) for name in ("usage", "error", "object", "message")))
@@ -169,6 +238,229 @@ def number(value: Any) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
     return int(value)
+
+
+# -- lines to chunks ---------------------------------------------------------------------------------------------------
+
+
+# What a part of a stream is: its chunk, None where it is none; the object as it came, in bytes or read, else the words;
+# whether it says that something failed; whether it came without a field name.
+Item = tuple[Chunk | None, Any, bool, bool]
+
+
+class ChunkReader:
+    """Bytes of a stream to chunks, whichever way a server has of framing them.
+
+    `done`: the server said that nothing follows, and nothing that follows is read. `is_amid`: a line depends on those
+    before it. While `reads_bare` is true an object without a field name is read.
+    """
+
+    def __init__(self) -> None:
+        self.done = False
+        self.reads_bare = True
+        self.lines = Lines()
+        self._event = b""
+        self._held: list[bytes] = []  # the beginning of an object of JSON that goes on in the next line
+        self._held_size = 0
+        self._held_is_bare = False
+        self._items: list[Item] = []  # of the line that is being read
+
+    @property
+    def is_amid(self) -> bool:
+        return bool(self._held or self._event)
+
+    def read(self, lines: Iterable[bytes | None]) -> Iterator[Item]:
+        """Read whole lines. Raises `ModelError` where one is no chunk and should be, after what was said before it."""
+        for line in lines:
+            if self.done:
+                return
+            fault = None
+            try:
+                self._line(line)
+            except (ModelError, RecursionError) as exc:
+                fault = exc
+            items, self._items = self._items, []
+            yield from items
+            if fault is not None:
+                raise fault
+
+    def end(self) -> Iterator[Item]:
+        """Read the last line, which has no line break, and what was held."""
+        rest = self.lines.end()
+        return self.read([rest, None] if rest else [None])
+
+    def _line(self, line: bytes | None) -> None:
+        """Read a line; None is the stream's end."""
+        if not line:
+            if line is None or not self._held_is_bare:
+                self._close()
+            self._event = b""
+            return
+        name, value = field(line)
+        if value.startswith(b"data:"):  # a gateway's field name before the server's own
+            value = _TWICE.sub(b"", value, count=1)
+        if self._held and self._goes_on(name, value, line):
+            return
+        if name == b"event":
+            self._event = value.lower()
+        elif name == b"data":
+            self._data(value)
+        elif name == b"error" and value:
+            self._items.append((None, loosely(value), True, False))
+        elif name == BARE and self.reads_bare:
+            self._object(value, is_bare=True)
+        elif name not in FIELDS and name:
+            self._items.append((None, line, False, False))
+
+    def _goes_on(self, name: bytes, value: bytes, line: bytes) -> bool:
+        """Return whether a line is more of the object that is held, and hold it too; else the object has ended."""
+        more = name not in FIELDS if self._held_is_bare else name == b"data"
+        if more and not _is_chunk(value):
+            self._hold(line if self._held_is_bare else value)
+            return True
+        self._close()
+        return False
+
+    def _data(self, value: bytes) -> None:
+        if value[:1] == b"{":
+            self._object(value)
+        elif _DONE.fullmatch(value):
+            self.done = True
+        elif value.startswith(b"[{") and value.endswith(b"}]"):
+            self._object(value[1:-1])
+        elif self._event == b"error" and value:
+            self._items.append((None, loosely(value), True, False))
+        elif not value.startswith(b":") and _SENTENCE.search(value):
+            self._items.append((None, value, False, False))
+
+    def _object(self, value: bytes, *, is_bare: bool = False) -> None:
+        """Read an object of JSON. One that is not whole may go on in the next line."""
+        chunks, rest = decode(value)
+        if self._event == b"error" and not rest:
+            self._items.append((None, loosely(value), True, False))
+            return
+        for chunk, read in chunks:
+            self._items.append((chunk, value if read is None else read, False, is_bare))
+        if not rest:
+            return
+        if rest.startswith(b"{"):
+            self._held_is_bare = is_bare
+            self._hold(rest)
+        elif _DONE.fullmatch(rest):
+            self.done = True
+        elif b"{" in rest:
+            raise broken("it sent a line that is not a chunk of JSON")
+
+    def _hold(self, part: bytes) -> None:
+        self._held.append(part)
+        self._held_size += len(part)
+        if self._held_size > MAX_LINE:
+            raise _too_long()
+
+    def _close(self) -> None:
+        """Read the object that was held; it has ended."""
+        if not self._held:
+            return
+        whole, is_bare = b"\n".join(self._held), self._held_is_bare
+        self._held, self._held_size, self._held_is_bare = [], 0, False
+        self._object(whole, is_bare=is_bare)
+        if self._held:
+            self._held, self._held_is_bare = [], False
+            raise broken("it sent a line that is not a chunk of JSON")
+
+
+def _is_chunk(value: bytes) -> bool:
+    """Return whether a line is a chunk by itself, so that it cannot be the rest of a torn one."""
+    if not value.startswith(b"{"):
+        return False
+    chunks, rest = decode(value)
+    return not rest and bool(chunks[0][0].choices)
+
+
+def loosely(value: bytes) -> Any:
+    """Return the JSON that bytes are, or else their text."""
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        return value.decode(errors="replace")
+
+
+# -- lines that only say more ------------------------------------------------------------------------------------------
+
+
+class PlainDelta(Delta, gc=False):
+    """A delta that holds text or thinking and nothing else."""
+
+    content: str | None = None
+    refusal: None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    thinking: None = None
+    tool_calls: None = None
+    function_call: None = None
+    reasoning_details: None = None
+    thinking_blocks: None = None
+    error: None = None
+
+
+class PlainChoice(Choice, kw_only=True, gc=False):
+    """The first of the answers, which goes on."""
+
+    index: Literal[0] | None = None
+    delta: PlainDelta
+    finish_reason: Literal[""] | None = None
+    message: None = None
+    text: None = None
+    usage: None = None
+    error: None = None
+
+
+class PlainChunk(Chunk, kw_only=True, gc=False):
+    """A chunk of one plain delta.
+
+    It has a chunk's fields with fewer values allowed in each, so that a line which is a `PlainChunk` is a `Chunk` with
+    the same values, and one that is not says so by an error.
+    """
+
+    choices: tuple[PlainChoice]
+    usage: None = None
+    error: None = None
+    object: Literal["chat.completion.chunk"] | None = None
+    message: None = None
+
+
+_decode_plain = msgspec.json.Decoder(PlainChunk).decode
+
+
+def said_plainly(lines: Iterable[bytes]) -> tuple[Kind, list[str], str | None] | None:
+    """Gives what lines say, piece by piece, where each is empty or a plain chunk's and all say text, or all thinking,
+    and in which field thinking came.
+
+    None where any is another; then nothing is known of any. No piece is empty, and none holds half of a surrogate pair:
+    the decoder refuses such.
+    """
+    texts: list[str] = []
+    thoughts: list[str] = []
+    field = None
+    try:
+        for line in lines:
+            if not line:
+                continue
+            if not line.startswith(_DATA):
+                return None
+            delta = _decode_plain(line[len(_DATA) :]).choices[0].delta
+            if delta.content:
+                texts.append(delta.content)
+            if thought := delta.reasoning_content or delta.reasoning:
+                if delta.reasoning and delta.reasoning != thought:
+                    return None
+                thoughts.append(thought)
+                field = "reasoning_content" if delta.reasoning_content else "reasoning"
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if texts and thoughts:
+        return None
+    return (Reasoning, thoughts, field) if thoughts else (Text, texts, None)
 
 
 # -- what a chunk says -------------------------------------------------------------------------------------------------
@@ -250,3 +542,45 @@ def kept(delta: Delta) -> Iterator[tuple[str, list[Any]]]:
         value = getattr(delta, name)
         if isinstance(value, list) and value:
             yield name, _few(value)
+
+
+# -- text as it is kept ------------------------------------------------------------------------------------------------
+
+
+def mend(text: str) -> str:
+    """Joins surrogate pairs and makes lone surrogates U+FFFD, so that the text can be written as UTF-8."""
+    if not _SURROGATE.search(text):
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def mend_all(value: Any) -> Any:
+    """Mends every text in a JSON value."""
+    if isinstance(value, str):
+        return mend(value)
+    if isinstance(value, list):
+        return [mend_all(item) for item in value]
+    if isinstance(value, dict):
+        return {mend(key): mend_all(item) for key, item in value.items()}
+    return value
+
+
+class Mender:
+    """Mends a text that comes in pieces: the first half of a pair is `held` until the second comes."""
+
+    def __init__(self) -> None:
+        self.held = ""
+
+    def feed(self, piece: str) -> str:
+        """Takes a piece, gives what is sure."""
+        if not self.held and piece.isascii():
+            return piece
+        piece, self.held = self.held + piece, ""
+        if piece and "\ud800" <= piece[-1] <= "\udbff":
+            piece, self.held = piece[:-1], piece[-1]
+        return mend(piece)
+
+    def end(self) -> str:
+        """Gives what was still held."""
+        held, self.held = self.held, ""
+        return mend(held)

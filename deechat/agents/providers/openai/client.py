@@ -13,22 +13,23 @@ import importlib
 import json
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 
-from deechat.agents.providers.openai.proxies import Proxy, proxy_for
+from deechat.agents.providers.openai.proxies import proxy_for
 from deechat.agents.providers.openai.response import Answer, Patience
-from deechat.net.peers import is_loopback
+from deechat.net.addresses import is_loopback
+from deechat.net.connection import NetError
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # servers that want no key take any
 MAX_IDLE = 10  # idle connections; in the HTTP library's pool, for proxies, each costs every request a poll
 IDLE_SECONDS = 4.0  # servers commonly close theirs after 5, and a request must not meet that moment
 CONNECT_SECONDS = 10.0
-MAX_ERROR_BODY = 64_000
+OUR_TRANSPORT = "deechat.agents.providers.openai.transport"  # loaded with the SDK, whose HTTP library it needs
 MAX_LOOK = 512_000  # what Ollama shows of a model with a thousand tensors is a quarter of it
 _CUTS = re.compile("[:/@?#]|%(?:3A|2F|40|3F|23)", re.IGNORECASE)
 # The end of an address that was copied from an example of a request.
@@ -102,10 +103,11 @@ class Client:
 
     def __init__(self, module: Any, address: Address, patience: float) -> None:
         http = importlib.import_module("httpx2")  # the SDK's own, so it is loaded by now
+        ours = importlib.import_module(OUR_TRANSPORT)
         self._module, self._library, self._address = module, http, address
         trust = http.create_ssl_context(_trust(address), trust_env=True)  # by SSL_CERT_FILE and SSL_CERT_DIR
-        limits = http.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS)
         self.foreign: tuple[type[Exception], ...] = (
+            NetError,
             module.OpenAIError,
             http.HTTPError,
             http.StreamError,
@@ -113,18 +115,16 @@ class Client:
             ssl.SSLError,
         )
         self.proxy = None if address.is_local else proxy_for(address.url)
-        self._ours = _ours(http, self.proxy, trust, limits)
-        self._bound = _bounding(http)
-        self._hooks = {"request": [self._aim], "response": [self._bound]}
+        self._transport = ours.make_transport(trust, self.proxy, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
         self._http = http.Client(
             timeout=http.Timeout(patience, connect=min(patience, CONNECT_SECONDS), pool=None),
-            limits=limits,
+            limits=http.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS),
             follow_redirects=False,
             trust_env=False,
             verify=trust,
-            transport=self._ours,
-            proxy=self.proxy.url if self.proxy and self._ours is None else None,
-            event_hooks=self._hooks,
+            transport=self._transport,
+            proxy=self.proxy.url if self.proxy and self._transport is None else None,
+            event_hooks={"request": [self._aim], "response": [ours.bound_error]},
         )
         self._sdk = self._over(self._http)
 
@@ -169,27 +169,22 @@ class Client:
         return noted[0]
 
     def ask(self, body: bytes) -> Answer:
-        """Asks for a streamed completion; gives the answer, open, and keeps nothing of the body.
+        """Ask for a streamed completion; return the answer, open, and keep nothing of the body.
 
         Raises the errors of `foreign`, the SDK's `APIStatusError` among them.
         """
-        if self._form is None:
-            response = self._send_by_library(body)
-        else:
-            response = self._form(body)
-            if isinstance(response, tuple):  # an `Uncoded`, whose module needs the HTTP library
-                content_type, its_body = response
-                return Answer(content_type, its_body, its_body)
-            self._bound(response)
+        response = self._send_by_library(body) if self._form is None else self._form(body)
+        if isinstance(response, Answer):
+            return response
         response.request = self._pattern  # the one that was sent is as long as the conversation
         if not response.is_success:
             raise self._refusal(response)
-        return Answer(response.headers.get("content-type", ""), response, response.extensions.get("body"))
+        return Answer(response.headers.get("content-type", ""), response)
 
     @functools.cached_property
     def _form(self) -> Callable[[bytes], Any] | None:
-        """What sends a request like the pattern by our own transport; None where an HTTP proxy stands between."""
-        form: Callable[[bytes], Any] | None = self._ours.form(self._pattern) if self._ours is not None else None
+        """Sends a request like the pattern over our own connections; None where an HTTP proxy stands between."""
+        form: Callable[[bytes], Any] | None = self._transport and self._transport.form(self._pattern)
         return form
 
     def _send_by_library(self, body: bytes) -> Any:
@@ -200,7 +195,7 @@ class Client:
         return self._http.send(request, stream=True)
 
     def _refusal(self, response: Any) -> Exception:
-        """Reads what was said instead of an answer; gives the SDK's error of it."""
+        """Read what was said instead of an answer; return the SDK's error of it."""
         with closing(response):
             response.read()
         said: Any = response.text.strip()
@@ -230,7 +225,7 @@ class Client:
             if not response.is_success or "content-encoding" in response.headers:  # a small one may unpack to a huge
                 return None
             said = bytearray()
-            with closing(Answer("", response, response.extensions.get("body")).reads(patience)) as pieces:
+            with closing(Answer("", response).reads(patience)) as pieces:
                 for piece in pieces:
                     said += piece
                     if len(said) > MAX_LOOK or patience.over():
@@ -242,52 +237,6 @@ class Client:
         self._http.close()
 
 
-def _ours(http: Any, proxy: Proxy | None, trust: ssl.SSLContext, limits: Any) -> Any:
-    """Makes our own transport, with the HTTP library's for what it does not do itself; None for an HTTP proxy."""
-    ours = importlib.import_module("deechat.net.transport")  # it needs the HTTP library
-    if proxy is None:
-        ordinary = http.HTTPTransport(verify=trust, trust_env=False, limits=limits)
-        return ours.Transport(trust, ordinary, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
-    if not proxy.is_socks:
-        return None
-    socks = importlib.import_module("deechat.net.socks").Socks.of(proxy.url)
-
-    def refuse(request: Any) -> Any:
-        raise http.UnsupportedProtocol(f"{request.method} is not sent through a SOCKS proxy")
-
-    return ours.Transport(
-        trust, http.MockTransport(refuse), max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS, connect=socks.connect
-    )
-
-
 def _trust(address: Address) -> bool | ssl.SSLContext:
     """Gives whom to trust: the usual authorities, which take 40 ms to load, or nobody where there is no TLS."""
     return address.url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-
-def _bounding(http: Any) -> Callable[[Any], None]:
-    """Makes the hook that bounds what is read of an error's body: the SDK would read it to its end."""
-
-    class Bounded(http.SyncByteStream):  # type: ignore[misc]
-        def __init__(self, stream: Any) -> None:
-            self._stream = stream
-
-        def __iter__(self) -> Iterator[bytes]:
-            size = 0
-            try:
-                for data in self._stream:
-                    size += len(data)
-                    yield data
-                    if size > MAX_ERROR_BODY:
-                        return
-            except http.TransportError:
-                return  # the status counts, and what came of the words
-
-        def close(self) -> None:
-            self._stream.close()
-
-    def bound(response: Any) -> None:
-        if response.status_code >= 300:
-            response.stream = Bounded(response.stream)
-
-    return bound

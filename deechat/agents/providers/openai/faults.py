@@ -1,6 +1,7 @@
 """What went wrong outside, translated once: one table from a foreign error to ours.
 
-It reads errors of the SDK and of its HTTP library by their class names, so that neither has to be imported here.
+It reads errors of the SDK, of its HTTP library and of our own connections by their class names, which the last two
+share, so that none has to be imported here.
 """
 
 from __future__ import annotations
@@ -202,7 +203,7 @@ TABLE = (
         "The model server at {base_url} cannot be asked ({words}). {url}",
     ),
     Row(
-        lambda foreign: foreign.is_a("TimeoutException"),
+        lambda foreign: foreign.is_a("ReadTimeout", "WriteTimeout"),
         "model_timeout",
         "The model server at {base_url} was silent for {waited:g} s.",
     ),
@@ -233,7 +234,7 @@ class Faults:
         self._secrets = [secret for secret in secrets if len(secret) > 3]
 
     def of(self, exc: Exception, model: str, waited: float, proxy: Proxy | None = None) -> ModelFault:
-        """Translates an exception of the SDK or of its HTTP library; `proxy` is what the server was asked through."""
+        """Return the fault of an error of the SDK, its HTTP library or our connections; `proxy` stood between."""
         fault = self._of(exc, model, waited)
         if proxy is not None and fault.code == "model_unreachable":
             fault.message += f" It is asked through the proxy {proxy.shown}, which {proxy.variable} names;"

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from deechat.agents.providers.openai.chunks import mend
 from deechat.agents.providers.openai.profiles import FIRST_CHOICES
-from deechat.agents.providers.openai.speech import mend
 
 MAX_LISTING = 2_000_000
 MOST_ROWS = 5_000  # of a list are read

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Room, Turn
-from deechat.agents.providers.openai.client import CONNECT_SECONDS, Address, Client
+from deechat.agents.providers.openai.client import CONNECT_SECONDS, OUR_TRANSPORT, Address, Client
 from deechat.agents.providers.openai.context import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
 from deechat.agents.providers.openai.listing import MAX_LISTING, Row, default_of, rows_in
@@ -45,8 +45,8 @@ log = logging.getLogger(__name__)
 
 
 def load_sdk() -> Any:
-    """Imports the SDK and all that it would import at the first request, a twentieth of a second more."""
-    for name in ("httpcore2", "openai.resources.chat", "openai.resources.models", "deechat.net.transport"):
+    """Import the SDK and all that it would import at the first request, a twentieth of a second more."""
+    for name in ("httpcore2", "openai.resources.chat", "openai.resources.models", OUR_TRANSPORT):
         importlib.import_module(name)
     return importlib.import_module("openai")
 

@@ -22,7 +22,7 @@ from deechat.agents.providers.base import (
     joined,
     quoted,
 )
-from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS
+from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS, mend
 from deechat.agents.providers.openai.profiles import (
     NO_EFFORT,
     NO_FIELD,
@@ -35,7 +35,6 @@ from deechat.agents.providers.openai.profiles import (
     THINKS_IN,
     UNOPENED,
 )
-from deechat.agents.providers.openai.speech import mend
 from deechat.events import ToolCall
 
 _LIMITS = ("max_tokens", "max_completion_tokens")  # the second where the first is refused

@@ -8,13 +8,13 @@ own transport does so by itself; behind the library's own, which is there for pr
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from types import TracebackType
 from typing import Any
 
 from deechat.agents.providers.openai.faults import broken
+from deechat.net.deadline import Deadline
 
 SLICE = 8_192  # bytes of a piece at most, so that its reader can let others have a turn in between
 MAX_BODY = 500_000_000  # an answer of 1 MB in chunks of a letter each
@@ -34,7 +34,7 @@ class Patience:
         self.limit = first_byte
         self.steady: float | None = None
         self._stall = stall
-        self._until = time.monotonic() + first_byte
+        self._deadline = Deadline(first_byte)
         self.is_ending = False
 
     def alive(self) -> None:
@@ -45,7 +45,7 @@ class Patience:
     def end_within(self, seconds: float) -> None:
         """Allows so much more for everything that is left."""
         self.is_ending, self.steady = True, None
-        self._until = time.monotonic() + seconds
+        self._deadline = Deadline(seconds)
 
     def go_on(self) -> None:
         """Takes the deadline back: it was not the end."""
@@ -54,11 +54,11 @@ class Patience:
 
     def left(self) -> float:
         """Gives how long the next read may wait; a moment at least, for what has come already."""
-        return self.steady or max(self._until - time.monotonic(), 0.001)
+        return self.steady or self._deadline.left(least=0.001)
 
     def over(self) -> bool:
         """Says whether the time that `end_within` gave has passed."""
-        return self.is_ending and time.monotonic() >= self._until
+        return self.is_ending and self._deadline.is_over
 
 
 class _Tap:
@@ -99,19 +99,18 @@ class _Tap:
 class Answer:
     """An open response: its content type, its body to be read once, and a way to close it.
 
-    There are many, and they take long, so each is only what reading needs. `opened` is what is closed, one of three:
+    There are many, and they take long, so each is only what reading needs. `opened` is one of three:
 
-    - the body of our own transport, which is `body` too, and is read as it is;
-    - the HTTP library's response over that `body`, where it is compressed;
-    - that library's response alone, with a proxy between: `body` is None, and it is read through a tap.
+    - a body of ours, which is read as it is;
+    - a response of the HTTP library over ours, where it is compressed; `stream` is among its extensions;
+    - a response of that library alone, with an HTTP proxy between, which is read through a tap.
     """
 
-    __slots__ = ("_body", "_open", "content_type")
+    __slots__ = ("_open", "content_type")
 
-    def __init__(self, content_type: str, opened: Any, body: Any = None) -> None:
+    def __init__(self, content_type: str, opened: Any) -> None:
         self.content_type = content_type
         self._open = opened
-        self._body = body
 
     def __enter__(self) -> Answer:
         return self
@@ -124,16 +123,17 @@ class Answer:
         self._open.close()
 
     def reads(self, patience: Patience) -> Generator[bytes, None, None]:
-        """Gives what each read of the socket brought, in slices that are read in a moment.
+        """Yield what each read of the socket brought, in slices that are read in a moment.
 
-        A compressed read may unpack to a thousand times its size. Raises the HTTP library's errors, and `ModelError`
-        when there is no end to it.
+        A compressed read may unpack to a thousand times its size. Raises the errors of `Client.foreign`, and
+        `ModelError` when there is no end to it.
         """
         size = 0
-        with closing(self._others(patience)) as others:
+        is_ours = not hasattr(self._open, "extensions")  # which the library's responses have
+        with closing(_by_library(self._open, patience)) as pieces:
             # Nearly always without a generator in between: each is one more to be woken for every token.
-            piece = self._body.piece if self._body is self._open else lambda _: next(others, b"")
-            while data := piece(patience.steady or patience.left()):  # `left` says the same, by a call
+            read = self._open.read if is_ours else lambda _: next(pieces, b"")
+            while data := read(patience.steady or patience.left()):  # `left` says the same, by a call
                 if not size:
                     patience.alive()
                 size += len(data)
@@ -145,13 +145,15 @@ class Answer:
                 for at in range(0, len(data), SLICE):
                     yield data[at : at + SLICE]
 
-    def _others(self, patience: Patience) -> Generator[bytes, None, None]:
-        """Gives a body's reads by way of the HTTP library."""
-        if self._body is None:
-            yield from _gathered(self._open, patience)
-        else:
-            self._body.patience = patience.left
-            yield from self._open.iter_bytes()
+
+def _by_library(response: Any, patience: Patience) -> Generator[bytes, None, None]:
+    """Yield a body's reads by way of the HTTP library."""
+    stream = response.extensions.get("stream")
+    if stream is None:
+        yield from _gathered(response, patience)
+    else:
+        stream.patience = patience.left
+        yield from response.iter_bytes()
 
 
 def _gathered(response: Any, patience: Patience) -> Generator[bytes, None, None]:

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterable
 
 from deechat.agents.providers.base import Reasoning, Retold, Text
-from deechat.agents.providers.openai.speech import Kind, Said
+from deechat.agents.providers.openai.chunks import Kind, Said
 
 # Opening and closing tags, in letters of any case.
 PAIRS = (

@@ -1,45 +1,45 @@
-"""The bytes of a streamed completion to the parts of a turn. It knows no sockets, no SDK and no request."""
+"""Chunks to the parts of a turn: text and thinking as they come, calls, tokens, and why it ended.
+
+It knows no sockets, no SDK and no request.
+"""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from typing import Any
 
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
-from deechat.agents.providers.openai import finish, sse
 from deechat.agents.providers.openai.calls import Calls
 from deechat.agents.providers.openai.chunks import (
     CallPiece,
     Choice,
     Chunk,
+    ChunkReader,
     Delta,
     Function,
+    Item,
+    Kind,
+    Mender,
     called,
     counted,
-    decode,
     delta_of,
     first_of,
     kept,
+    loosely,
+    mend_all,
+    said_plainly,
     spoken,
     thought_field,
 )
 from deechat.agents.providers.openai.faults import MAX_READ, broken, reason_in, words_in
-from deechat.agents.providers.openai.kept import Kept
-from deechat.agents.providers.openai.plain import said_plainly
-from deechat.agents.providers.openai.speech import Kind, Mender
 from deechat.agents.providers.openai.thinking import ThinkSplitter, Told
 from deechat.errors import ModelError
-from deechat.events import Usage
+from deechat.events import CUT, FILTERED, Usage
 
 MAX_ANSWER = 1_000_000
 _LEGACY_CALL = -1  # the index of a `function_call`, of which there is at most one
 _STREAM = {"", "text/event-stream"}
-
-_TWICE = re.compile(rb"(?:data:\s*)+")
-_DONE = re.compile(rb'"?\[done\]"?', re.IGNORECASE)
-_SENTENCE = re.compile(rb"[A-Za-z]{3,} ")
 
 
 class Assembler:
@@ -63,11 +63,7 @@ class Assembler:
         thinks: bool = False,
     ) -> None:
         self._said, self._clean, self._label = said, clean, label
-        self._lines = sse.Lines()
-        self._event = b""
-        self._held: list[bytes] = []  # the beginning of an object of JSON that goes on in the next line
-        self._held_size = 0
-        self._held_is_bare = False
+        self._reader = ChunkReader()
         self._text_mender, self._thought_mender = Mender(), Mender()
         self._splitter = ThinkSplitter(thinks=thinks)
         self._blanks: list[str] = []  # thinking of nothing but white space, while nothing else of it came
@@ -102,15 +98,15 @@ class Assembler:
         Where all of it does nothing but say more, what comes of taking it at once is what comes of taking it line by
         line: no half of a pair is held, and what it says, at four bytes a letter, stays below the limit.
         """
-        says = not (self.finished or self._held or self._event or self._text_mender.held or self._thought_mender.held)
-        lines = self._lines.feed(data)
+        says = not (self.finished or self._reader.is_amid or self._text_mender.held or self._thought_mender.held)
+        lines = self._reader.lines.feed(data)
         many = said_plainly(lines) if says else None
         if many is None:
-            return self._read(self._take, lines)
+            return self._read(self._take, self._reader.read(lines))
         kind, pieces, field = many
         text = "".join(pieces)
         if self._size + 4 * len(text) > MAX_ANSWER or not text:
-            return self._read(self._take, lines)
+            return self._read(self._take, self._reader.read(lines))
         self.thought_in = self.thought_in or field
         if not (self._splitter.is_past or self._splitter.passes(text) if kind is Text else self._beside):
             return self._read(self._hear_all, kind, pieces)
@@ -164,23 +160,35 @@ class Assembler:
         for told in [*self._splitter.feed(self._text_mender.end()), *self._splitter.end(is_answer=is_answer)]:
             self._tell(told)
 
-    # -- lines ---------------------------------------------------------------------------------------------------------
+    # -- what is read --------------------------------------------------------------------------------------------------
 
     def _leftover(self) -> None:
         """Takes the last line, which has no line break, and lets out what was held back."""
-        rest = self._lines.end()
         try:
-            if rest:
-                self._line(rest)
-            self._close()
+            self._take(self._reader.end())
         except ModelError as exc:
             if not self._finish or exc.code != "model_protocol":
                 raise
-        self._let_out(is_answer=self.finished and not self._calls and self._finish not in finish.CUT_SHORT)
+        self._let_out(is_answer=self.finished and not self._calls and self._finish not in CUT_SHORT)
 
-    def _take(self, lines: list[bytes]) -> None:
-        for line in lines:
-            self._line(line)
+    def _take(self, items: Iterable[Item]) -> None:
+        for chunk, value, is_error, is_bare in items:
+            if is_error:
+                raise self._said(value)
+            if chunk is None:
+                self._note(value)
+                continue
+            self._chunk(chunk, bare=is_bare)
+            if chunk.usage is None and not chunk.choices:
+                self._hear_aside(loosely(value) if isinstance(value, bytes) else value)
+        if self._reader.done:
+            self.finished = self.done = True
+
+    def _note(self, words: bytes) -> None:
+        """Notes words that are no chunk. They are a sign of life, or all that an answer says that is none."""
+        if not self._has_spoken and len(self._odd) < MAX_READ:
+            self._odd += words[:MAX_READ] + b"\n"
+            self._reader.reads_bare = not self._odd.startswith(b"<")
 
     def _hear_all(self, kind: Kind, pieces: list[str]) -> None:
         """Hears one piece after the other until the text is past its head, and the others at once."""
@@ -188,92 +196,6 @@ class Assembler:
         while kind is Text and self._splitter.at_head and (piece := next(rest, "")):
             self._hear(kind, piece)
         self._hear(kind, "".join(rest))
-
-    def _line(self, line: bytes) -> None:
-        if self.done:
-            return
-        if not line:
-            if not self._held_is_bare:
-                self._close()
-            self._event = b""
-            return
-        name, value = sse.field(line)
-        if value.startswith(b"data:"):  # a gateway's field name before the server's own
-            value = _TWICE.sub(b"", value, count=1)
-        if self._held:
-            goes_on = name not in sse.FIELDS if self._held_is_bare else name == b"data"
-            if goes_on and not _is_chunk(value):
-                self._hold(line if self._held_is_bare else value)
-                return
-            self._close()
-        self._field(name, value, line)
-
-    def _field(self, name: bytes, value: bytes, line: bytes) -> None:
-        if name == b"event":
-            self._event = value.lower()
-        elif name == b"data":
-            self._data(value)
-        elif name == b"error" and value:
-            raise self._said(_loosely(value))
-        elif name == sse.BARE and not self._odd.startswith(b"<"):
-            self._object(value, bare=True)
-        elif name not in sse.FIELDS and name:
-            self._note(line)
-
-    def _data(self, value: bytes) -> None:
-        if value.startswith(b"{"):
-            self._object(value)
-        elif _DONE.fullmatch(value):
-            self.finished = self.done = True
-        elif value.startswith(b"[{") and value.endswith(b"}]"):
-            self._object(value[1:-1])
-        elif self._event == b"error" and value:
-            raise self._said(_loosely(value))
-        elif not value.startswith(b":") and _SENTENCE.search(value):
-            self._note(value)
-
-    def _note(self, words: bytes) -> None:
-        """Notes words that are no chunk. They are a sign of life, or all that an answer says that is none."""
-        if not self._has_spoken and len(self._odd) < MAX_READ:
-            self._odd += words[:MAX_READ] + b"\n"
-
-    def _hold(self, part: bytes) -> None:
-        self._held.append(part)
-        self._held_size += len(part)
-        if self._held_size > sse.MAX_LINE:
-            raise sse.too_long()
-
-    def _close(self) -> None:
-        """Takes the object that was held; it has ended."""
-        if not self._held:
-            return
-        whole, bare = b"\n".join(self._held), self._held_is_bare
-        self._held, self._held_size, self._held_is_bare = [], 0, False
-        self._object(whole, bare=bare)
-        if self._held:
-            self._held, self._held_is_bare = [], False
-            raise broken("it sent a line that is not a chunk of JSON")
-
-    # -- objects -------------------------------------------------------------------------------------------------------
-
-    def _object(self, value: bytes, *, bare: bool = False) -> None:
-        """Takes an object of JSON. One that is not whole may go on in the next line."""
-        chunks, rest = decode(value)
-        if self._event == b"error" and not rest:
-            raise self._said(_loosely(value))
-        for chunk, read in chunks:
-            self._chunk(chunk, bare=bare)
-            if chunk.usage is None and not chunk.choices:
-                self._hear_aside(_loosely(value) if read is None else read)
-        if not rest:
-            return
-        if rest.startswith(b"{"):
-            self._held_is_bare = bare
-            self._hold(rest)
-        elif _DONE.fullmatch(rest):
-            self.finished = self.done = True
-        elif b"{" in rest:
-            raise broken("it sent a line that is not a chunk of JSON")
 
     def _chunk(self, chunk: Chunk, *, bare: bool) -> None:
         choices = first_of(chunk.choices or ())
@@ -312,9 +234,9 @@ class Assembler:
             self._hear(Text, self._text_mender.feed(choice.text))
 
     def _end_by(self, choice: Choice, *, bare: bool) -> None:
-        word = finish.word_of(choice.finish_reason)
-        meaning = finish.meaning(word)
-        if meaning == finish.FAULT:
+        word = word_of(choice.finish_reason)
+        meaning = meaning_of(word)
+        if meaning == FAULT:
             words = choice.message if isinstance(choice.message, str) else f"no reason given ({word})"
             raise self._said({"message": words})
         if meaning:
@@ -408,7 +330,7 @@ class Assembler:
 
         What came beside the chunks and had words for a person is the reason where there is none.
         """
-        explained = self._has_spoken or self._finish in finish.CUT_SHORT
+        explained = self._has_spoken or self._finish in CUT_SHORT
         if self._aside is not None and not (self._finish and explained):
             raise self._said(self._aside)
         if not self.finished:
@@ -438,16 +360,146 @@ class Assembler:
         return "stop" if self._finish in {"", "tool_calls", "function_call"} else self._finish
 
 
-def _is_chunk(value: bytes) -> bool:
-    """Says whether a line is a chunk by itself, so that it cannot be the rest of a torn one."""
-    if not value.startswith(b"{"):
-        return False
-    chunks, rest = decode(value)
-    return not rest and bool(chunks[0][0].choices)
+# -- why it ended ------------------------------------------------------------------------------------------------------
 
 
-def _loosely(value: bytes) -> Any:
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value.decode(errors="replace")
+FAULT = "error"
+CUT_SHORT = frozenset({CUT, FILTERED})  # more was to come; with these an answer of no words at all is explained
+_WORD = re.compile("[a-z_]{1,40}")
+_FAILS = re.compile("error|fail|exception|abort|overload|crash")  # in a word that the table does not know
+
+# Several servers' words for one thing. What stands here for "" is said while the answer still goes on.
+_MEANINGS = {
+    **{word: word for word in ("stop", "tool_calls", "function_call", CUT, FILTERED, FAULT)},
+    **dict.fromkeys(("null", "none", "finish_reason_unspecified"), ""),
+    **dict.fromkeys(
+        (
+            "max_tokens",
+            "max_output_tokens",
+            "max_length",
+            "model_length",
+            "token_limit",
+            "model_context_window_exceeded",
+        ),
+        CUT,
+    ),
+    **dict.fromkeys(
+        (
+            "blocked",
+            "blocklist",
+            "content_filtered",
+            "error_toxic",
+            "guardrail_intervened",
+            "prohibited_content",
+            "recitation",
+            "refusal",
+            "safety",
+            "sensitive",
+            "spii",
+        ),
+        FILTERED,
+    ),
+    **dict.fromkeys(
+        (
+            "abort",
+            "aborted",
+            "canceled",
+            "cancelled",
+            "insufficient_system_resource",
+            "malformed_function_call",
+            "network_error",
+            "timeout",
+        ),
+        FAULT,
+    ),
+}
+
+
+def word_of(finish_reason: Any) -> str:
+    """Gives the word of a finish reason; "" for none, "other" for one that is neither known nor small letters.
+
+    A word for programs. What does not look like one may be anything, a secret among it: `FAULT` where it tells of one.
+    """
+    if isinstance(finish_reason, dict):
+        finish_reason = finish_reason.get("type") or finish_reason.get("reason")
+    if not isinstance(finish_reason, str) or not finish_reason:
+        return ""
+    known = finish_reason.lower().replace("-", "_")
+    if known in _MEANINGS:
+        return known
+    if _FAILS.search(known):
+        return known if _WORD.fullmatch(known) else FAULT
+    return finish_reason if _WORD.fullmatch(finish_reason) else "other"
+
+
+def meaning_of(word: str) -> str:
+    """Gives what a word means: `length`, `content_filter`, `FAULT` for a failure, else the server's own word."""
+    return _MEANINGS.get(word, FAULT if _FAILS.search(word) else word)
+
+
+# -- what a server wants back with a turn: lists that come in pieces, of which the pieces of one text become one -------
+
+
+MAX_KEPT = 4_000_000  # its pieces say what the answer counts already, with their types and numbers around them
+_SAME = ("type", "index", "id")  # fields that the pieces of one text have in common
+_TEXTS = ("text", "summary", "thinking")
+
+
+class _Item:
+    """An item of a list, which may go on in the next one. Its texts are joined when all has come."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+        fields = value if isinstance(value, dict) else {}
+        self._pieces = {name: [fields[name]] for name in _TEXTS if isinstance(fields.get(name), str)}
+
+    def takes(self, item: Any) -> bool:
+        """Adds a piece of a text to the pieces before it; says whether it belonged there."""
+        mine = self._value
+        if not (isinstance(mine, dict) and isinstance(item, dict)):
+            return False
+        if any(mine.get(name) != item.get(name) for name in _SAME):
+            return False
+        grown = [name for name in _TEXTS if isinstance(item.get(name), str)]
+        if not self._pieces.keys() >= set(grown) or not (grown or "signature" in item):
+            return False
+        for name, value in item.items():
+            if name in grown:
+                self._pieces[name].append(value)
+            elif value is not None:
+                mine[name] = value
+                self._pieces.pop(name, None)
+        return True
+
+    def whole(self) -> Any:
+        """Gives the item."""
+        if not self._pieces:
+            return self._value
+        return {**self._value, **{name: "".join(pieces) for name, pieces in self._pieces.items()}}
+
+
+class Kept:
+    """The lists of a turn, by the names of their fields. It is true once any came."""
+
+    def __init__(self) -> None:
+        self._lists: dict[str, list[_Item]] = {}
+        self._size = 0
+
+    def __bool__(self) -> bool:
+        return self._size > 0
+
+    def feed(self, name: str, items: list[Any]) -> None:
+        """Takes some items of a list. Raises `ModelError` where all are longer than the limit."""
+        self._size += len(str(items))
+        if self._size > MAX_KEPT:
+            raise ModelError(
+                "The answer's reasoning details are longer than the limit of 4 MB.", code="answer_too_long"
+            )
+        mine = self._lists.setdefault(name, [])
+        for item in mend_all(items):
+            if not (mine and mine[-1].takes(item)):
+                mine.append(_Item(item))
+
+    def whole(self) -> dict[str, list[Any]]:
+        """Gives the lists."""
+        return {name: [item.whole() for item in items] for name, items in self._lists.items()}

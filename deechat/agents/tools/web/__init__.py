@@ -1,1 +1,1 @@
-"""Fetching a page of the public web: what is asked for, where it may lead, and what is read of it."""
+"""The web: `web_fetch` gets a page hop by hop, `page` and the process `reader` make text of it."""

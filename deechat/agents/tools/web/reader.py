@@ -68,7 +68,7 @@ _ENCODINGS = {
 
 
 def main() -> None:
-    """Reads the question, and answers. A question that is not whole, since its asker is gone, is not answered."""
+    """Read the question, and answer. A question that is not whole, since its asker is gone, is not answered."""
     question = json.loads(sys.stdin.buffer.readline(64_000) or "{}")
     body = sys.stdin.buffer.read(question.get("size", 0))
     if not question or len(body) < question["size"]:
@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def confine(seconds: int) -> None:
-    """Gives up, for good, further files, processes, core dumps, and more time and memory than a page takes."""
+    """Give up, for good, further files, processes, core dumps, and more time and memory than a page takes."""
     os.nice(5)
     os.closerange(3, 4096)
     limits = {
@@ -99,7 +99,7 @@ def confine(seconds: int) -> None:
 
 
 def described(body: bytes, is_html: bool, encoding: str, url: str) -> dict[str, Any]:
-    """Gives `title`, `text`, `length` (of the whole text, in characters) and `links`, pairs of label and URL.
+    """Return `title`, `text`, `length` (of the whole text, in characters) and `links`, pairs of label and URL.
 
     What does not fit the encoding becomes U+FFFD.
     """
@@ -120,13 +120,13 @@ def described(body: bytes, is_html: bool, encoding: str, url: str) -> dict[str, 
 
 
 def readable(tree: HTMLTree) -> str:
-    """Gives the main content; where there is next to none, all of the body's text."""
+    """Return the main content; where there is next to none, all of the body's text."""
     text = extract_plain_text(tree, main_content=True, alt_texts=False)
     return text if len(text) >= LEAST_TEXT else extract_plain_text(tree, main_content=False, alt_texts=False)
 
 
 def linked(tree: HTMLTree, url: str) -> Iterator[tuple[str, str]]:
-    """Gives the links to other pages, each once, those of the main content first."""
+    """Yield the links to other pages, each once, those of the main content first."""
     seen = {urldefrag(url).url}
     base = _base(tree, url)
     for anchor in _anchors(tree):
@@ -139,7 +139,7 @@ def linked(tree: HTMLTree, url: str) -> Iterator[tuple[str, str]]:
 
 
 def _anchors(tree: HTMLTree) -> Iterator[ElementNode]:
-    """Yields the elements `a` with a `href`: those of the main content as they come, then the others.
+    """Yield the elements `a` with a `href`: those of the main content as they come, then the others.
 
     The tree is gone through node by node: to get the n-th element that a selector found takes as long as to find them
     all, so that their list takes the square of its length.
@@ -155,7 +155,7 @@ def _anchors(tree: HTMLTree) -> Iterator[ElementNode]:
 
 
 def _nodes(tree: HTMLTree) -> Iterator[tuple[Node, bool]]:
-    """Yields all nodes in the order of the page, and whether each is inside of main content."""
+    """Yield all nodes in the order of the page, and whether each is inside of main content."""
     node: Node | None = tree.document
     around = 0  # elements of main content that the node is in
     while node is not None:
@@ -186,7 +186,7 @@ def _base(tree: HTMLTree, url: str) -> str:
 
 
 def _absolute(base: str, href: str) -> str:
-    """Gives the http(s) URL that a link leads to, quoted where it has to be; '' where it is none."""
+    """Return the http(s) URL that a link leads to, quoted where it has to be; '' where it is none."""
     try:
         url = urljoin(base, re.sub(r"[\t\r\n]", "", href).strip())
     except ValueError:
@@ -196,7 +196,7 @@ def _absolute(base: str, href: str) -> str:
 
 
 def encoding_of(body: bytes, charset: str, *, is_html: bool) -> tuple[str, int]:
-    """Gives the encoding by the byte order mark, the header, or what the page says of itself, and the mark's length."""
+    """Return the encoding by the byte order mark, the header or the page itself, and the mark's length."""
     for mark, encoding in _BOMS:
         if body.startswith(mark):
             return encoding, len(mark)
@@ -215,7 +215,7 @@ def _known(label: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Takes out control characters, and more than one empty line in a row."""
+    """Return the text without control characters, and without more than one empty line in a row."""
     text = _CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
     return re.sub(r"\n[ \t]*\n(?:[ \t]*\n)+", "\n\n", text).strip()
 

@@ -1,4 +1,4 @@
-"""What a URL means: which host and port it leads to, and which URLs are refused as they stand.
+"""URLs: the host and port that one leads to, and which are refused as they stand.
 
 One parser reads a URL here and in the request: that of `requests`. What is connected is checked once more, as an
 address, where it is connected.
@@ -42,7 +42,7 @@ class Target:
 
 
 def target_of(url: str, *, ports: frozenset[int] = frozenset(_PORTS.values())) -> Target:
-    """Reads a URL. Raises `ToolError` for whatever is not a plain http or https URL of a public name or address."""
+    """Read a URL. Raises `ToolError` where it is not a plain http or https URL of a public name or address."""
     parts = _split(_checked(url))
     host = _host(parts)
     port = _port(parts)
@@ -54,7 +54,7 @@ def target_of(url: str, *, ports: frozenset[int] = frozenset(_PORTS.values())) -
 
 
 def next_target(current: Target, location: str, *, ports: frozenset[int]) -> Target:
-    """Reads where a redirect leads, from the header as it came. https may lead to http: no secret goes along."""
+    """Return where a redirect leads, from the header as it came. https may lead to http: no secret goes along."""
     with contextlib.suppress(UnicodeError):  # headers come as Latin-1, and are UTF-8 where they are not ASCII
         location = location.encode("latin-1").decode()
     location = location.strip()
@@ -71,7 +71,7 @@ def next_target(current: Target, location: str, *, ports: frozenset[int]) -> Tar
 
 
 def host_of(arguments: Mapping[str, object]) -> str:
-    """Names the host that a call's arguments lead to, as `Target.host` does.
+    """Return the host that a call's arguments lead to, as `Target.host` does.
 
     For remembering "always allow this host". Such a yes covers the whole call: redirects inside it may lead to other
     public hosts, each of them checked. Raises `ToolError` where there is no host that could be allowed: what is refused
@@ -86,7 +86,7 @@ def host_of(arguments: Mapping[str, object]) -> str:
 
 
 def _checked(url: str) -> str:
-    """Refuses what parsers do not agree about."""
+    """Refuse a URL that parsers may read in different ways."""
     url = url.strip()
     if not url:
         raise ToolError("The URL is empty. Give it in full, such as https://example.com/page.")
@@ -107,7 +107,7 @@ def _checked(url: str) -> str:
 
 
 def _split(url: str) -> SplitResult:
-    """Parts a URL in the form in which it is requested: quoted, and its host as ASCII."""
+    """Split a URL in the form in which it is requested: quoted, and its host as ASCII."""
     try:
         prepared = requests.Request("GET", url).prepare().url or ""
         parts = urlsplit(prepared)

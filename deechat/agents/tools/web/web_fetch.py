@@ -18,12 +18,11 @@ import requests
 from urllib3.exceptions import DecodeError, HTTPError
 
 from deechat.agents.tools.base import ToolError
-from deechat.agents.tools.web.extraction import Page, read_page
-from deechat.agents.tools.web.page_text import shown
-from deechat.agents.tools.web.pinned import Connect, Connector, PinnedAdapter, Resolve, public_tls, resolved
-from deechat.agents.tools.web.timed import Allowance, connected
+from deechat.agents.tools.web.page import Page, as_text, read_page
+from deechat.agents.tools.web.pinned import PinnedAdapter, public_tls
 from deechat.agents.tools.web.urls import Target, next_target, target_of
 from deechat.net.addresses import is_public
+from deechat.net.checked import Allowance, Connect, Connector, NotConnectedError, Resolve, connect_address, resolve_host
 
 SECONDS = 15.0
 PORTS = frozenset({80, 443})
@@ -55,7 +54,7 @@ def web_fetch(url: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What the last hop gave: at most `MOST_BODY` bytes, of which more would have come where `is_cut`."""
+    """The response of the last hop: at most `MOST_BODY` bytes; `is_cut` says that there were more."""
 
     target: Target
     is_html: bool
@@ -70,8 +69,8 @@ class Fetcher:
     def __init__(
         self,
         *,
-        resolve: Resolve = resolved,
-        connect: Connect = connected,
+        resolve: Resolve = resolve_host,
+        connect: Connect = connect_address,
         permitted: Callable[[str], bool] = is_public,
         ports: frozenset[int] = PORTS,
         seconds: float = SECONDS,
@@ -83,7 +82,7 @@ class Fetcher:
         self._tls = tls or public_tls()
 
     def fetch(self, url: str) -> str:
-        """Gives a page as text, at most some 20 kB. Raises `ToolError`, and nothing else, where there is none."""
+        """Return a page as text, at most some 20 kB. Raises `ToolError`, and nothing else, where there is none."""
         allowance = Allowance(self._seconds)
         target = target_of(url, ports=self._ports)
         try:
@@ -97,10 +96,12 @@ class Fetcher:
             )
         except TimeoutError as error:
             raise ToolError(_late(url, self._seconds)) from error
-        return shown(page, document.target.url, f"{MOST_BODY // 1_000_000} MB" if document.is_cut else "")
+        except NotConnectedError as error:
+            raise ToolError(error.message) from error
+        return as_text(page, document.target.url, f"{MOST_BODY // 1_000_000} MB" if document.is_cut else "")
 
     def _followed(self, target: Target, allowance: Allowance) -> Document:
-        """Goes from hop to hop, each on a connection of its own that nothing is carried over to."""
+        """Go from hop to hop, each on a connection of its own that nothing is carried over to."""
         first = target
         for _ in range(MOST_REDIRECTS + 1):
             found = self._hop(target, allowance)
@@ -110,7 +111,7 @@ class Fetcher:
         raise ToolError(f"{first.url} redirects more than {MOST_REDIRECTS} times, at last to {target.url}.")
 
     def _hop(self, target: Target, allowance: Allowance) -> Document | str:
-        """Gives a document, or where a redirect leads."""
+        """Return a document, or where a redirect leads."""
         allowance.grant(MOST_HEADERS)
         try:
             with closing(PinnedAdapter(target, self._connector, allowance, self._tls)) as adapter:
@@ -153,7 +154,7 @@ def _taken(target: Target, response: Any, allowance: Allowance) -> Document | st
 
 
 def _body(raw: Any) -> bytes:
-    """Reads what comes, decompressed piece by piece, until there is a little more than is taken."""
+    """Read a body, decompressed piece by piece, until there is a little more than is taken."""
     body = bytearray()
     for count, piece in enumerate(raw.stream(_CHUNK, decode_content=True)):
         body += piece
@@ -165,7 +166,7 @@ def _body(raw: Any) -> bytes:
 
 
 def _type(header: str) -> tuple[str, str]:
-    """Parts a `Content-Type`; both parts may be empty."""
+    """Return the kind and the charset of a `Content-Type`; both may be empty."""
     kind, _, rest = header.partition(";")
     charset = re.search(r"charset\s*=\s*[\"']?([\w.:-]{1,40})", rest, re.IGNORECASE)
     return kind.partition(",")[0].strip().lower(), charset[1] if charset else ""
@@ -199,7 +200,7 @@ def _late(url: str, seconds: float) -> str:
 
 
 def _phrase(status: int) -> str:
-    """Gives a status's own words: those of the server are not to be trusted."""
+    """Return a status's words of RFC 9110: those of the server are not to be trusted."""
     return f" {HTTPStatus(status).phrase}" if status in HTTPStatus._value2member_map_ else ""
 
 
@@ -214,7 +215,7 @@ def _failure(target: Target, error: Exception, allowance: Allowance) -> str:
 
 
 def _tls_reason(error: BaseException | None) -> str:
-    """Finds what was wrong with the certificate, below the layers that wrap it."""
+    """Return the fault of the certificate, from below the layers that wrap it."""
     text = str(error)
     found = re.search(r"certificate verify failed: ([\w ,.'-]{1,150})", text)
     return f"its certificate does not verify ({found[1].strip()})" if found else "TLS failed"

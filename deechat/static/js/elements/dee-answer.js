@@ -1,34 +1,36 @@
 // One answer: its parts in order, what the agent is doing, how it ended. Data down: `item`, then `refresh()` when it has
 // changed. Events up: "dee-retry" {item}, "dee-continue" {item}, "dee-unfold" {item} when the answer comes into view.
 
-import { announce, copyFrom, DeeElement, h, icon, iconButton } from "../dom.js";
-import { isWaiting, textOf } from "../transcript.js";
-import { duration, errorText, errorTitle, statusWords, t } from "../words.js";
-import "./dee-approval.js";
-import "./dee-questions.js";
-import "./dee-reasoning.js";
-import "./dee-summary.js";
-import "./dee-text.js";
-import "./dee-tool.js";
+import { announce, copyFrom, DeeElement, h, html, icon, iconButton, nothing, place } from "../core/dom.js";
+import { isWaiting, textOf } from "../thread/transcript.js";
+import { duration, errorText, errorTitle, statusWords, t } from "../core/words.js";
+import { DeeApproval } from "./dee-approval.js";
+import { DeeQuestions } from "./dee-questions.js";
+import { DeeReasoning } from "./dee-reasoning.js";
+import { DeeSummary } from "./dee-summary.js";
+import { DeeText } from "./dee-text.js";
+import { DeeTool } from "./dee-tool.js";
 
 // Kind of part → how its node is made. Each node has `show(part, context)`.
 const PARTS = {
-  text: () => document.createElement("dee-text"),
-  reasoning: () => document.createElement("dee-reasoning"),
-  tool: () => document.createElement("dee-tool"),
-  approval: () => document.createElement("dee-approval"),
-  questions: () => document.createElement("dee-questions"),
-  summary: () => document.createElement("dee-summary"),
+  text: () => new DeeText(),
+  reasoning: () => new DeeReasoning(),
+  tool: () => new DeeTool(),
+  approval: () => new DeeApproval(),
+  questions: () => new DeeQuestions(),
+  summary: () => new DeeSummary(),
   notice: () => Object.assign(h("p", { class: "note" }), { show: showNotice }),
   steered: () => Object.assign(h("div", { class: "steered" }), { show: showSteered }),
 };
 
 const BEFORE = new Set(["reasoning", "summary", "notice"]); // parts that are nothing to go on from
 
+/** @this {HTMLElement} */
 function showNotice(part) {
   this.textContent = statusWords(part);
 }
 
+/** @this {HTMLElement} */
 function showSteered(part, { waiting }) {
   const label = part.pending ? (waiting ? "steerKept" : "steerPending") : "steeredLabel";
   this.classList.toggle("pending", part.pending === true);
@@ -36,8 +38,8 @@ function showSteered(part, { waiting }) {
 }
 
 // Thoughts of nothing but white space are none.
-function isShown({ kind, text }) {
-  return kind !== "reasoning" || text.trim() !== "";
+function isShown(part) {
+  return part.kind !== "reasoning" || part.text.trim() !== "";
 }
 
 // What was said beside the run and does not stand in its frames yet, as parts.
@@ -48,24 +50,18 @@ function pendingParts(steers = []) {
 // What a completed answer lacks → the words that say so.
 const REMARKS = { length: "cutAtLimit", content_filter: "filteredAnswer", no_text: "noText" };
 
-class DeeAnswer extends DeeElement {
-  #item = null;
+export class DeeAnswer extends DeeElement {
+  /** @type {import("../thread/record.js").Item} */
+  #item = /** @type {any} */ (null); // set before it is connected
   #last = false;
   #frame = 0;
   #cost = 0; // milliseconds that the last drawing took
   #drawnAt = 0;
   #nodes = new Map(); // part key → { node, rev }
   #parts = h("div", { class: "parts" });
-  #status = h("p", { class: "status" });
-  #end = h("div", { class: "ending" });
-  #foot = h("footer", { class: "answer-foot" });
-  #footKey = "";
+  #said = ""; // what was announced last
 
   connected(signal) {
-    if (!this.firstChild) {
-      const heading = h("h3", { class: "visually-hidden", text: t("assistant") });
-      this.append(heading, this.#parts, this.#end, h("div", { class: "tail" }, this.#status, this.#foot));
-    }
     const watcher = new IntersectionObserver((entries) => {
       if (entries.some((entry) => entry.isIntersecting)) this.tell("dee-unfold", { item: this.#item });
     });
@@ -110,9 +106,12 @@ class DeeAnswer extends DeeElement {
     this.toggleAttribute("live", live);
     this.setAttribute("aria-busy", String(live));
     this.#drawParts([...message.parts.filter(isShown), ...pendingParts(this.#item.steers)]);
-    this.#drawStatus();
-    this.#drawEnd();
-    this.#drawFoot();
+    this.draw(html`
+      <h3 class="visually-hidden">${t("assistant")}</h3>
+      ${this.#parts}
+      <div class="ending">${this.#ending()}</div>
+      <div class="tail">${this.#status()}<footer class="answer-foot">${this.#foot()}</footer></div>
+    `);
     this.#drawnAt = performance.now();
     this.#cost = this.#drawnAt - began;
   }
@@ -123,15 +122,11 @@ class DeeAnswer extends DeeElement {
     const heard = live && (sent === true || (since !== null && performance.now() - since > 400));
     const waiting = isWaiting(this.#item.message);
     const keys = new Set(parts.map((part) => part.key));
-    for (const [key, { node }] of this.#nodes) {
-      if (keys.has(key)) continue;
-      node.remove();
-      this.#nodes.delete(key);
-    }
-    for (const [index, part] of parts.entries()) {
-      const drawn = this.#nodes.get(part.key) ?? { node: PARTS[part.kind](), rev: -1 };
-      this.#nodes.set(part.key, drawn);
-      if (this.#parts.children[index] !== drawn.node) this.#parts.insertBefore(drawn.node, this.#parts.children[index] ?? null);
+    for (const key of [...this.#nodes.keys()]) if (!keys.has(key)) this.#nodes.delete(key);
+    for (const { key, kind } of parts) if (!this.#nodes.has(key)) this.#nodes.set(key, { node: PARTS[kind](), rev: "" });
+    place(this.#parts, parts.map(({ key }) => this.#nodes.get(key).node));
+    for (const part of parts) {
+      const drawn = this.#nodes.get(part.key);
       const reply = this.#item.replies?.[part.requestId];
       const state = `${part.rev} ${live} ${reply?.rev} ${part.pending && waiting}`;
       if (drawn.rev === state) continue;
@@ -153,35 +148,28 @@ class DeeAnswer extends DeeElement {
     return t(message.seq ? "working" : "connecting");
   }
 
-  #drawStatus() {
-    const words = this.#doing();
-    if (this.#status.textContent !== (words ?? "")) {
-      this.#status.textContent = words ?? "";
-      if (words) announce(words);
-    }
-    this.#status.hidden = words === null;
-    this.#status.classList.toggle("lost", this.#item.link === "lost");
-    this.#status.classList.toggle("waiting", isWaiting(this.#item.message));
-    const { anew, parts } = this.#item.message;
-    this.#status.classList.toggle("quiet", parts.at(-1)?.open === true && !anew && this.#item.link !== "lost");
+  #status() {
+    const { link, message } = this.#item;
+    const words = this.#doing() ?? "";
+    if (words && words !== this.#said) announce(words);
+    this.#said = words;
+    const quiet = message.parts.at(-1)?.open === true && !message.anew && link !== "lost";
+    const kinds = [link === "lost" && "lost", isWaiting(message) && "waiting", quiet && "quiet"].filter(Boolean);
+    return html`<p class="status ${kinds.join(" ")}" ?hidden=${!words}>${words}</p>`;
   }
 
-  #drawEnd() {
-    const { ending } = this.#item.message;
-    const fault = this.#item.fault;
-    const { reason, code, error } = ending ?? (fault ? { reason: "failed", code: fault.code, error: fault.message } : {});
-    const remark = this.#remark();
-    const key = `${reason} ${code} ${error} ${remark}`;
-    if (this.#end.dataset.key === key) return;
-    this.#end.dataset.key = key;
-    if (reason === "stopped") this.#end.replaceChildren(h("p", { class: "note", text: t("stopped") }));
-    else if (reason && reason !== "completed") this.#end.replaceChildren(this.#failure(reason, code, error));
-    else this.#end.replaceChildren(...(remark ? [h("p", { class: "note", text: t(remark) })] : []));
+  #ending() {
+    const { message, fault } = this.#item;
+    const { reason, code, error } = message.ending ?? (fault ? { reason: "failed", code: fault.code, error: fault.message } : {});
+    const failed = reason && reason !== "completed" && reason !== "stopped";
+    if (failed) return failure(errorTitle(code ?? reason), errorText(code, error));
+    const note = reason === "stopped" ? "stopped" : this.#remark();
+    return note ? html`<p class="note">${t(note)}</p>` : nothing;
   }
 
   // The words for what a completed answer lacks.
   #remark() {
-    const lacks = this.#item.message.ending?.lacks;
+    const lacks = this.#item.message.ending?.lacks ?? "";
     if (lacks === "length" && this.#isEmpty()) return "cutBeforeText";
     return REMARKS[lacks] ?? null;
   }
@@ -190,31 +178,17 @@ class DeeAnswer extends DeeElement {
     return !textOf(this.#item.message).trim();
   }
 
-  #failure(reason, code, error) {
-    const title = errorTitle(code ?? reason);
-    const text = errorText(code, error);
-    const words = h("div", {}, h("strong", { text: title }), text ? h("p", { text, dir: "auto" }) : null);
-    return h("div", { class: "card failure", role: "group", "aria-label": title }, icon("alert"), words);
-  }
-
-  #drawFoot() {
+  #foot() {
     const { message, live, fault } = this.#item;
     const over = !live && (message.ending || fault);
     const { reason, lacks } = message.ending ?? {};
     const cut = lacks === "length" && !this.#isEmpty(); // all that it needs is to go on
     const again = over && this.#last && (reason !== "completed" || lacks) && !cut;
     const goOn = message.runId && ((again && this.#hasBegun()) || (over && this.#last && cut));
-    const key = `${over ? 1 : 0}${again ? 1 : 0}${goOn ? 1 : 0}${message.model}${message.metrics?.duration}${textOf(message) ? 1 : 0}`;
-    if (key === this.#footKey) return;
-    this.#footKey = key;
-    const buttons = [];
-    if (over && textOf(message)) {
-      const copy = iconButton("copy", t("copyAnswer"), () => copyFrom(copy, textOf(this.#item.message)));
-      buttons.push(copy);
-    }
-    if (goOn) buttons.push(this.#button("goon", "continueAnswer", "dee-continue"));
-    if (again) buttons.push(this.#button("again", "tryAgain", "dee-retry"));
-    this.#foot.replaceChildren(...buttons, this.#facts(message));
+    const copy = (event) => copyFrom(event, textOf(this.#item.message));
+    return html`${over && textOf(message) ? iconButton("copy", t("copyAnswer"), copy) : nothing}${
+      goOn ? this.#button("goon", "continueAnswer", "dee-continue") : nothing
+    }${again ? this.#button("again", "tryAgain", "dee-retry") : nothing}${facts(message)}`;
   }
 
   // Whether there is something to go on from: what was said or done here, or in the answer that this one goes on from.
@@ -225,22 +199,24 @@ class DeeAnswer extends DeeElement {
   }
 
   #button(picture, words, event) {
-    const button = h("button", { type: "button", class: "quiet-button" }, icon(picture), h("span", { text: t(words) }));
-    button.addEventListener("click", () => this.tell(event, { item: this.#item }));
-    return button;
+    const tell = () => this.tell(event, { item: this.#item });
+    return html`<button type="button" class="quiet-button" @click=${tell}>${icon(picture)}<span>${t(words)}</span></button>`;
   }
+}
 
-  // The model that answers, and how long it took.
-  #facts({ model, metrics }) {
-    const facts = h("span", { class: "facts" });
-    if (model) facts.append(h("span", { text: model, class: "model-name", title: t("answeredBy", { model }) }));
-    if (!metrics?.duration) return facts;
-    const seconds = duration(metrics.duration);
-    facts.append(h("span", { text: seconds }));
-    const key = metrics.estimated ? "tokensEstimated" : "tokens";
-    if (metrics.total_tokens) facts.title = t(key, { tokens: metrics.total_tokens, seconds });
-    return facts;
-  }
+const failure = (title, text) => html`<div class="card failure" role="group" aria-label=${title}>
+  ${icon("alert")}
+  <div><strong>${title}</strong>${text ? html`<p dir="auto">${text}</p>` : nothing}</div>
+</div>`;
+
+// The model that answers, and how long it took.
+function facts({ model, metrics }) {
+  const name = model ? html`<span class="model-name" title=${t("answeredBy", { model })}>${model}</span>` : nothing;
+  if (!metrics?.duration) return html`<span class="facts">${name}</span>`;
+  const seconds = duration(metrics.duration);
+  const tokens = metrics.total_tokens;
+  const title = tokens ? t(metrics.estimated ? "tokensEstimated" : "tokens", { tokens, seconds }) : nothing;
+  return html`<span class="facts" title=${title}>${name}<span>${seconds}</span></span>`;
 }
 
 customElements.define("dee-answer", DeeAnswer);

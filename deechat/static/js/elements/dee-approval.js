@@ -2,11 +2,11 @@
 // down: `show(part, { reply })`. Events up: "dee-respond" {requestId, body}, "dee-card-done" when the focus was in a card
 // that closed.
 
-import { BUSY, button, cardHead, Fields, isDone, pairs, readable, replyWords } from "../cards.js";
-import { DeeElement, h } from "../dom.js";
-import { readCard, writeCard } from "../memory.js";
-import { scopes } from "../scopes.js";
-import { scopeWord, t } from "../words.js";
+import { BUSY, button, cardHead, Fields, isDone, pairs, readable, replyWords } from "./cards.js";
+import { DeeElement, h, html, icon, nothing } from "../core/dom.js";
+import { readCard, writeCard } from "../core/memory.js";
+import { scopes } from "../thread/scopes.js";
+import { scopeWord, t } from "../core/words.js";
 
 const FETCH = "web_fetch"; // the one tool whose scope can be read off its arguments here
 
@@ -28,62 +28,67 @@ function argumentsOf(text) {
   return value;
 }
 
-class DeeApproval extends DeeElement {
+const readablePairs = (values) => pairs(Object.entries(values).map(([name, value]) => [name, readable(value)]), "mono");
+
+export class DeeApproval extends DeeElement {
+  /** @type {any} */
   #part = null;
+  #state = "open"; // of the reply
   #written = ""; // the arguments as they stand in the editor at first
+  #fault = "";
+  /** @type {Fields | null} */
   #fields = null;
   #editor = h("textarea", { class: "json", rows: 6, spellcheck: false, dir: "ltr", "aria-label": t("toolArguments") });
-  #effect = h("p", { class: "request-text", dir: "auto" }); // what the arguments that were asked for will do
-  #given = h("div", {});
-  #edit = h("button", { type: "button", class: "quiet-button" });
-  #fault = h("p", { class: "field-error", role: "alert" });
-  #state = h("span", { class: "reply-state" });
-  #always = h("p", { class: "hint" });
-  #allow = button(t("allow"), "primary", () => this.#answer(true));
 
   connected(signal) {
-    scopes.addEventListener("change", () => this.#fields && this.#drawArguments(), { signal });
+    scopes.addEventListener("change", () => this.#fields && this.#draw(), { signal });
   }
 
-  show(part, { reply } = {}) {
+  show(part, { reply } = /** @type {any} */ ({})) {
     this.#part = part;
     this.dataset.state = part.state;
     if (part.state !== "open") return this.#close(part);
-    if (!this.#fields) this.#open();
-    const state = reply?.state ?? "open";
-    this.#fields.busy = BUSY.includes(state);
-    this.#state.textContent = replyWords(state);
-    if (reply?.error) this.#say(reply.error);
+    this.#state = reply?.state ?? "open";
+    if (reply?.error) this.#fault = reply.error;
+    const fields = (this.#fields ??= this.#open());
+    this.#draw();
+    fields.busy = BUSY.includes(this.#state);
   }
 
   #open() {
-    const { name, text, requestId } = this.#part;
     this.#written = JSON.stringify(this.#part.arguments ?? {}, null, 2);
-    const draft = readCard(requestId);
+    const draft = readCard(this.#part.requestId);
     this.#editor.value = draft ?? this.#written;
     this.#editor.hidden = draft === null;
     this.#editor.addEventListener("input", () => this.#changed());
-    this.#edit.addEventListener("click", () => this.#toggle());
-    this.#effect.textContent = text;
-    const buttons = [
-      this.#allow,
-      button(t("allowAlways"), "", () => this.#answer(true, { always: true })),
-      button(t("refuse"), "refuse", () => this.#answer(false)),
-    ];
-    const fields = h(
-      "fieldset",
-      { class: "plain", "aria-label": t("approvalOpen", { name }) },
-      text ? this.#effect : null,
-      h("div", { class: "arguments" }, this.#given, this.#editor, this.#edit),
-      this.#fault,
-      h("div", { class: "request-foot" }, ...buttons, this.#state),
-      this.#always,
-    );
-    const card = h("div", { class: "card request" }, cardHead("hand", t("approvalOpen", { name })), fields);
-    this.#fields = new Fields(fields);
-    card.addEventListener("keydown", (event) => isDone(event) && this.#answer(true));
-    this.replaceChildren(card);
-    this.#drawArguments();
+    this.#draw();
+    return new Fields(this.querySelector("fieldset"));
+  }
+
+  #draw() {
+    const { name, text } = this.#part;
+    const editing = !this.#editor.hidden;
+    const values = this.#read() ?? this.#part.arguments ?? {};
+    const words = t("approvalOpen", { name });
+    this.draw(html`<div class="card request" @keydown=${(event) => isDone(event) && this.#answer(true)}>
+      ${cardHead("hand", words)}
+      <fieldset class="plain" aria-label=${words}>
+        ${text ? html`<p class="request-text" dir="auto" ?hidden=${editing}>${text}</p>` : nothing}
+        <div class="arguments">
+          <div ?hidden=${editing}>${readablePairs(values) || html`<p class="hint">${t("toolNoArguments")}</p>`}</div>
+          ${this.#editor}
+          <button type="button" class="quiet-button" @click=${() => this.#toggle()}>${t(editing ? "editDiscard" : "editArguments")}</button>
+        </div>
+        <p class="field-error" role="alert">${this.#fault}</p>
+        <div class="request-foot">
+          ${button(t(this.#isChanged() ? "allowChanged" : "allow"), "primary", () => this.#answer(true))}
+          ${button(t("allowAlways"), "", () => this.#answer(true, { always: true }))}
+          ${button(t("refuse"), "refuse", () => this.#answer(false))}
+          <span class="reply-state">${replyWords(this.#state)}</span>
+        </div>
+        <p class="hint" ?hidden=${this.#fault !== ""}>${alwaysWords(name, values)}</p>
+      </fieldset>
+    </div>`);
   }
 
   #toggle() {
@@ -95,26 +100,13 @@ class DeeApproval extends DeeElement {
 
   // A fault, or "". What was refused can't be allowed for good either.
   #say(fault) {
-    this.#fault.textContent = fault;
-    this.#always.hidden = fault !== "";
+    this.#fault = fault;
+    this.#draw();
   }
 
   #changed() {
-    this.#say("");
     writeCard(this.#part.requestId, this.#editor.hidden ? null : this.#editor.value);
-    this.#drawArguments();
-  }
-
-  #drawArguments() {
-    const editing = !this.#editor.hidden;
-    const values = this.#read(false) ?? this.#part.arguments ?? {};
-    const entries = Object.entries(values).map(([name, value]) => [name, readable(value)]);
-    this.#given.replaceChildren(entries.length ? pairs(entries, "mono") : h("p", { class: "hint", text: t("toolNoArguments") }));
-    this.#given.hidden = editing;
-    this.#effect.hidden = editing;
-    this.#edit.textContent = t(editing ? "editDiscard" : "editArguments");
-    this.#allow.textContent = t(this.#isChanged() ? "allowChanged" : "allow");
-    this.#always.textContent = alwaysWords(this.#part.name, values);
+    this.#say("");
   }
 
   #isChanged() {
@@ -122,7 +114,7 @@ class DeeApproval extends DeeElement {
   }
 
   // The arguments as they are written; null when they can't be read, which `loud` says at the card.
-  #read(loud) {
+  #read(loud = false) {
     try {
       return argumentsOf(this.#editor.value);
     } catch (error) {
@@ -132,7 +124,8 @@ class DeeApproval extends DeeElement {
   }
 
   #answer(approved, more = {}) {
-    if (this.#fields.busy) return;
+    if (!this.#fields || this.#fields.busy) return;
+    /** @type {any} */
     const body = { approved, ...more };
     if (approved && this.#isChanged()) {
       body.arguments = this.#read(true);
@@ -149,17 +142,13 @@ class DeeApproval extends DeeElement {
     this.#fields = null;
     const answered = state === "answered";
     const words = answered ? t(approved ? "approvalYes" : "approvalNo", { name }) : t("approvalVoid", { name });
-    const head = cardHead(answered && approved ? "check" : "dash", summary ? name : words);
-    if (summary) {
-      head.querySelector("strong").className = "tool-name";
-      head.append(h("span", { class: "request-summary", text: summary, dir: "auto" }));
-    }
-    const card = h("div", { class: "card request done" }, head);
-    if (!approved) {
-      const entries = Object.entries(values ?? {}).map(([key, value]) => [key, readable(value)]);
-      if (entries.length) card.append(pairs(entries, "mono"));
-    }
-    this.replaceChildren(card);
+    const head = summary
+      ? html`<strong class="tool-name">${name}</strong><span class="request-summary" dir="auto">${summary}</span>`
+      : html`<strong>${words}</strong>`;
+    this.draw(html`<div class="card request done">
+      <p class="request-head">${icon(answered && approved ? "check" : "dash")}${head}</p>
+      ${approved ? nothing : readablePairs(values ?? {})}
+    </div>`);
     if (hadFocus) this.tell("dee-card-done");
   }
 }

@@ -2,53 +2,63 @@
 // `text`, `running`, `stopping`, `waiting`, `queue`, `error`. Events up: "dee-send" {text}, "dee-steer" {text}, "dee-queue"
 // {text}, "dee-stop", "dee-draft" {text} on every change, "dee-to-request".
 
-import { DeeElement, h, icon, iconButton } from "../dom.js";
-import { readWhen, writeWhen } from "../memory.js";
-import { t } from "../words.js";
-import "./dee-queue.js";
+import { DeeElement, h, html, icon, iconButton } from "../core/dom.js";
+import { readWhen, writeWhen } from "../core/memory.js";
+import { t } from "../core/words.js";
+import { DeeQueue } from "./dee-queue.js";
 
 const TALLEST = 0.4; // of the window
 const OTHER = { steer: "queue", queue: "steer" };
 
-class DeeComposer extends DeeElement {
+export class DeeComposer extends DeeElement {
   #running = false;
+  #stopping = false;
   #waiting = false;
+  #error = "";
   #when = readWhen();
-  #queue = document.createElement("dee-queue");
-  #field = h("textarea", { rows: 1, id: "message", dir: "auto", placeholder: t("placeholder"), "aria-label": t("messageLabel") });
-  #send = iconButton("send", t("send"), () => this.#submit(), { class: "send" });
-  #stop = iconButton("stop", t("stop"), () => this.tell("dee-stop"), { class: "send stop", hidden: true });
-  #words = h("span", {});
-  #error = h("div", { class: "composer-error", role: "alert", hidden: true });
-  #hint = h("div", { class: "composer-hint", hidden: true });
-  #choice = h("div", { class: "when", role: "radiogroup", "aria-label": t("whenLabel"), hidden: true });
-  #keys = h("p", { class: "keys", text: t("keys") });
+  #queue = new DeeQueue();
+  #field = h("textarea", { rows: 1, id: "message", dir: "auto", "aria-label": t("messageLabel") });
 
   connected(signal) {
-    if (!this.firstChild) this.#build();
     this.#field.addEventListener("input", () => this.#changed(), { signal });
     this.#field.addEventListener("keydown", (event) => this.#key(event), { signal });
-    this.#choice.addEventListener("change", ({ target }) => this.#choose(target.value), { signal });
     addEventListener("resize", () => this.#grow(), { signal });
+    this.#draw();
     this.#grow();
   }
 
-  #build() {
-    const dismiss = iconButton("close", t("dismiss"), () => (this.error = null));
-    this.#error.append(icon("alert"), this.#words, dismiss);
-    const go = h("button", { type: "button", class: "link-button", text: t("toRequest") });
-    go.addEventListener("click", () => this.tell("dee-to-request"));
-    this.#hint.append(icon("hand"), h("span", { text: t("agentWaits") }), go);
-    this.#choice.append(this.#option("steer", "steerNow"), this.#option("queue", "queueAfter"));
-    const box = h("div", { class: "composer-box" }, this.#field, this.#stop, this.#send);
-    box.addEventListener("click", (event) => event.target === box && this.#field.focus());
-    const foot = h("div", { class: "composer-foot" }, this.#choice, this.#keys);
-    this.append(h("div", { class: "column" }, this.#queue, this.#error, this.#hint, box, foot));
-  }
-
-  #option(value, key) {
-    const input = h("input", { type: "radio", name: "when", value, class: "visually-hidden", checked: value === this.#when });
-    return h("label", {}, input, h("span", { text: t(key) }));
+  #draw() {
+    const running = this.#running;
+    const empty = !this.text.trim();
+    const steers = this.#when === "steer";
+    const by = (plain, steer, queue) => t(!running ? plain : steers ? steer : queue);
+    const send = by("send", "steerNow", "queueAfter");
+    const option = (value, key) => html`<label
+      ><input type="radio" name="when" value=${value} class="visually-hidden" .checked=${value === this.#when} /><span>${t(key)}</span></label
+    >`;
+    this.#field.placeholder = by("placeholder", "placeholderSteer", "placeholderQueue");
+    this.draw(html`<div class="column">
+      ${this.#queue}
+      <div class="composer-error" role="alert" ?hidden=${!this.#error}>
+        ${icon("alert")}<span>${this.#error}</span>${iconButton("close", t("dismiss"), () => (this.error = null))}
+      </div>
+      <div class="composer-hint" ?hidden=${!this.#waiting}>
+        ${icon("hand")}<span>${t("agentWaits")}</span>
+        <button type="button" class="link-button" @click=${() => this.tell("dee-to-request")}>${t("toRequest")}</button>
+      </div>
+      <div class="composer-box" @click=${({ target, currentTarget }) => target === currentTarget && this.#field.focus()}>
+        ${this.#field}
+        <button
+          type="button" class="icon-button send stop" title=${t(this.#stopping ? "stopping" : "stop")} aria-label=${t("stop")}
+          aria-disabled=${this.#stopping} ?hidden=${!running} @click=${() => this.tell("dee-stop")}>${icon("stop")}</button>
+        ${iconButton("send", send, () => this.#submit(), { kind: "send", disabled: empty, hidden: running && empty })}
+      </div>
+      <div class="composer-foot">
+        <div class="when" role="radiogroup" aria-label=${t("whenLabel")} ?hidden=${!running}
+          @change=${({ target }) => this.#choose(target.value)}>${option("steer", "steerNow")}${option("queue", "queueAfter")}</div>
+        <p class="keys">${by("keys", "keysSteer", "keysQueue")}</p>
+      </div>
+    </div>`);
   }
 
   get text() {
@@ -58,32 +68,28 @@ class DeeComposer extends DeeElement {
   set text(text) {
     this.#field.value = text;
     this.#grow();
-    this.#enable();
+    this.#draw();
   }
 
   set running(running) {
-    if (running === this.#running) return this.#enable();
-    if (!running && this.#words.textContent === t("runActive")) this.error = null;
+    if (running === this.#running) return;
+    if (!running && this.#error === t("runActive")) this.#error = "";
     const active = document.activeElement;
-    const hadFocus = active === this.#stop || active === this.#send || this.#choice.contains(active);
+    const hadFocus = this.contains(active) && Boolean(active?.closest(".send, .when"));
     this.#running = running;
-    this.#stop.hidden = !running;
-    this.#choice.hidden = !running;
-    this.#label();
-    this.#enable();
+    this.#draw();
     if (hadFocus) this.focus(); // what had it is gone
   }
 
   set stopping(stopping) {
-    this.#stop.setAttribute("aria-disabled", String(stopping)); // a disabled one would lose the focus
-    this.#stop.title = t(stopping ? "stopping" : "stop");
+    this.#stopping = stopping;
+    this.#draw(); // as disabled to the eye alone: it would lose the focus
   }
 
   // Whether the agent waits for an answer of the person.
   set waiting(waiting) {
-    if (waiting === this.#waiting) return;
     this.#waiting = waiting;
-    this.#hint.hidden = !waiting;
+    this.#draw();
   }
 
   // { items, held } of the messages that wait.
@@ -93,34 +99,25 @@ class DeeComposer extends DeeElement {
 
   // Words, or null.
   set error(words) {
-    this.#error.hidden = !words;
-    this.#words.textContent = words ?? "";
+    this.#error = words ?? "";
+    this.#draw();
   }
 
   focus() {
     this.#field.focus({ preventScroll: true });
   }
 
+  // What Enter and the button do while an answer is being made.
   #choose(when) {
     this.#when = when;
     writeWhen(when);
-    this.#label();
+    this.#draw();
     if (this.text.trim()) this.focus();
-  }
-
-  // What Enter and the button do.
-  #label() {
-    const steers = this.#when === "steer";
-    const label = !this.#running ? t("send") : t(steers ? "steerNow" : "queueAfter");
-    this.#send.title = label;
-    this.#send.setAttribute("aria-label", label);
-    this.#field.placeholder = t(!this.#running ? "placeholder" : steers ? "placeholderSteer" : "placeholderQueue");
-    this.#keys.textContent = !this.#running ? t("keys") : t(steers ? "keysSteer" : "keysQueue");
   }
 
   #changed() {
     this.#grow();
-    this.#enable();
+    this.#draw();
     this.tell("dee-draft", { text: this.text });
   }
 
@@ -138,12 +135,6 @@ class DeeComposer extends DeeElement {
     const when = otherWay ? OTHER[this.#when] : this.#when;
     if (when === "steer") this.tell("dee-steer", { text });
     else this.tell("dee-queue", { text });
-  }
-
-  #enable() {
-    const empty = !this.text.trim();
-    this.#send.disabled = empty;
-    this.#send.hidden = this.#running && empty;
   }
 
   #grow() {

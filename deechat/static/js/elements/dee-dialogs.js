@@ -1,10 +1,10 @@
 // The small dialogs: "are you sure?" and the log-in. Each opens itself and gives a promise.
 
-import { DeeElement, h, icon } from "../dom.js";
-import { sendPassword } from "../api.js";
-import { t } from "../words.js";
+import { DeeElement, h, icon } from "../core/dom.js";
+import { sendPassword } from "../core/api.js";
+import { t } from "../core/words.js";
 
-class DeeConfirm extends DeeElement {
+export class DeeConfirm extends DeeElement {
   #title = h("h2", { id: "confirm-title" });
   #body = h("p", { dir: "auto" });
   #yes = h("button", { value: "yes", class: "button danger" });
@@ -31,18 +31,19 @@ class DeeConfirm extends DeeElement {
   }
 }
 
-class DeeLogin extends DeeElement {
+export class DeeLogin extends DeeElement {
   #field = h("input", { type: "password", id: "password", autocomplete: "current-password", required: true });
   #error = h("p", { class: "field-error", role: "alert" });
   #button = h("button", { class: "button primary", text: t("logIn") });
   #dialog = h("dialog", { class: "dialog login", "aria-labelledby": "login-title" });
+  /** @type {Promise<void> | null} */
   #waiting = null;
-  #came = null;
+  #came = () => {};
 
   connected(signal) {
     if (!this.firstChild) this.#build();
     this.#dialog.addEventListener("cancel", (event) => event.preventDefault(), { signal }); // there is nothing behind it
-    this.querySelector("form").addEventListener("submit", (event) => this.#submit(event), { signal });
+    this.#dialog.addEventListener("submit", (event) => this.#submit(event), { signal });
   }
 
   #build() {

@@ -4,17 +4,17 @@
 // While a person is at the bottom the list stays there as it grows; the first step up leaves it alone, and a button leads
 // back.
 
-import { DeeElement, h, icon } from "../dom.js";
-import { t } from "../words.js";
-import "./dee-answer.js";
-import "./dee-prompt.js";
+import { DeeElement, h, icon, place } from "../core/dom.js";
+import { t } from "../core/words.js";
+import { DeeAnswer } from "./dee-answer.js";
+import { DeePrompt } from "./dee-prompt.js";
 
 const NEAR = 32; // pixels from the bottom that still count as the bottom
 const OPEN_REQUEST = ".request:not(.done)";
 const FAR = 160; // from here on the button shows
 const BUTTON = 60; // what it takes of the lower edge
 
-class DeeMessages extends DeeElement {
+export class DeeMessages extends DeeElement {
   #nodes = new Map(); // item key → node
   #list = h("div", { class: "messages", role: "log", "aria-live": "off", "aria-label": t("conversation") });
   #older = h("button", { type: "button", class: "older quiet-button", text: t("loadOlder"), hidden: true });
@@ -45,12 +45,11 @@ class DeeMessages extends DeeElement {
     const first = this.#list.firstElementChild;
     const nodes = items.map((item) => this.#nodes.get(item.key) ?? this.#make(item));
     this.#nodes = new Map(items.map((item, index) => [item.key, nodes[index]]));
-    for (const child of [...this.#list.children]) if (!nodes.includes(child)) child.remove();
-    nodes.forEach((node, index) => {
-      if (this.#list.children[index] !== node) this.#list.insertBefore(node, this.#list.children[index] ?? null);
-      if (node.localName === "dee-answer") node.last = index === nodes.length - 1;
+    place(this.#list, nodes);
+    for (const node of nodes) {
+      if (node instanceof DeeAnswer) node.last = node === nodes.at(-1);
       else node.refresh();
-    });
+    }
     const prepended = first?.isConnected && first !== nodes[0] && !this.#pinned;
     if (prepended) this.#scroller.scrollTop += this.#list.scrollHeight - before;
   }
@@ -65,26 +64,31 @@ class DeeMessages extends DeeElement {
   }
 
   #make(item) {
-    const name = item.role === "assistant" ? "dee-answer" : "dee-prompt";
-    return Object.assign(document.createElement(name), { item });
+    return Object.assign(item.role === "assistant" ? new DeeAnswer() : new DeePrompt(), { item });
   }
 
   // Leads to the request that waits for an answer.
   toRequest() {
-    const card = this.#list.querySelector(OPEN_REQUEST);
+    const card = this.#request;
     if (!card) return;
     this.#pinned = false;
     card.scrollIntoView({ block: "nearest" });
+    /** @type {HTMLElement | null} */
     const control = card.querySelector("input, textarea:not([hidden])") ?? card.querySelector(".primary");
     control?.focus({ preventScroll: true });
   }
 
   // Shows a new request from its beginning, where it is larger than the window.
   showRequest() {
-    const card = this.#list.querySelector(OPEN_REQUEST);
+    const card = this.#request;
     if (!card || !this.#pinned || card.offsetHeight < this.#scroller.clientHeight - NEAR) return;
     this.#pinned = false;
     card.scrollIntoView({ block: "start" });
+  }
+
+  /** @returns {HTMLElement | null} */
+  get #request() {
+    return this.#list.querySelector(OPEN_REQUEST);
   }
 
   #distance() {
@@ -120,8 +124,8 @@ class DeeMessages extends DeeElement {
   #endsInRequest() {
     const { bottom } = this.#scroller.getBoundingClientRect();
     return [...this.#list.querySelectorAll(OPEN_REQUEST)].some((card) => {
-      const place = card.getBoundingClientRect();
-      return place.top < bottom && place.bottom > bottom - BUTTON;
+      const box = card.getBoundingClientRect();
+      return box.top < bottom && box.bottom > bottom - BUTTON;
     });
   }
 }

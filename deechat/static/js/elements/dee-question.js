@@ -1,8 +1,8 @@
 // One question of the agent, with the control that fits it. Data down: `ask(question, { number, of, skippable })` once, and
 // `draft`. Up: `answer` ({skipped, answer}, or null while there is none), "dee-typed" whenever something changed.
 
-import { DeeElement, h, uid } from "../dom.js";
-import { t } from "../words.js";
+import { DeeElement, h, uid } from "../core/dom.js";
+import { t } from "../core/words.js";
 
 const TYPES = new Set(["text", "number", "date", "email", "url"]);
 
@@ -11,9 +11,9 @@ const CONTROLS = { input: field, choice };
 
 function field({ inputType, placeholder }, id) {
   const props = { id, placeholder: placeholder ?? "", class: "field-control", dir: "auto" };
-  const node = inputType === "textarea" ? h("textarea", { rows: 3, ...props }) : h("input", props);
-  if (TYPES.has(inputType)) node.type = inputType;
-  if (inputType === "number") node.step = "any";
+  const type = TYPES.has(inputType) ? inputType : null;
+  const step = inputType === "number" ? "any" : null;
+  const node = inputType === "textarea" ? h("textarea", { rows: 3, ...props }) : h("input", { type, step, ...props });
   return {
     node,
     read: () => node.value.trim() || null,
@@ -34,11 +34,13 @@ function choice({ options = [], optionDescriptions = [], multiSelect, allowOther
   });
   const other = h("input", { class: "field-control", dir: "auto", "aria-label": t("otherAnswer"), placeholder: t("otherAnswer") });
   const otherBox = box("other", { "aria-label": t("other") });
-  if (allowOther) rows.push(h("div", { class: "option other" }, otherBox, other));
+  const free = allowOther ? h("div", { class: "option other" }, otherBox, other) : null;
   other.addEventListener("input", () => (otherBox.checked = other.value.trim() !== "" || (otherBox.checked && !multiSelect)));
   otherBox.addEventListener("change", () => otherBox.checked && other.focus());
-  const node = h("div", { class: "options", role: multiSelect ? "group" : "radiogroup", id }, ...rows);
-  const checked = () => [...node.querySelectorAll("input:checked")].map(({ value }) => value);
+  const node = h("div", { class: "options", role: multiSelect ? "group" : "radiogroup", id }, ...rows, free);
+  /** @type {(selector: string) => HTMLInputElement[]} */
+  const inputs = (selector) => Array.from(node.querySelectorAll(selector));
+  const checked = () => inputs("input:checked").map(({ value }) => value);
   const words = () => checked().map((value) => (value === "other" ? other.value.trim() : String(options[value])));
   return {
     node,
@@ -50,15 +52,16 @@ function choice({ options = [], optionDescriptions = [], multiSelect, allowOther
     draft: () => ({ checked: checked(), other: other.value }),
     write: (draft) => {
       other.value = draft.other;
-      for (const input of node.querySelectorAll(`input[type=${type}]`)) input.checked = draft.checked.includes(input.value);
+      for (const input of inputs(`input[type=${type}]`)) input.checked = draft.checked.includes(input.value);
     },
-    focus: () => (node.querySelector("input:checked") ?? node.querySelector("input"))?.focus(),
+    focus: () => (inputs("input:checked")[0] ?? inputs("input")[0])?.focus(),
     fault: () => null,
   };
 }
 
-class DeeQuestion extends DeeElement {
-  #control = null;
+export class DeeQuestion extends DeeElement {
+  /** @type {ReturnType<typeof field> | ReturnType<typeof choice>} */
+  #control = /** @type {any} */ (null); // until it is asked
   #skipped = false;
   #skip = h("button", { type: "button", class: "skip-button", hidden: true });
   #fault = h("p", { class: "field-error" });
@@ -77,9 +80,9 @@ class DeeQuestion extends DeeElement {
     const words = h("p", { id: label, class: "question-text", dir: "auto" });
     if (of > 1) words.append(h("span", { class: "question-number", dir: "ltr", text: t("questionNumber", { number, of }) }), " ");
     words.append(question.question ?? "");
-    const many = question.multiSelect ? h("p", { class: "hint", text: t("pickSeveral") }) : null;
+    const many = question.multiSelect ? [h("p", { class: "hint", text: t("pickSeveral") })] : [];
     const head = h("div", { class: "question-head" }, words, this.#skip);
-    this.replaceChildren(...[head, many, this.#control.node, this.#none, this.#fault].filter(Boolean));
+    this.replaceChildren(head, ...many, this.#control.node, this.#none, this.#fault);
     this.#draw();
   }
 

@@ -1,11 +1,11 @@
 // Questions of the agent, answered together. Data down: `show(part, { reply })`. Events up: "dee-respond" {requestId, body},
 // "dee-card-done" when the focus was in a card that closed.
 
-import { BUSY, button, cardHead, Fields, isDone, pairs, replyWords } from "../cards.js";
-import { DeeElement, h } from "../dom.js";
-import { readCard, writeCard } from "../memory.js";
-import { t } from "../words.js";
-import "./dee-question.js";
+import { BUSY, button, cardHead, Fields, isDone, pairs, replyWords } from "./cards.js";
+import { DeeElement, html, nothing } from "../core/dom.js";
+import { readCard, writeCard } from "../core/memory.js";
+import { t } from "../core/words.js";
+import { DeeQuestion } from "./dee-question.js";
 
 // Questions and answers as pairs; null where the frame brought no answer for each.
 function answersOf({ questions, answers }) {
@@ -17,45 +17,64 @@ function answersOf({ questions, answers }) {
   });
 }
 
-class DeeQuestions extends DeeElement {
+export class DeeQuestions extends DeeElement {
+  /** @type {any} */
   #part = null;
+  #state = "open"; // of the reply
+  #fault = "";
+  /** @type {Fields | null} */
   #fields = null;
+  /** @type {DeeQuestion[]} */
   #questions = [];
-  #fault = h("p", { class: "field-error", role: "alert" });
-  #state = h("span", { class: "reply-state" });
 
-  show(part, { reply } = {}) {
+  show(part, { reply } = /** @type {any} */ ({})) {
     this.#part = part;
     this.dataset.state = part.state;
     if (part.state !== "open") return this.#close(part);
-    if (!this.#fields) this.#open(part);
-    const state = reply?.state ?? "open";
-    this.#fields.busy = BUSY.includes(state);
-    this.#state.textContent = replyWords(state);
-    if (reply?.error) this.#fault.textContent = reply.error;
+    this.#state = reply?.state ?? "open";
+    if (reply?.error) this.#fault = reply.error;
+    const fields = (this.#fields ??= this.#open(part));
+    this.#draw();
+    fields.busy = BUSY.includes(this.#state);
   }
 
   #open({ questions, allowSkip, requestId }) {
     const of = questions.length;
     this.#questions = questions.map((question, index) => {
-      const node = document.createElement("dee-question");
+      const node = new DeeQuestion();
       node.ask(question, { number: index + 1, of, skippable: allowSkip && of > 1 });
       return node;
     });
     const draft = readCard(requestId);
     if (draft?.length === of) draft.forEach((each, index) => (this.#questions[index].draft = each));
-    const skip = allowSkip && button(t(of > 1 ? "skipAll" : "skip"), "", () => this.#send({ skipped: true }));
-    const foot = h("div", { class: "request-foot" }, button(t("sendAnswers"), "primary", () => this.#submit()), skip, this.#state);
-    const fields = h("fieldset", { class: "plain", "aria-label": t("questionOpen") }, ...this.#questions, this.#fault, foot);
-    const card = h("div", { class: "card request" }, cardHead("hand", t("questionOpen")), fields);
-    this.#fields = new Fields(fields);
-    card.addEventListener("keydown", (event) => this.#key(event));
-    card.addEventListener("dee-typed", () => this.#typed());
-    this.replaceChildren(card);
+    this.#draw();
+    return new Fields(this.querySelector("fieldset"));
+  }
+
+  #draw() {
+    const words = t("questionOpen");
+    const skip = t(this.#questions.length > 1 ? "skipAll" : "skip");
+    this.draw(html`<div class="card request" @keydown=${(event) => this.#key(event)} @dee-typed=${() => this.#typed()}>
+      ${cardHead("hand", words)}
+      <fieldset class="plain" aria-label=${words}>
+        ${this.#questions}
+        <p class="field-error" role="alert">${this.#fault}</p>
+        <div class="request-foot">
+          ${button(t("sendAnswers"), "primary", () => this.#submit())}
+          ${this.#part.allowSkip ? button(skip, "", () => this.#send({ skipped: true })) : nothing}
+          <span class="reply-state">${replyWords(this.#state)}</span>
+        </div>
+      </fieldset>
+    </div>`);
+  }
+
+  #say(fault) {
+    this.#fault = fault;
+    this.#draw();
   }
 
   #typed() {
-    this.#fault.textContent = "";
+    this.#say("");
     writeCard(this.#part.requestId, this.#questions.map(({ draft }) => draft));
   }
 
@@ -84,8 +103,8 @@ class DeeQuestions extends DeeElement {
   }
 
   #send(body) {
-    if (this.#fields.busy) return;
-    this.#fault.textContent = "";
+    if (!this.#fields || this.#fields.busy) return;
+    this.#say("");
     this.#fields.busy = true; // a second click comes before the next drawing
     this.tell("dee-respond", { requestId: this.#part.requestId, body });
   }
@@ -95,12 +114,13 @@ class DeeQuestions extends DeeElement {
     if (part.requestId) writeCard(part.requestId, null);
     this.#fields = null;
     const answered = part.state === "answered";
-    const card = h("div", { class: "card request done" });
-    card.append(cardHead(answered ? "check" : "dash", t(answered ? "questionAnswered" : "questionVoid")));
     const given = answered && answersOf(part);
-    if (answered && !given && part.summary) card.append(h("p", { class: "request-summary", text: part.summary, dir: "auto" }));
-    else card.append(pairs(given || part.questions.map(({ question }) => [question ?? "", ""])));
-    this.replaceChildren(card);
+    this.draw(html`<div class="card request done">
+      ${cardHead(answered ? "check" : "dash", t(answered ? "questionAnswered" : "questionVoid"))}
+      ${answered && !given && part.summary
+        ? html`<p class="request-summary" dir="auto">${part.summary}</p>`
+        : pairs(given || part.questions.map(({ question }) => [question ?? "", ""]))}
+    </div>`);
     if (hadFocus) this.tell("dee-card-done");
   }
 }

@@ -1,13 +1,15 @@
 // The model's thinking, folded. Data down: `show(part, { live, heard })`; `heard` says that the page was there from the
 // first word, so that the time it took can be told.
 
-import { h, icon } from "../dom.js";
-import { t } from "../words.js";
+import { h, icon } from "../core/dom.js";
+import { t } from "../core/words.js";
 
-class DeeReasoning extends HTMLElement {
+export class DeeReasoning extends HTMLElement {
   #label = h("span", { class: "fold-label" });
   #text = document.createTextNode("");
+  /** @type {number | null} */
   #began = null;
+  /** @type {number | null} */
   #seconds = null;
 
   connectedCallback() {
@@ -24,7 +26,7 @@ class DeeReasoning extends HTMLElement {
     if (!part.open && this.#began !== null) this.#seconds ??= Math.round((performance.now() - this.#began) / 1000);
     this.#label.textContent = thinking
       ? t("thinkingNow")
-      : this.#seconds >= 1
+      : (this.#seconds ?? 0) >= 1
         ? t("thoughtFor", { n: this.#seconds })
         : t("thought");
     this.#label.classList.toggle("shimmer", thinking);

@@ -3,10 +3,10 @@
 // "dee-model" {model}: the habits of that one are wanted, "dee-forget" {code, model} of `dee-profile`.
 // `fail(words)` and `close()` answer a save.
 
-import { DeeElement, h, iconButton } from "../dom.js";
-import { t } from "../words.js";
-import "./dee-profile.js";
-import "./dee-tools.js";
+import { DeeElement, h, iconButton } from "../core/dom.js";
+import { t } from "../core/words.js";
+import { DeeProfile } from "./dee-profile.js";
+import { DeeTools } from "./dee-tools.js";
 
 const MODES = { agent: "modeAgent", chat: "modeChat" };
 
@@ -21,7 +21,7 @@ const field = (label, control, hint) =>
 
 const numberIn = ({ value }) => (value === "" ? null : Number(value));
 
-class DeeSettings extends DeeElement {
+export class DeeSettings extends DeeElement {
   #name = h("input", { id: "set-name", dir: "auto", required: true, maxLength: 200 });
   #prompt = h("textarea", { id: "set-prompt", dir: "auto", rows: 5 });
   #model = h("select", { id: "set-model" });
@@ -29,8 +29,8 @@ class DeeSettings extends DeeElement {
   #temperature = h("input", { id: "set-temperature", type: "number", min: 0, max: 2, step: "any" });
   #maxTokens = h("input", { id: "set-max-tokens", type: "number", min: 1, max: 10000000, step: 1 });
   #context = h("input", { id: "set-context", type: "number", min: 1000, max: 10000000, step: 1 });
-  #tools = document.createElement("dee-tools");
-  #profile = document.createElement("dee-profile");
+  #tools = new DeeTools();
+  #profile = new DeeProfile();
   #default = null; // the model that answers where none is chosen
   #before = {}; // the fields as they were when the dialog was opened
   #error = h("p", { class: "field-error", role: "alert" });
@@ -43,7 +43,7 @@ class DeeSettings extends DeeElement {
     this.#maxTokens.placeholder = t("maxTokensHint");
     this.#context.placeholder = t("contextHint");
     if (!this.firstChild) this.#build();
-    this.querySelector("form").addEventListener("submit", (event) => this.#submit(event), { signal });
+    this.#dialog.addEventListener("submit", (event) => this.#submit(event), { signal });
     this.#model.addEventListener("change", () => this.#tellModel(), { signal });
   }
 

@@ -3,9 +3,9 @@
 // waits for the person). Events up: "dee-new", "dee-rename" {slug, name}, "dee-delete" {thread}, "dee-more-threads",
 // "dee-workspace" {slug}, "dee-settings", "dee-log-out", "dee-close".
 
-import { DeeElement, h, icon, iconButton } from "../dom.js";
-import { hashOf } from "../route.js";
-import { t } from "../words.js";
+import { DeeElement, html, icon, iconButton, nothing, render } from "../core/dom.js";
+import { hashOf } from "../core/route.js";
+import { t } from "../core/words.js";
 
 const DAY = 86_400;
 
@@ -17,39 +17,19 @@ export function groupOf(time, now = new Date()) {
   return time >= midnight - 7 * DAY ? "lastWeek" : "older";
 }
 
-class DeeSidebar extends DeeElement {
+export class DeeSidebar extends DeeElement {
   #threads = [];
   #hasMore = false;
   #current = null;
+  #workspaces = [];
   #workspace = null;
   #busy = null;
   #waiting = false;
-  #renaming = null;
-  #drawn = "";
-  #name = h("span", { class: "workspace-name", dir: "auto" });
-  #switcher = h("select", { class: "workspace-switcher", "aria-label": t("workspace"), hidden: true });
-  #list = h("nav", { class: "threads", "aria-label": t("chats") });
+  #renaming = false;
+  #rows = new Map(); // slug → li
 
-  connected(signal) {
-    if (!this.firstChild) this.#build();
-    const choose = () => this.tell("dee-workspace", { slug: this.#switcher.value });
-    this.#switcher.addEventListener("change", choose, { signal });
-    this.#list.addEventListener("click", (event) => this.#clicked(event), { signal });
-    this.#list.addEventListener("dblclick", (event) => this.#doubleClicked(event), { signal });
-  }
-
-  #build() {
-    const settings = iconButton("settings", t("settings"), () => this.tell("dee-settings"));
-    const logOut = iconButton("leave", t("logOut"), () => this.tell("dee-log-out"), { hidden: !("guarded" in document.body.dataset) });
-    const close = iconButton("sidebar", t("closeSidebar"), () => this.tell("dee-close"), { class: "close-sidebar" });
-    const compose = h("button", { type: "button", class: "new-chat" }, icon("plus"), h("span", { text: t("newChat") }));
-    compose.addEventListener("click", () => this.tell("dee-new"));
-    this.append(
-      h("div", { class: "sidebar-head" }, h("span", { class: "logo" }, icon("logo")), h("strong", { text: t("appName") }), close),
-      compose,
-      this.#list,
-      h("div", { class: "sidebar-foot" }, h("div", { class: "workspace" }, this.#name, this.#switcher), settings, logOut),
-    );
+  connected() {
+    this.#draw();
   }
 
   set threads(threads) {
@@ -67,127 +47,122 @@ class DeeSidebar extends DeeElement {
   }
 
   set busy(slug) {
-    if (slug === this.#busy) return;
     this.#busy = slug;
     this.#draw();
   }
 
   set waiting(waiting) {
-    if (waiting === this.#waiting) return;
     this.#waiting = waiting;
     this.#draw();
   }
 
   set workspace(slug) {
-    this.#workspace = slug;
+    this.#workspace = slug; // drawn with the workspaces, likewise
   }
 
   set workspaces(workspaces) {
-    const options = workspaces.map(({ slug, name }) => h("option", { value: slug, text: name, dir: "auto" }));
-    this.#switcher.replaceChildren(...options);
+    this.#workspaces = workspaces;
+    this.#draw();
     this.#switcher.value = this.#workspace ?? "";
-    this.#switcher.hidden = workspaces.length < 2;
-    this.#name.hidden = workspaces.length > 1;
-    this.#name.textContent = workspaces.find(({ slug }) => slug === this.#workspace)?.name ?? "";
+  }
+
+  /** @returns {HTMLSelectElement} */
+  get #switcher() {
+    return /** @type {any} */ (this.querySelector(".workspace-switcher"));
   }
 
   #draw() {
     if (this.#renaming) return; // an edit in progress is not pulled away by news from the server
-    const rows = this.#threads.map(({ slug, name, updatedAt }) => [slug, name, groupOf(updatedAt)]);
-    const drawn = JSON.stringify([rows, this.#hasMore, this.#workspace, this.#current, this.#busy, this.#waiting]);
-    if (drawn === this.#drawn) return; // a row that is exchanged between press and release would lose the click
-    this.#drawn = drawn;
-    const focused = this.#list.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+    const focused = /** @type {HTMLElement | null} */ (this.contains(document.activeElement) ? document.activeElement : null);
+    const many = this.#workspaces.length > 1;
+    this.draw(html`
+      <div class="sidebar-head">
+        <span class="logo">${icon("logo")}</span><strong>${t("appName")}</strong>
+        ${iconButton("sidebar", t("closeSidebar"), () => this.tell("dee-close"), { kind: "close-sidebar" })}
+      </div>
+      <button type="button" class="new-chat" @click=${() => this.tell("dee-new")}>${icon("plus")}<span>${t("newChat")}</span></button>
+      <nav class="threads" aria-label=${t("chats")}>${this.#list()}${this.#hasMore ? this.#moreButton() : nothing}</nav>
+      <div class="sidebar-foot">
+        <div class="workspace">
+          <span class="workspace-name" dir="auto" ?hidden=${many}>${this.#workspaces.find(({ slug }) => slug === this.#workspace)?.name}</span>
+          <select class="workspace-switcher" aria-label=${t("workspace")} ?hidden=${!many}
+            @change=${() => this.tell("dee-workspace", { slug: this.#switcher.value })}>
+            ${this.#workspaces.map(({ slug, name }) => html`<option value=${slug} dir="auto">${name}</option>`)}
+          </select>
+        </div>
+        ${iconButton("settings", t("settings"), () => this.tell("dee-settings"))}
+        ${iconButton("leave", t("logOut"), () => this.tell("dee-log-out"), { hidden: !("guarded" in document.body.dataset) })}
+      </div>
+    `);
+    if (!focused || focused === document.activeElement) return;
+    // A row that went elsewhere takes the focus along. The button for more goes when all are there.
+    const last = /** @type {HTMLElement | undefined} */ ([...this.querySelectorAll(".threads a")].at(-1));
+    if (focused.isConnected) focused.focus({ preventScroll: true });
+    else if (focused.matches(".more-chats")) last?.focus({ preventScroll: true });
+  }
+
+  // The chats by groups of days. A chat has one row for good, wherever it stands: a click must not come to another one.
+  #list() {
+    if (!this.#threads.length && !this.#hasMore) return html`<p class="no-chats">${t("noChats")}</p>`;
+    this.#rows = new Map(this.#threads.map(({ slug }) => [slug, this.#rows.get(slug) ?? document.createElement("li")]));
     const groups = new Map();
     for (const thread of this.#threads) {
       const group = groupOf(thread.updatedAt);
-      if (!groups.has(group)) groups.set(group, []);
-      groups.get(group).push(this.#row(thread));
+      groups.set(group, [...(groups.get(group) ?? []), this.#row(thread)]);
     }
-    const nodes = [...groups].map(([group, rows]) =>
-      h("section", {}, h("h2", { text: t(group) }), h("ul", {}, ...rows)),
-    );
-    if (this.#hasMore) nodes.push(this.#moreButton());
-    this.#list.replaceChildren(...(nodes.length ? nodes : [h("p", { class: "no-chats", text: t("noChats") })]));
-    if (!focused) return;
-    const again = this.#list.querySelector(`[data-focus="${CSS.escape(focused)}"]`);
-    const end = focused === "more" ? [...this.#list.querySelectorAll("a")].at(-1) : null; // all are there, so no button is
-    (again ?? end)?.focus({ preventScroll: true });
+    return [...groups].map(([group, rows]) => html`<section><h2>${t(group)}</h2><ul>${rows}</ul></section>`);
   }
 
   #row(thread) {
     const { slug } = thread;
+    const row = this.#rows.get(slug);
     const name = thread.name || t("unnamed");
-    const link = h("a", { href: hashOf(this.#workspace, slug), text: name, title: name, dir: "auto", "data-focus": `open ${slug}` });
-    if (slug === this.#current) link.setAttribute("aria-current", "page");
-    const rename = { "data-action": "rename", "data-focus": `rename ${slug}` };
-    const remove = { "data-action": "delete", "data-focus": `delete ${slug}` };
-    return h(
-      "li",
-      { "data-slug": slug },
-      slug === this.#busy ? this.#busyIcon() : null,
-      link,
-      h(
-        "span",
-        { class: "row-actions" },
-        iconButton("pencil", t("renameChat", { name }), null, rename),
-        iconButton("trash", t("deleteChat", { name }), null, remove),
-      ),
+    const rename = () => this.#rename(row, thread);
+    render(
+      html`${slug === this.#busy ? this.#busyIcon() : nothing}<a href=${hashOf(this.#workspace, slug)} title=${name} dir="auto"
+        aria-current=${slug === this.#current ? "page" : nothing} @dblclick=${rename}>${name}</a
+      ><span class="row-actions">${iconButton("pencil", t("renameChat", { name }), rename)}${iconButton("trash", t("deleteChat", { name }), () =>
+        this.tell("dee-delete", { thread }),
+      )}</span>`,
+      row,
     );
+    return row;
   }
 
   #moreButton() {
-    const more = { type: "button", class: "quiet-button more-chats", "data-action": "more", "data-focus": "more" };
-    return h("button", more, h("span", { text: t("moreChats") }));
+    return html`<button type="button" class="quiet-button more-chats" @click=${() => this.tell("dee-more-threads")}>
+      <span>${t("moreChats")}</span>
+    </button>`;
   }
 
   #busyIcon() {
     if (!this.#waiting) return icon("spinner");
     const words = t("waitingForYou");
-    return h("span", { class: "row-waits", role: "img", title: words, "aria-label": words }, icon("hand"));
-  }
-
-  #threadOf(node) {
-    const row = node.closest("li");
-    return { row, thread: this.#threads.find(({ slug }) => slug === row?.dataset.slug) };
-  }
-
-  #clicked(event) {
-    const action = event.target.closest("button")?.dataset.action;
-    if (action === "more") this.tell("dee-more-threads");
-    const { row, thread } = this.#threadOf(event.target);
-    if (action === "rename") this.#rename(row, thread);
-    if (action === "delete") this.tell("dee-delete", { thread });
-  }
-
-  #doubleClicked(event) {
-    if (!event.target.closest("a")) return;
-    const { row, thread } = this.#threadOf(event.target);
-    this.#rename(row, thread);
+    return html`<span class="row-waits" role="img" title=${words} aria-label=${words}>${icon("hand")}</span>`;
   }
 
   // Enter and leaving the field keep the new name, Escape the old one.
-  #rename(row, thread) {
-    const field = h("input", { class: "rename", dir: "auto", value: thread.name ?? "", maxLength: 200, "aria-label": t("chatName") });
-    this.#renaming = thread.slug;
-    row.replaceChildren(field);
-    field.select();
+  #rename(row, { slug, name }) {
     const finish = (keep) => {
       if (!this.#renaming) return;
-      this.#renaming = null;
-      const name = field.value.trim();
-      this.#drawn = "";
-      if (keep && name && name !== thread.name) this.tell("dee-rename", { slug: thread.slug, name });
+      this.#renaming = false;
+      const wanted = field.value.trim();
+      if (keep && wanted && wanted !== name) this.tell("dee-rename", { slug, name: wanted });
       this.#draw();
     };
-    field.addEventListener("blur", () => finish(true));
-    field.addEventListener("keydown", (event) => {
-      if (event.isComposing) return;
-      if (event.key === "Enter" || event.key === "Escape") {
-        finish(event.key === "Enter");
-        this.#list.querySelector(`[data-focus="${CSS.escape(`rename ${thread.slug}`)}"]`)?.focus();
-      }
-    });
+    const key = (event) => {
+      if (event.isComposing || (event.key !== "Enter" && event.key !== "Escape")) return;
+      finish(event.key === "Enter");
+      row.querySelector("button")?.focus();
+    };
+    this.#renaming = true;
+    render(
+      html`<input class="rename" dir="auto" maxlength="200" aria-label=${t("chatName")} .value=${name ?? ""}
+        @blur=${() => finish(true)} @keydown=${key} />`,
+      row,
+    );
+    const field = row.querySelector("input");
+    field.select();
   }
 }
 

@@ -1,9 +1,9 @@
 // What stands for the oldest turns from this answer on, folded: the model wrote it. Data down: `show(part)`.
 
-import { h, icon } from "../dom.js";
-import { t } from "../words.js";
+import { h, icon } from "../core/dom.js";
+import { t } from "../core/words.js";
 
-class DeeSummary extends HTMLElement {
+export class DeeSummary extends HTMLElement {
   #text = h("div", { class: "thoughts", dir: "auto" });
 
   connectedCallback() {

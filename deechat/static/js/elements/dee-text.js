@@ -1,8 +1,8 @@
 // The answer's text: Markdown that grows. Data down: `show(part)`.
 
-import { copyFrom, h, iconButton } from "../dom.js";
-import { GrowingMarkdown } from "../markdown.js";
-import { t } from "../words.js";
+import { copyFrom, h, iconButton } from "../core/dom.js";
+import { GrowingMarkdown } from "./markdown/markdown.js";
+import { t } from "../core/words.js";
 
 // A code block gets a head with its language and a copy button; a wide table gets a box to scroll in. What scrolls sideways
 // can have the focus, so that keys reach it.
@@ -17,14 +17,14 @@ function decorate(fragment) {
 
 function frameCode(pre) {
   const language = /language-(\S+)/.exec(pre.querySelector("code")?.className ?? "")?.[1];
-  const copy = iconButton("copy", t("copyCode"), () => copyFrom(copy, pre.textContent.replace(/\n$/, "")));
+  const copy = iconButton("copy", t("copyCode"), (event) => copyFrom(event, pre.textContent.replace(/\n$/, "")));
   const box = h("div", { class: "code-block", dir: "ltr" }, h("div", { class: "code-head" }, h("span", { text: language ?? t("code") }), copy));
   pre.tabIndex = 0;
   pre.replaceWith(box);
   box.append(pre);
 }
 
-class DeeText extends HTMLElement {
+export class DeeText extends HTMLElement {
   #markdown = new GrowingMarkdown(this, decorate);
 
   show(part) {

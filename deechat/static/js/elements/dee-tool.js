@@ -1,7 +1,7 @@
 // One call of a tool: its name, what it was given, what it gave, how long it took. Data down: `show(part)`.
 
-import { h, icon } from "../dom.js";
-import { duration, t } from "../words.js";
+import { DeeElement, html, icon } from "../core/dom.js";
+import { duration, t } from "../core/words.js";
 
 const STATE_ICON = { running: "spinner", done: "check", error: "alert", void: "dash" };
 
@@ -17,37 +17,25 @@ function stateWords({ state, seconds }) {
   return { running: t("toolRunning"), void: t("toolCancelled") }[state] ?? took;
 }
 
-class DeeTool extends HTMLElement {
-  #icon = h("span", { class: "tool-icon" });
-  #name = h("span", { class: "tool-name" });
-  #brief = h("span", { class: "tool-brief", dir: "auto" });
-  #state = h("span", { class: "tool-state" });
-  #arguments = h("pre", { tabIndex: 0, dir: "ltr" });
-  #result = h("pre", { tabIndex: 0, dir: "auto" });
-
-  connectedCallback() {
-    if (this.firstChild) return;
-    const summary = h("summary", {}, this.#icon, this.#name, this.#brief, this.#state, icon("chevron"));
-    const body = h(
-      "div",
-      { class: "tool-body" },
-      h("h4", { text: t("toolArguments") }),
-      this.#arguments,
-      h("h4", { text: t("toolResult") }),
-      this.#result,
-    );
-    this.append(h("details", { class: "card tool" }, summary, body));
-  }
-
+export class DeeTool extends DeeElement {
   show(part) {
-    this.dataset.state = part.state;
-    this.#icon.replaceChildren(icon(STATE_ICON[part.state]));
-    this.#name.textContent = part.name;
-    this.#brief.textContent = brief(part.arguments);
-    this.#state.textContent = stateWords(part);
     const given = Object.keys(part.arguments ?? {}).length > 0;
-    this.#arguments.textContent = given ? JSON.stringify(part.arguments, null, 2) : t("toolNoArguments");
-    this.#result.textContent = part.content ?? (part.state === "running" ? "…" : t("toolNoResult"));
+    const result = part.content ?? (part.state === "running" ? "…" : t("toolNoResult"));
+    this.dataset.state = part.state;
+    this.draw(html`<details class="card tool">
+      <summary
+        ><span class="tool-icon">${icon(STATE_ICON[part.state])}</span
+        ><span class="tool-name">${part.name}</span
+        ><span class="tool-brief" dir="auto">${brief(part.arguments)}</span
+        ><span class="tool-state">${stateWords(part)}</span
+        >${icon("chevron")}</summary
+      ><div class="tool-body">
+        <h4>${t("toolArguments")}</h4>
+        <pre tabindex="0" dir="ltr">${given ? JSON.stringify(part.arguments, null, 2) : t("toolNoArguments")}</pre>
+        <h4>${t("toolResult")}</h4>
+        <pre tabindex="0" dir="auto">${result}</pre>
+      </div>
+    </details>`);
   }
 }
 

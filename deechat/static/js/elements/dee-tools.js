@@ -1,34 +1,40 @@
 // Which tools an agent may use, for the settings. Data down: `tools` (null: not known). Up: `fields`, what to save: only
 // what was changed here, so that nothing is undone that another tab or a card has changed meanwhile.
 
-import { DeeElement, h, iconButton } from "../dom.js";
-import { scopeWord, t } from "../words.js";
+import { DeeElement, html, iconButton, nothing } from "../core/dom.js";
+import { scopeWord, t } from "../core/words.js";
 
 const POLICIES = { allow: "policyAllow", ask: "policyAsk", deny: "policyDeny" };
 
-class DeeTools extends DeeElement {
-  #selects = new Map(); // tool's name → select
-  #before = {};
+export class DeeTools extends DeeElement {
+  #tools = [];
   #revoked = {}; // tool's name → scopes that need a yes again
-  #list = h("ul", { class: "tools" });
-
-  connected() {
-    if (!this.firstChild) this.append(h("h3", { text: t("tools") }), h("p", { class: "hint", text: t("toolsHint") }), this.#list);
-  }
 
   set tools(tools) {
-    this.hidden = !tools?.length;
-    this.#selects.clear();
+    this.#tools = tools ?? [];
     this.#revoked = {};
-    this.#before = Object.fromEntries((tools ?? []).map(({ name, policy }) => [name, policy]));
-    this.#list.replaceChildren(...(tools ?? []).map((tool) => this.#row(tool)));
+    this.#draw();
   }
 
   get fields() {
-    const chosen = [...this.#selects].map(([name, select]) => [name, select.value]);
-    const policies = Object.fromEntries(chosen.filter(([name, policy]) => policy !== this.#before[name]));
+    const changed = this.#tools.map(({ name, policy }) => [name, this.#select(name).value, policy]);
+    const policies = Object.fromEntries(changed.filter(([, chosen, before]) => chosen !== before));
     const changes = Object.entries({ policies, revoked: this.#revoked });
     return Object.fromEntries(changes.filter(([, each]) => Object.keys(each).length > 0));
+  }
+
+  /** @returns {HTMLSelectElement} */
+  #select(name) {
+    return /** @type {any} */ (this.querySelector(`#${CSS.escape(`tool-${name}`)}`));
+  }
+
+  #draw() {
+    this.hidden = this.#tools.length === 0;
+    this.draw(html`
+      <h3>${t("tools")}</h3>
+      <p class="hint">${t("toolsHint")}</p>
+      <ul class="tools">${this.#tools.map((tool) => this.#row(tool))}</ul>
+    `);
   }
 
   #row(tool) {
@@ -36,31 +42,42 @@ class DeeTools extends DeeElement {
     const id = `tool-${name}`;
     const options = Object.entries(POLICIES).map(([value, key]) => {
       const words = t(key);
-      return h("option", { value, text: value === tool.default ? t("policyDefault", { words }) : words });
+      const shown = value === tool.default ? t("policyDefault", { words }) : words;
+      return html`<option value=${value} ?selected=${value === policy}>${shown}</option>`;
     });
-    const select = h("select", { id, "aria-describedby": `${id}-about` }, ...options);
-    select.value = policy;
-    this.#selects.set(name, select);
-    const about = h("p", { class: "hint", id: `${id}-about`, text: description.split("\n\n")[0] });
-    const words = h("div", {}, h("label", { htmlFor: id, class: "tool-name", text: name }), about);
-    return h("li", {}, h("div", { class: "tool-row" }, words, select), scope ? this.#scopeList(tool) : null);
+    return html`<li>
+      <div class="tool-row">
+        <div>
+          <label for=${id} class="tool-name">${name}</label>
+          <p class="hint" id="${id}-about">${description.split("\n\n")[0]}</p>
+        </div>
+        <select id=${id} aria-describedby="${id}-about">${options}</select>
+      </div>
+      ${scope ? this.#scopeList(tool) : nothing}
+    </li>`;
   }
 
   #scopeList({ name, scope, allowed }) {
     const word = scopeWord(scope);
-    if (!allowed.length) return h("p", { class: "hint", text: t("noScopes", { scope: word }) });
+    if (!allowed.length) return html`<p class="hint">${t("noScopes", { scope: word })}</p>`;
     const words = t("scopes", { scope: word });
-    const list = h("ul", { class: "scopes", "aria-label": `${name}: ${words}` });
-    for (const each of allowed) {
-      const remove = iconButton("close", t("removeScope", { scope: each }), () => {
-        (this.#revoked[name] ??= []).push(each);
-        (row.nextElementSibling ?? row.previousElementSibling)?.querySelector("button").focus();
-        row.remove();
-      });
-      const row = h("li", {}, h("span", { text: each }), remove);
-      list.append(row);
-    }
-    return h("div", {}, h("p", { class: "hint", text: words }), list);
+    const left = allowed.filter((each) => !this.#revoked[name]?.includes(each));
+    const rows = left.map((each) => {
+      const remove = iconButton("close", t("removeScope", { scope: each }), (event) => this.#revoke(event, name, each));
+      return html`<li><span>${each}</span>${remove}</li>`;
+    });
+    return html`<div>
+      <p class="hint">${words}</p>
+      <ul class="scopes" aria-label="${name}: ${words}">${rows}</ul>
+    </div>`;
+  }
+
+  // The focus goes to the row that comes after, or to the last one.
+  #revoke({ currentTarget }, name, scope) {
+    const list = currentTarget.closest("ul");
+    (this.#revoked[name] ??= []).push(scope);
+    this.#draw();
+    if (!currentTarget.isConnected) list.querySelector("li:last-child button")?.focus();
   }
 }
 

@@ -1,12 +1,17 @@
 // What a new chat shows: a greeting and a few prompts to begin with. Data down: `offline`. Events up: "dee-send" {text}.
 
-import { DeeElement, h, icon } from "../dom.js";
-import { t } from "../words.js";
+import { DeeElement, h, icon } from "../core/dom.js";
+import { t } from "../core/words.js";
 
 const EXAMPLES = ["example1", "example2", "example3"];
 
-class DeeWelcome extends DeeElement {
-  #offline = h("p", { class: "offline", hidden: true });
+export class DeeWelcome extends DeeElement {
+  #offline = h(
+    "p",
+    { class: "offline", hidden: true },
+    icon("plug"),
+    h("span", {}, h("strong", { text: t("offlineTitle") }), ` ${t("offlineHint")} ${t("offlineTry")}`),
+  );
 
   connected() {
     if (this.firstChild) return;
@@ -15,8 +20,6 @@ class DeeWelcome extends DeeElement {
       button.addEventListener("click", () => this.tell("dee-send", { text: t(key) }));
       return h("li", {}, button);
     });
-    const words = h("span", {}, h("strong", { text: t("offlineTitle") }), ` ${t("offlineHint")} ${t("offlineTry")}`);
-    this.#offline.append(icon("plug"), words);
     const logo = h("span", { class: "logo large" }, icon("logo"));
     this.append(logo, h("h2", { text: t("hello") }), h("ul", { class: "examples" }, ...examples), this.#offline);
   }

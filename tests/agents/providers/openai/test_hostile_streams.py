@@ -10,7 +10,7 @@ from model_server import delta, frame
 
 from deechat.agents.providers.base import Part, Text
 from deechat.agents.providers.openai import calls as calls_module
-from deechat.agents.providers.openai import faults, kept, thinking
+from deechat.agents.providers.openai import faults, thinking
 from deechat.agents.providers.openai import turn as turn_module
 from deechat.agents.providers.openai.calls import LONGEST_NAME, MOST_CALLS, Calls
 from deechat.agents.providers.openai.chunks import MOST_OBJECTS, CallPiece, Function
@@ -86,7 +86,7 @@ def test_white_space_that_may_be_thinking_is_joined_once() -> None:
 
 
 def test_objects_in_one_line_are_read_once_and_no_more_than_a_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
-    again = noted(monkeypatch, turn_module, "_loosely")
+    again = noted(monkeypatch, turn_module, "loosely")
     hello = frame(delta(content="Hello"))
     assert read(b"data: " + b"{}" * MOST_OBJECTS + b"\n\n", hello)[0] == Text("Hello")
     assert again == []
@@ -121,7 +121,7 @@ def test_a_list_in_a_chunk_has_at_most_a_thousand_items(chunk: dict[str, Any]) -
 
 
 def test_the_pieces_of_a_kept_text_are_joined_at_the_end() -> None:
-    lists = kept.Kept()
+    lists = turn_module.Kept()
     for _ in range(50):
         lists.feed("reasoning_details", [{"type": "t", "text": "a"}] * 1_000)
     (item,) = lists._lists["reasoning_details"]
@@ -130,9 +130,9 @@ def test_the_pieces_of_a_kept_text_are_joined_at_the_end() -> None:
 
 
 def test_what_is_too_long_to_be_kept_is_not_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
-    mended = noted(monkeypatch, kept, "mend_all")
+    mended = noted(monkeypatch, turn_module, "mend_all")
     with pytest.raises(ModelError, match="limit of 4 MB"):
-        kept.Kept().feed("thinking_blocks", [{"thinking": "a" * kept.MAX_KEPT}])
+        turn_module.Kept().feed("thinking_blocks", [{"thinking": "a" * turn_module.MAX_KEPT}])
     assert mended == []
 
 

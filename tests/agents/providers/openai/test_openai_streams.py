@@ -1,6 +1,6 @@
 """Streams of ordinary and odd lines, made by chance: what becomes of one depends neither on its cuts nor on the way.
 
-The short way (`plain.py`) is held to the general one, which reads each line for itself.
+The short way (`said_plainly`) is held to the general one, which reads each line for itself.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from model_server import DONE, delta, frame
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text
 from deechat.agents.providers.openai import thinking as splitting
 from deechat.agents.providers.openai import turn as turns
-from deechat.agents.providers.openai.chunks import Chunk
-from deechat.agents.providers.openai.plain import PlainChoice, PlainChunk, PlainDelta, said_plainly
+from deechat.agents.providers.openai.chunks import Chunk, PlainChoice, PlainChunk, PlainDelta, said_plainly
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 

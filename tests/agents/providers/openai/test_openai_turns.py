@@ -10,8 +10,7 @@ import pytest
 from model_server import DONE, delta, frame, reasoning, reply, text, tool_calls
 
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text, Turn
-from deechat.agents.providers.openai.speech import Mender, mend
-from deechat.agents.providers.openai.sse import BARE, Lines, field
+from deechat.agents.providers.openai.chunks import BARE, Lines, Mender, field, mend
 from deechat.agents.providers.openai.thinking import ThinkSplitter
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError

@@ -160,7 +160,7 @@ def test_a_server_that_is_exempt_is_asked_by_our_own_transport(rig: Rig, monkeyp
     monkeypatch.setenv("NO_PROXY", host)
     provider = rig.make(base_url=f"http://{host}/v1", model="m")
     assert not Address.of(f"http://{host}/v1", None).is_local
-    assert provider._client()._ours is not None
+    assert provider._client()._transport is not None
 
 
 # -- what cannot be used -----------------------------------------------------------------------------------------------
