@@ -42,7 +42,7 @@ FILL = (
     """
 import importlib.util, sqlite3, sys, uuid
 try:
-    from deechat.log import compaction
+    from deechat.store.sqlite import compaction
     from deechat.store.sqlite import checksums
 except ImportError:  # an older checkout, to be compared with
     from deechat import blocks as compaction
@@ -50,7 +50,7 @@ except ImportError:  # an older checkout, to be compared with
 from deechat.events import Entry, RunStarted, TextChunk, RunStopped
 
 path, threads, messages, size, events, runs = sys.argv[1], *map(int, sys.argv[2:])
-put = getattr(compaction, "add", None) or compaction.put
+put = getattr(compaction, "compact", None) or compaction.put
 with sqlite3.connect(path) as connection:
     (workspace,) = connection.execute("SELECT id FROM workspace").fetchone()
 

@@ -28,16 +28,11 @@ from deechat.agents.tools import Tool, builtin_tools
 from deechat.agents.words import say
 from deechat.config import CONTEXT, Settings
 from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
-from deechat.log.journal import Journal
 from deechat.net.rounds import ReadRounds, no_interval
-from deechat.runs.handlers import Handlers
-from deechat.runs.recovery import Recovery
-from deechat.runs.registry import Active
 from deechat.runs.service import Runs
-from deechat.runs.start import Opening
 from deechat.server.folder import DataFolder
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.store import Store
+from deechat.store.sqlite.store import SQLiteStore
 from deechat.web import make_app
 from deechat.web.gate import Gate
 from deechat.web.logins import EndedLogins
@@ -61,49 +56,39 @@ class Application:
         _check_server()
         self.settings = settings or Settings.read()
         self._folder = DataFolder(self.settings.data)
-        self._database = Database(self._folder.database, in_place=self._folder.check_in_place)
-        self._journal = Journal(self._database)
+        self._database = Database(self._folder.database, in_place=self._folder.check_in_place, listener=self)
+        self._store = SQLiteStore(self._database)
         self._own_ports = {self.settings.port}
         self._profiles = Profiles()
         self._chooser = _chooser(self.settings, self._own_ports, self._profiles)
         by_name = {tool.name: tool for tool in (*builtin_tools(), *tools)}
-        store = Store(self._database)
-        handlers = Handlers(
-            store,
-            choose=self._chooser.of_run,
-            tools=by_name,
+        self._runs = Runs(
+            self._store,
+            self._chooser,
+            by_name,
+            max_runs=self.settings.max_runs,
             max_tool_rounds=self.settings.max_tool_rounds,
             max_tokens=self.settings.max_tokens,
             context=self.settings.context,
             least_context=CONTEXT.least,
-        )
-        self._active = Active(self._journal, handlers.of)
-        self._recovery = Recovery(self._journal, self._active, recover=self.settings.recover)
-        self._database.on_change = self._recovery.on_storage
-        runs = Runs(
-            journal=self._journal,
-            store=store,
-            opening=Opening(self._journal, store, self._chooser.current, self._chooser.going_on),
-            active=self._active,
-            tools=by_name,
-            max_runs=self.settings.max_runs,
+            recover=self.settings.recover,
         )
         self._started = False
         self._told = False  # that another server has it
         self._leaving: gevent.Greenlet[..., None] | None = None
         self._starting = BoundedSemaphore(1)
         services = Services(
-            store=store,
-            runs=runs,
-            streams=Streams(runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
+            store=self._store,
+            runs=self._runs,
+            streams=Streams(self._runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
             models=self._models,
             profile=self._profile,
             forget=self._profiles.forget,
             tools=by_name,
-            check_alive=self._database.check_alive,
-            damage=lambda: self._database.damage.words,
         )
-        self._gate = Gate(self.settings.password, self._folder.secret, EndedLogins(store), later=gevent.spawn_later)
+        self._gate = Gate(
+            self.settings.password, self._folder.secret, EndedLogins(self._store), later=gevent.spawn_later
+        )
         self.app = make_app(services, self._gate, self.settings.proxies or ())
         self.app.extensions["deechat"] = self
         self.app.before_request_funcs.setdefault(None, []).insert(0, self._start_for_request)
@@ -140,13 +125,12 @@ class Application:
         gevent.get_hub().NOT_ERROR += (Cancelled,)  # whoever stops a run asked for it: no traceback of that
         self._folder.hold()
         try:
-            self._database.start(used=self._folder.was_used)
-            self._folder.secret()  # after the database: it shows that there was one
             # What is read in one round goes into one commit.
             rounds = ReadRounds.here()
-            rounds.interval = lambda: self._database.pace.interval
-            self._database.before_commit = rounds.run_soon
-            if self._database.available:
+            rounds.interval = lambda: self._database.commit_rate.interval
+            self._database.start(used=self._folder.was_used, before_commit=rounds.run_soon)
+            self._folder.secret()  # after the database: it shows that there was one
+            if self._store.available:
                 self._take_over()
         except BaseException:
             self._let_go()
@@ -157,10 +141,13 @@ class Application:
     def _take_over(self) -> None:
         """Takes over what an earlier process left open."""
         try:
-            self._journal.take_over()
-            self._recovery.at_start()
+            self._store.take_over()
+            self._runs.recovery.at_start()
         except DamagedError:
             log.exception("not every answer that was being made can go on")
+
+    def storage_changed(self, available: bool) -> None:
+        self._runs.recovery.on_storage(available)
 
     def leave(self) -> None:
         """Begins to leave, and returns at once: streams end without an ending, so that viewers come again.
@@ -169,8 +156,8 @@ class Application:
         the log as they are.
         """
         if self._leaving is None:
-            self._journal.close()
-            self._leaving = gevent.spawn(self._active.leave, PATIENCE_WITH_STEPS)
+            self._runs.journal.close()
+            self._leaving = gevent.spawn(self._runs.registry.leave, PATIENCE_WITH_STEPS)
 
     def close(self) -> None:
         """Leaves, commits what is left and lets go of the data folder."""
@@ -180,7 +167,7 @@ class Application:
             self.leave()
             if self._leaving is not None:
                 self._leaving.join()
-            stored = self._database.available
+            stored = self._store.available
             self._let_go()
             if stored:
                 log.info("stopped, and all is stored")
@@ -190,8 +177,7 @@ class Application:
     def _let_go(self) -> None:
         """Closes the database and lets go of the folder."""
         ReadRounds.here().interval = no_interval
-        self._journal.tidy()
-        self._database.close()
+        self._store.close()
         self._folder.release()
 
     def _warm_up(self) -> None:

@@ -14,8 +14,9 @@ from terminal_rig import Person
 from zoo_rig import House
 
 from deechat.log.journal import Journal
+from deechat.store.base import Thread
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.store import Store, Thread
+from deechat.store.sqlite.store import SQLiteStore
 
 _servers: list[Server] = []
 
@@ -154,16 +155,20 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture
-def thread(database: Database) -> Thread:
-    store = Store(database)
+def store(database: Database) -> Iterator[SQLiteStore]:
+    store = SQLiteStore(database)
+    yield store
+    store.tidy()  # its sweeper would wake in another test
+
+
+@pytest.fixture
+def thread(store: SQLiteStore) -> Thread:
     return store.new_thread(store.workspace("default"), None)
 
 
 @pytest.fixture
-def journal(database: Database) -> Iterator[Journal]:
-    journal = Journal(database)
-    yield journal
-    journal.tidy()  # its sweeper would wake in another test
+def journal(store: SQLiteStore) -> Journal:
+    return Journal(store)
 
 
 def model_settings(model: ModelServer) -> dict[str, str]:

@@ -12,11 +12,9 @@ from deechat.agents.history import unpack
 from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
 from deechat.agents.tools.base import Tool
 from deechat.agents.words import say
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message as Stored
-from deechat.store.sqlite.store import Store, Thread, Workspace
+from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
 
-_Said = tuple[Stored, list[Message]]  # a stored message, and what a model is shown of it
+_Said = tuple[StoredMessage, list[Message]]  # a stored message, and what a model is shown of it
 
 FIRST, FURTHER = 20, 100  # messages that are read at once: most threads are read whole by the first
 
@@ -30,7 +28,7 @@ class _History(NamedTuple):
 
 
 class Handlers:
-    """Makes the handlers of runs. `choose` gives the provider of a run by the model that it was begun with.
+    """Builds the handlers of runs. `choose` gives the provider of a run by the model that it was begun with.
 
     `context` is the one of workspaces without a context of their own; none is below `least_context`.
     """
@@ -54,12 +52,12 @@ class Handlers:
         self._context = context
         self._always_fits = always_fits(least_context)
 
-    def of(self, record: RunRecord) -> AgentHandler:
-        """Makes a run's handler. Raises `NotFoundError` when its thread is gone."""
-        thread = self._store.thread_by_id(record.thread_id)
+    def build_handler(self, run: RunRow) -> AgentHandler:
+        """Return a run's handler. Raises `NotFoundError` when its thread is gone."""
+        thread = self._store.thread_by_id(run.thread_id)
         workspace = self._store.workspace_by_id(thread.workspace_id)
-        provider, context = self._choose(record.model), workspace.context or self._context
-        history = self._history(thread, record, partial(_length, provider, record.model, context))
+        provider, context = self._choose(run.model), workspace.context or self._context
+        history = self._history(thread, run, partial(_length, provider, run.model, context))
         return AgentHandler(
             provider=provider,
             history=history.turns,
@@ -67,19 +65,19 @@ class Handlers:
             summary=history.summary,
             context=context,
             system_prompt=workspace.system_prompt,
-            model=record.model,
+            model=run.model,
             temperature=workspace.temperature,
             max_tokens=workspace.max_tokens or self._max_tokens,
-            language=record.language,
+            language=run.language,
             tools=self._tools if workspace.mode == "agent" else {},
             policy=partial(self._policy, workspace.id),
             policies=partial(self._policies, workspace.id),
             max_tool_rounds=self._max_tool_rounds,
         )
 
-    def _history(self, thread: Thread, record: RunRecord, limit: Callable[[], int]) -> _History:
+    def _history(self, thread: Thread, run: RunRow, limit: Callable[[], int]) -> _History:
         """Reads the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""
-        read, summary = self._read(thread, record.parent_id, limit)
+        read, summary = self._read(thread, run.parent_id, limit)
         turns: list[Message] = []
         cuts: list[Cut] = []
         for message, said in read:
@@ -87,9 +85,9 @@ class Handlers:
                 cuts.append(Cut(len(turns), message.parent_id or ""))
             if message.role == "user" or turns:  # what was not read to its beginning begins with a person's message
                 turns += said
-        if record.continues and turns and isinstance(turns[-1], AssistantMessage):
+        if run.continues and turns and isinstance(turns[-1], AssistantMessage):
             # Model servers answer what a person said; many take an own turn at the end as an answer that is complete.
-            turns.append(UserMessage(say("go_on", {}, record.language)))
+            turns.append(UserMessage(say("go_on", {}, run.language)))
         return _History(turns, cuts, summary)
 
     def _read(self, thread: Thread, last_id: str, limit: Callable[[], int]) -> tuple[list[_Said], str]:

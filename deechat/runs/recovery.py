@@ -16,33 +16,32 @@ import gevent
 from gevent.lock import BoundedSemaphore
 
 from deechat.agents.providers.base import INTERRUPTED
-from deechat.errors import Cancelled, DamagedError, NotFoundError, StorageUnavailableError
+from deechat.errors import Cancelled, DamagedError, NotFoundError, RunEndedError, StorageUnavailableError
 from deechat.events import RunFailed
-from deechat.log.journal import PATIENCE_AT_START, Journal
-from deechat.runs.registry import Active
+from deechat.log.journal import Journal
+from deechat.runs.registry import Registry
 from deechat.runs.runner import Runner
-from deechat.store.sqlite.runs import RunRecord
+from deechat.store.base import PATIENCE_AT_START, NoteRetries, RunRow, Store
 
-LIVES = 3  # of a step: the first, and two after a death of the process
-YOUNG = 60.0  # seconds: a process that died younger may have been killed by a run that it took up
-ALONE = 10.0  # seconds that a run then has for itself, unless it gets through its step before
+MAX_ATTEMPTS = 3  # of a step: the first, and two after a death of the process
+CRASH_LOOP_SECONDS = 60.0  # a process that died younger may have been killed by a run that it took up
+SOLO_SECONDS = 10.0  # that a run then has for itself, unless it gets through its step before
 
 log = logging.getLogger(__name__)
 
 
 class Recovery:
-    """Watches over the runs in `active`: adds those that it takes up and removes those that are lost.
+    """Watches over the runs in the registry: adds those that it takes up and removes those that are lost.
 
     A run whose last event is older than `recover` seconds is not taken up again.
     """
 
-    def __init__(self, journal: Journal, active: Active, *, recover: float) -> None:
+    def __init__(self, store: Store, journal: Journal, registry: Registry, *, recover: float) -> None:
+        self._store = store
         self._journal = journal
-        self._records = journal.records
-        self._active = active
+        self._registry = registry
         self._recover = recover
         self._storage_lock = BoundedSemaphore(1)
-        journal.on_lost = self._lose
 
     # -- after a start -------------------------------------------------------------------------------------------------
 
@@ -52,38 +51,39 @@ class Recovery:
         Returns when the endings are on disk, so that the first request finds their threads free, but after
         `PATIENCE_AT_START` in any case: reading goes on without a disk that takes writes.
         """
-        before = self._journal.before
-        taken = [runner for record in self._records.unfinished() if (runner := self._take(record))]
+        before = self._store.before
+        taken = [runner for run in self._store.unfinished_runs() if (runner := self._acquire(run))]
         last_at = max((runner.state.last_at for runner in taken), default=0.0)
         again = [runner for runner in taken if self._may_go_on(runner)]
-        if before.killed and before.lived(last_at) < YOUNG:
+        if before.killed and before.lived(last_at) < CRASH_LOOP_SECONDS:
             self._go_on_in_turn(again)
         else:
             self._go_on_at_once(again, count=before.killed)
         waits = [gevent.spawn(self._wait_ended, runner) for runner in taken if runner.state.ending]
         gevent.joinall(waits, timeout=PATIENCE_AT_START)
 
-    def _take(self, record: RunRecord) -> Runner | None:
-        """Takes a run into memory, unless it ends while its log is read; gives it up when that cannot be read."""
+    def _acquire(self, run: RunRow) -> Runner | None:
+        """Take a run into memory, unless it ends while its log is read; give it up when that cannot be read."""
         try:
-            run_log = self._journal.load(record.id)
-            is_open = self._journal.in_memory(record.id) is run_log
-            return self._active.take(record, run_log) if is_open else None
+            return self._registry.acquire(run, self._journal.load(run.id))
+        except RunEndedError:
+            return None
         except DamagedError:
-            log.exception("the run %s cannot go on", record.id)
-            self._give_up(record.id)
+            log.exception("the run %s cannot go on", run.id)
+            self._give_up(run.id)
             return None
 
     def _may_go_on(self, runner: Runner) -> bool:
         """Ends a run that is too old or has no life left, and lets one rest that waits for a person."""
         if not runner.state.has_work:
-            self._active.rest(runner)
+            self._registry.release(runner)
             return False
-        age = self._journal.before.age(runner.state.last_at)
+        age = self._store.before.age(runner.state.last_at)
         runner.state.take_up(runner.log.now())  # there was no process to work on it
-        if runner.record.retries >= LIVES - 1:
+        if runner.run.retries >= MAX_ATTEMPTS - 1:
             words = (
-                f"The server went down {LIVES} times in the same step, so it is not tried again; what it said is kept."
+                f"The server went down {MAX_ATTEMPTS} times in the same step, so it is not tried again; "
+                "what it said is kept."
             )
         elif age > self._recover or not self._recover:
             words = "The server was away for too long while it answered; what it said is kept."
@@ -103,25 +103,25 @@ class Recovery:
             runner.held = True
         if runners:
             log.warning("the server died soon after its last start: %d answers go on one after the other", len(runners))
-            gevent.spawn(self._one_after_the_other, sorted(runners, key=lambda each: each.record.retries))
+            gevent.spawn(self._one_after_the_other, sorted(runners, key=lambda each: each.run.retries))
 
     def _one_after_the_other(self, runners: Sequence[Runner]) -> None:
         for runner in runners:
-            if self._active.leaving:
+            if self._registry.leaving:
                 return
             self._count([runner])
             runner.held = False
             runner.ensure_running()
-            self._watch(runner, min(ALONE, YOUNG / len(runners)))
+            self._watch(runner, min(SOLO_SECONDS, CRASH_LOOP_SECONDS / len(runners)))
 
     def _count(self, runners: Sequence[Runner]) -> None:
-        """Takes a life of each, on disk before it is entered."""
+        """Count an attempt of each, on disk before it is entered."""
         for each in runners:
             each.retried = True
-        jobs = [self._records.note(each.record.id, retries=each.record.retries + 1) for each in runners]
+        notes = [self._store.submit(NoteRetries(each.run.id, each.run.retries + 1)) for each in runners]
         deadline = time.monotonic() + PATIENCE_AT_START
-        for job in jobs:
-            job.outcome.wait(max(0.0, deadline - time.monotonic()))
+        for note in notes:
+            note.wait(max(0.0, deadline - time.monotonic()))
 
     def _watch(self, runner: Runner, seconds: float) -> None:
         """Returns when the run got through a step, has nothing to do any more, or has lived for so long."""
@@ -143,12 +143,12 @@ class Recovery:
             runner.end(ending, cut_off=INTERRUPTED)
 
     def _give_up(self, run_id: str) -> None:
-        self._active.drop(run_id)
-        self._journal.abandon(run_id).outcome.wait(PATIENCE_AT_START)
+        self._registry.forget(run_id)
+        self._journal.abandon(run_id).wait(PATIENCE_AT_START)
 
-    def _lose(self, run_id: str) -> None:
-        # Called where rows are found to be lost, which must not wait.
-        runner = self._active.drop(run_id)
+    def run_lost(self, run_id: str) -> None:
+        """End a run whose rows could not be stored. Returns at once."""
+        runner = self._registry.forget(run_id)
         if runner is not None:
             gevent.spawn(self._bury, runner)
 
@@ -157,15 +157,15 @@ class Recovery:
         if runner.claim():
             runner.cancel(Cancelled())
         try:
-            record = self._records.run(runner.record.id)
+            run = self._store.run(runner.run.id)
         except NotFoundError:
             return  # deleted with its thread
         except DamagedError:  # the database tells of it
-            self._give_up(runner.record.id)
+            self._give_up(runner.run.id)
             return
-        again = None if runner.last_try else self._take(record)
+        again = None if runner.last_try else self._acquire(run)
         if again is None:
-            self._give_up(record.id)
+            self._give_up(run.id)
         else:
             self._end(again, RunFailed("internal_error", "A part of the answer could not be stored."))
 
@@ -177,7 +177,7 @@ class Recovery:
 
     def _on_storage(self, available: bool) -> None:
         with self._storage_lock:
-            for runner in self._active:
+            for runner in self._registry:
                 if available:
                     self._end_failed(runner)
                 else:
@@ -196,4 +196,4 @@ class Recovery:
                 RunFailed("storage_failed", "Nothing could be stored for a while, so the answer was ended there.")
             )
         self._journal.unsuspend(runner.log)
-        self._active.rest(runner)
+        self._registry.release(runner)

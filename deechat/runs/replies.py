@@ -44,8 +44,8 @@ def open_request(state: RunState, request_id: str) -> Request:
     return state.requests[request_id]
 
 
-def received(request: Request, reply: Reply, tools: Mapping[str, Tool], language: str) -> InputReceived:
-    """Gives the event of a reply. Raises `BadRequestError` in words when it does not fit the request."""
+def validate_reply(request: Request, reply: Reply, tools: Mapping[str, Tool], language: str) -> InputReceived:
+    """Return the event of a reply. Raises `BadRequestError` in words when it does not fit the request."""
     if isinstance(request, ToolApprovalRequest):
         return _approval(request, reply, tools, language)
     return _answers(request, reply, language)

@@ -20,11 +20,11 @@ from typing import Any, NoReturn
 
 import gevent
 from gevent.queue import SimpleQueue
+from msgspec.structs import asdict
 
 from deechat.agents import loop
 from deechat.agents.context import AgentHandler
 from deechat.agents.history import pack
-from deechat.agents.plugins.base import metrics_of, sources_of
 from deechat.agents.providers.base import UNANSWERED
 from deechat.agents.state import LONGEST_RUN, CallState, Move, RunState, fold
 from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
@@ -46,8 +46,7 @@ from deechat.events import (
     ToolCallResult,
 )
 from deechat.log.journal import UNCOMMITTED_BYTES, Journal, Log
-from deechat.store.sqlite.runs import RunRecord, noting
-from deechat.store.sqlite.store import Message, inserting, summarizing
+from deechat.store.base import Change, InsertMessage, KeepSummary, NoteRetries, RunRow, StoredMessage
 
 TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
 EVENT = 64  # characters that an event is counted for, whatever it says
@@ -99,31 +98,31 @@ class _Leaving(BaseException):
 class Runner:
     """A run that has not ended. `state` is the fold of everything appended, committed or not.
 
-    `make` makes ready what it works with, on its greenlet; `on_rest` is called there when it has nothing more to do.
+    `build` makes its handler, on its greenlet; `on_rest` is called there when it has nothing more to do.
     """
 
     def __init__(
         self,
-        record: RunRecord,
+        run: RunRow,
         run_log: Log,
         journal: Journal,
         *,
-        make: Callable[[RunRecord], AgentHandler],
+        build: Callable[[RunRow], AgentHandler],
         on_rest: Callable[[Runner], None],
         state: RunState | None = None,
     ) -> None:
-        self.record = record
+        self.run = run
         self.log = run_log
         self.state = state if state and state.last_seq == len(run_log.entries) else fold(run_log.entries)
         self._journal = journal
-        self._make = make
+        self._build = build
         self._on_rest = on_rest
         self._crew = GreenletCrew()
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._turn = 0
         self._claimed = False
         self._leaving = False
-        self.retried = record.retries > 0  # the row counts deaths, which a whole step sets back
+        self.retried = run.retries > 0  # the row counts deaths, which a whole step sets back
         self.held = False  # it is not its turn yet
         self.owes_ending = False  # claimed by the storage, which writes the ending when it can
         self.last_try = False  # its rows were lost before, so it is given up when they are lost again
@@ -166,7 +165,7 @@ class Runner:
         left = LONGEST_RUN - self.state.metrics().duration
         try:
             with gevent.Timeout(max(left, 0.001), too_long):
-                self._drive(self._make(self.record), begun)
+                self._drive(self._build(self.run), begun)
         except Cancelled:
             return  # who cancelled writes the ending
         except StorageUnavailableError:
@@ -175,7 +174,7 @@ class Runner:
             self._fail(exc.code, exc.message)
         except BaseException:  # also what is no `Exception`, such as a `gevent.Timeout` that nobody caught
             number = uuid.uuid4().hex[:12]
-            log.exception("run %s met a mistake in the program (%s)", self.record.id, number)
+            log.exception("run %s met a mistake in the program (%s)", self.run.id, number)
             self._fail("internal_error", f"Something went wrong inside DeeChat; its log names it as {number}.")
         self._greenlet = None
         self._on_rest(self)
@@ -237,12 +236,12 @@ class Runner:
         gevent.sleep(2 * PATIENCE_WITH_CANCELLED)
         raise Cancelled
 
-    def _record(self, event: AnyEvent, *also: Callable[[Any], None]) -> Entry:
+    def _record(self, event: AnyEvent, *changes: Change) -> Entry:
         if self.retried and isinstance(event, StepFinished):
-            self.retried, also = False, (*also, noting(self.record.id, retries=0))
+            self.retried, changes = False, (*changes, NoteRetries(self.run.id, 0))
         if isinstance(event, HistorySummarized) and event.text:
-            also = (*also, summarizing(event.upto, event.text))
-        entry = self._journal.append(self.log, event, *also)
+            changes = (*changes, KeepSummary(event.upto, event.text))
+        entry = self._journal.append(self.log, event, *changes)
         self.state.apply(entry)
         return entry
 
@@ -251,11 +250,11 @@ class Runner:
             self.cancel(Cancelled())
             self.end(RunFailed(code, message))
 
-    def add(self, event: InputReceived | Steered, *also: Callable[[Any], None]) -> Entry:
+    def add(self, event: InputReceived | Steered, *changes: Change) -> Entry:
         """Appends what a person says, whose move was legal in this moment, and lets the run go on with it."""
         if isinstance(event, InputReceived) and not self.state.at_work:
             self.log.set_clock()  # days may have passed; how long a person took is not measured
-        entry = self._record(event, *also)
+        entry = self._record(event, *changes)
         self._crew.wake()
         self.ensure_running()
         return entry
@@ -291,38 +290,38 @@ class Runner:
                 self._record(ToolCallResult(each.call.id, each.call.name, words, is_error=True))
         if isinstance(ending, RunCompleted):
             self._record(TextClosed(ending.sources))
-        message = answer(self.record, self.state, ending, self.state.metrics(self.log.now()), time.time())
-        return self._record(ending, inserting(message))
+        message = answer(self.run, self.state, ending, self.state.metrics(self.log.now()), time.time())
+        return self._record(ending, InsertMessage(message))
 
 
-def answer(record: RunRecord, state: RunState, ending: Ending, metrics: Metrics, at: float) -> Message:
+def answer(run: RunRow, state: RunState, ending: Ending, metrics: Metrics, at: float) -> StoredMessage:
     """Return the assistant's message that a run leaves in its thread when it ends.
 
     `metrics` are those of a run that did not complete: a `RunCompleted` brings its own.
     """
     details = {
         "reasoning": "".join(state.reasoning),
-        "toolCalls": [_tool_call(each) for each in state.calls.values()],
+        "tool_calls": [_tool_call(each) for each in state.calls.values()],
         "steered": list(state.steered),
-        "metrics": metrics_of(ending.metrics if isinstance(ending, RunCompleted) else metrics),
-        "sources": sources_of(ending.sources if isinstance(ending, RunCompleted) else ()),
+        "metrics": asdict(ending.metrics if isinstance(ending, RunCompleted) else metrics),
+        "sources": [asdict(each) for each in (ending.sources if isinstance(ending, RunCompleted) else ())],
         "reason": ending.reason,
     }
     if isinstance(ending, RunCompleted) and ending.finish_reason in LACKING:
-        details["finishReason"] = ending.finish_reason
+        details["finish_reason"] = ending.finish_reason
     if state.summary is not None and state.summary.text:
         details["summary"] = state.summary.text
     if isinstance(ending, RunFailed):
         details |= {"error": ending.message, "code": ending.code}
     content = "".join(state.text)
-    return Message(
-        id=record.message_id,
-        thread_id=record.thread_id,
-        parent_id=record.parent_id,
+    return StoredMessage(
+        id=run.message_id,
+        thread_id=run.thread_id,
+        parent_id=run.parent_id,
         role="assistant",
         content=content,
         sent_at=at,
-        run_id=record.id,
+        run_id=run.id,
         details=details,
         turns=pack(state.transcript(), content),
     )
@@ -331,10 +330,10 @@ def answer(record: RunRecord, state: RunState, ending: Ending, metrics: Metrics,
 def _tool_call(call: CallState) -> dict[str, Any]:
     result = call.result
     return {
-        "toolCallId": call.call.id,
+        "id": call.call.id,
         "name": call.call.name,
         "arguments": call.call.arguments if call.arguments is None else call.arguments,
         "content": result.content if result else None,
-        "isError": result.is_error if result else True,
+        "is_error": result.is_error if result else True,
         "seconds": result.seconds if result else 0.0,
     }

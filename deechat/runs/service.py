@@ -6,15 +6,17 @@ Everything that a person does to an answer goes through here. What a run does by
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 import gevent
+import msgspec
 from gevent.lock import BoundedSemaphore
 
+from deechat.agents.providers.base import Provider
 from deechat.agents.state import Request, RunState
 from deechat.agents.tools.base import Tool
 from deechat.errors import (
@@ -29,13 +31,13 @@ from deechat.errors import (
 )
 from deechat.events import LACKING, Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.log.journal import Journal, Log
-from deechat.runs.registry import Active
-from deechat.runs.replies import Reply, check_issued, open_request, received
+from deechat.runs.handlers import Handlers
+from deechat.runs.recovery import Recovery
+from deechat.runs.registry import Registry
+from deechat.runs.replies import Reply, check_issued, open_request, validate_reply
 from deechat.runs.runner import Runner
-from deechat.runs.start import Opened, Opening, Prompt
-from deechat.store.sqlite.database import Work
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message, Page, Store, Thread, Workspace, allowing
+from deechat.runs.start import Opened, Prompt, Starter
+from deechat.store.base import AllowTool, Change, Page, RunRow, Store, StoredMessage, Thread, Workspace
 
 PIECE = 2_000  # entries that are folded before others have their turn
 STOP_WORDS = frozenset({"/exit", "/stop", "/halt"})  # as a message to a run that is under way, they stop it
@@ -45,7 +47,7 @@ STOP_WORDS = frozenset({"/exit", "/stop", "/halt"})  # as a message to a run tha
 class RunView:
     """A run as it stands on disk, for whoever asks. `pending` are the entries of requests that nobody has answered."""
 
-    record: RunRecord
+    run: RunRow
     workspace: Workspace
     thread: Thread
     status: str
@@ -53,34 +55,60 @@ class RunView:
     last_seq: int
 
 
+class Providers(Protocol):
+    """Which provider answers: a new question, one that goes on from a run of this model, and a run of this model."""
+
+    def current(self) -> Provider: ...
+    def going_on(self, model: str | None) -> Provider: ...
+    def of_run(self, model: str | None) -> Provider: ...
+
+
 class Runs:
-    """The service."""
+    """The service. It makes all that works on runs over a store, and is told by the log and the store of changes."""
 
     def __init__(
         self,
-        *,
-        journal: Journal,
         store: Store,
-        opening: Opening,
-        active: Active,
+        providers: Providers,
         tools: Mapping[str, Tool],
+        *,
         max_runs: int,
+        max_tool_rounds: int,
+        max_tokens: int | None = None,
+        context: int | None = None,
+        least_context: int = 0,
+        recover: float,
     ) -> None:
-        self._journal = journal
-        self._records = journal.records
         self._store = store
-        self._opening = opening
-        self._active = active
         self._tools = tools
         self._max_runs = max_runs
+        handlers = Handlers(
+            store,
+            choose=providers.of_run,
+            tools=tools,
+            max_tool_rounds=max_tool_rounds,
+            max_tokens=max_tokens,
+            context=context,
+            least_context=least_context,
+        )
+        self.journal = Journal(store, listener=self)
+        self.registry = Registry(self.journal, handlers.build_handler)
+        self.recovery = Recovery(store, self.journal, self.registry, recover=recover)
+        self._starter = Starter(self.journal, store, providers.current, providers.going_on)
         self._starting = 0
         self._locks: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
         self._leaving: set[str] = set()  # ids of threads and workspaces that are being deleted
 
+    def run_ended(self, run_id: str) -> None:
+        self.registry.forget(run_id)
+
+    def run_lost(self, run_id: str) -> None:
+        self.recovery.run_lost(run_id)
+
     # -- starting ------------------------------------------------------------------------------------------------------
 
-    def start(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> RunRecord:
-        """Stores the prompt with a new run, lets it run, and gives its record; all is on disk by then.
+    def start(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> RunRow:
+        """Stores the prompt with a new run, lets it run, and gives its row; all is on disk by then.
 
         A `client_request_id` that came before gives the run that it started. Raises `UnprocessableError` when it came
         with another message, `ConflictError` while another run of the thread is open, `NotFoundError` for an unknown
@@ -91,35 +119,45 @@ class Runs:
             if known is not None:
                 return known
             self._check_free(thread)
-            return self._begin(lambda: self._opening.answer(workspace, thread, prompt))
+            try:
+                with self._place():
+                    return self._begin(self._starter.create_run(workspace, thread, prompt))
+            except ConflictError:  # another process was quicker
+                known = self._known(thread, prompt)
+                if known is None:
+                    self._check_free(thread)
+                    raise
+                return known
 
-    def go_on(self, run_id: str, language: str) -> RunRecord:
-        """Starts a new run that goes on from an ended one, and gives its record; it is on disk by then.
+    def go_on(self, run_id: str, language: str) -> RunRow:
+        """Starts a new run that goes on from an ended one, and gives its row; it is on disk by then.
 
         Raises `NotFoundError`, `BusyError`, `StorageUnavailableError`, and `ConflictError` unless it is the last run of
         its thread and did not complete, or its answer lacks something.
         """
-        thread = self._store.thread_by_id(self._records.run(run_id).thread_id)
+        thread = self._store.thread_by_id(self._store.run(run_id).thread_id)
         workspace = self._store.workspace_by_id(thread.workspace_id)
         with self._lock(thread.id):
             self._check_free(thread)
-            before = self._records.run(run_id)
-            if before.reason == "completed" and not self._lacks_something(thread, before):
-                raise ConflictError("The answer is complete: there is nothing to continue.", code="run_completed")
-            if self._records.last_in(thread.id) != run_id:
-                raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
-            return self._begin(lambda: self._opening.continuation(workspace, thread, before, language))
+            with self._place():
+                before = self._store.run(run_id)
+                if before.reason == "completed" and not self._lacks_something(thread, before):
+                    raise ConflictError("The answer is complete: there is nothing to continue.", code="run_completed")
+                if self._store.last_run(thread.id) != run_id:
+                    raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
+                return self._begin(self._starter.create_continuation(workspace, thread, before, language))
 
-    def _lacks_something(self, thread: Thread, record: RunRecord) -> bool:
-        return self._store.message(thread, record.message_id).details.get("finishReason") in LACKING
+    def _lacks_something(self, thread: Thread, run: RunRow) -> bool:
+        details = self._store.message(thread, run.message_id).details
+        return details.get("finish_reason", details.get("finishReason")) in LACKING  # `StoredMessage` says why two
 
     def _lock(self, name: str) -> BoundedSemaphore:
         return self._locks.setdefault(name, BoundedSemaphore(1))
 
-    def _known(self, thread: Thread, prompt: Prompt) -> RunRecord | None:
+    def _known(self, thread: Thread, prompt: Prompt) -> RunRow | None:
         if prompt.client_request_id is None:
             return None
-        known = self._records.run_by_request(thread.id, prompt.client_request_id)
+        known = self._store.run_by_request(thread.id, prompt.client_request_id)
         if known is not None and self._store.message(thread, known.parent_id).content != prompt.message:
             raise UnprocessableError(
                 f"The clientRequestId {prompt.client_request_id!r} was used for another message; use a fresh one."
@@ -132,35 +170,40 @@ class Runs:
             raise ConflictError(
                 "An answer is still being made in this thread; wait for it or stop it.", code="run_active", runId=active
             )
-        if self._active.leaving:
+
+    @contextmanager
+    def _place(self) -> Iterator[None]:
+        """Takes one of the places for runs while one begins. Never yields before it has it. Raises `BusyError`."""
+        if self.registry.leaving:
             raise BusyError("The server is being restarted; try again in a moment.", retry_after=2)
-        if len(self._active) + self._starting >= self._max_runs:
+        if len(self.registry) + self._starting >= self._max_runs:
             raise BusyError(f"{self._max_runs} answers are being made already; try again soon.", retry_after=5)
+        self._starting += 1
+        try:
+            yield
+        finally:
+            self._starting -= 1
 
     def _open_in(self, thread: Thread) -> str | None:
         """Gives the id of the thread's open run; closes one whose row is damaged, unless somebody works on it."""
         try:
-            return self._records.open_in(thread.id)
+            return self._store.open_run(thread.id)
         except DamagedError:  # the database tells of it
-            for runner in self._active:
-                if runner.record.thread_id == thread.id:
-                    return runner.record.id
-            self._journal.abandon_damaged(thread.id)
+            for runner in self.registry:
+                if runner.run.thread_id == thread.id:
+                    return runner.run.id
+            self.journal.abandon_damaged(thread.id)
             return None
 
-    def _begin(self, open_run: Callable[[], Opened]) -> RunRecord:
-        self._starting += 1
-        try:
-            opened = open_run()
-        finally:
-            self._starting -= 1
-        if not self._active.leaving:  # or else the next process takes it up
-            self._active.take(opened.record, opened.log).ensure_running(begun=True)
-        return opened.record
+    def _begin(self, opened: Opened) -> RunRow:
+        if not self.registry.leaving:  # or else the next process takes it up
+            with suppress(RunEndedError):  # somebody was quick to stop it
+                self.registry.acquire(opened.run, opened.log).ensure_running(begun=True)
+        return opened.run
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[Message], str | None]:
+    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[StoredMessage], str | None]:
         """Gives the thread's messages and the id of its run that has not ended, as of one moment.
 
         An answer stands among the messages or is being made, never both and never neither. Raises `NotFoundError` while
@@ -168,50 +211,44 @@ class Runs:
         """
         if thread.id in self._leaving or thread.workspace_id in self._leaving:
             raise NotFoundError("The thread was deleted.")
-        with self._store.snapshot():
-            history, active = self._store.messages(thread, limit, before), None
-            with suppress(DamagedError):  # the database tells of it, and the messages are sound
-                active = self._records.open_in(thread.id)
-        return history, active
+        return self._store.chats(thread, limit, before)
 
     def view(self, run_id: str) -> RunView:
-        """Gives a run as it stands on disk. Raises `NotFoundError`."""
-        view = self._look(run_id)
-        status, pending = self._stands(view.record)
-        if status == "ended" and view.record.ended_at is None:  # while its log was read
-            view = self._look(run_id)
-        return replace(view, status=status, pending=pending)
+        """Gives a run as it stands on disk, as of one moment. Raises `NotFoundError`."""
+        view = self._view(run_id)
+        return self._view(run_id) if view.status == "ended" and view.run.ended_at is None else view
 
-    def _look(self, run_id: str) -> RunView:
-        """Gives a run as its row has it, of one moment; its log tells the rest."""
-        with self._store.snapshot():
-            record = self._records.run(run_id)
-            thread = self._store.thread_by_id(record.thread_id)
-            workspace = self._store.workspace_by_id(thread.workspace_id)
-            last_seq = self._journal.last_seq(run_id)
-        return RunView(record, workspace, thread, "ended", [], last_seq)
+    def _view(self, run_id: str) -> RunView:
+        """Gives a run by its row and by its log; looks at little of a long log.
 
-    def _stands(self, record: RunRecord) -> tuple[str, list[Entry]]:
-        """Gives where a run stands on disk, and its open requests; looks at little of a long log."""
-        if record.ended_at is not None:
-            return "ended", []
-        runner = self._active.get(record.id)
+        The status is "ended" and the row is not when it ended between two reads.
+        """
+        run, thread, workspace, last_seq = self._store.placed_run(run_id)
+        if run.ended_at is not None:
+            return RunView(run, workspace, thread, "ended", [], last_seq or 0)
+        # Memory is later than the row, and nothing yields until the view is made.
+        runner, log = self.registry.get(run_id), self.journal.in_memory(run_id)
         if runner is not None:
             entries = runner.log.entries
             status, asks = runner.state.before(entries[runner.log.committed :])
-            return status, [entries[seq - 1] for seq in asks]
-        log = self._journal.in_memory(record.id)
+            return RunView(run, workspace, thread, status, _at(entries, asks), runner.log.committed)
         if log is not None and log.rested and log.asks is not None:
-            return "waiting", [log.entries[seq - 1] for seq in log.asks]
-        if record.rests and record.asks is not None:
-            return "waiting", [self._journal.entry(record.id, seq) for seq in json.loads(record.asks)]
-        log = self._journal.load(record.id)
+            return RunView(run, workspace, thread, "waiting", _at(log.entries, log.asks), log.committed)
+        if run.rests and run.asks is not None and last_seq is not None:
+            pending = [self.journal.entry(run_id, seq) for seq in msgspec.json.decode(run.asks)]
+            return RunView(run, workspace, thread, "waiting", pending, last_seq)
+        log = self.journal.load(run_id)
         state = _fold(log)
-        return state.status, [] if state.ending else [log.entries[seq - 1] for seq in state.asks]
+        if self.registry.get(run_id) is not None:
+            return self._view(run_id)  # it goes on
+        has_ended = log.lost or state.ending is not None
+        pending = [] if has_ended else _at(log.entries, state.asks)
+        status = "ended" if has_ended else state.status
+        return RunView(run, workspace, thread, status, pending, len(log.entries))
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
         """Yields the run's committed entries after the SEQ `after`; see `Journal.follow`."""
-        return self._journal.follow(run_id, after, silence)
+        return self.journal.follow(run_id, after, silence)
 
     # -- what a person says meanwhile ----------------------------------------------------------------------------------
 
@@ -226,44 +263,43 @@ class Runs:
                 request = open_request(runner.state, reply.request_id)
                 if not runner.allows("respond"):
                     raise RunEndedError
-                event = received(request, reply, self._tools, runner.record.language)
-                self._add(runner, event, *self._allowing(runner.record, runner, event))
+                event = validate_reply(request, reply, self._tools, runner.run.language)
+                self._add(runner, event, *self._allowing(runner, event))
         except RunEndedError:
-            if self._records.run(run_id).ended_at is not None:
+            if self._store.run(run_id).ended_at is not None:
                 self._check_issued(run_id, reply.request_id)
             raise
 
     def _check_issued(self, run_id: str, request_id: str) -> None:
         issued: set[str] = set()
         answered: set[str] = set()
-        for entries in self._journal.pages(run_id):
+        for entries in self.journal.pages(run_id):
             events = [entry.event for entry in entries]
             issued |= {event.request_id for event in events if isinstance(event, Request)}
             answered |= {event.request_id for event in events if isinstance(event, InputReceived)}
         check_issued(request_id, issued, answered)
 
-    def _add(self, runner: Runner, event: InputReceived | Steered, *works: Work[None]) -> None:
+    def _add(self, runner: Runner, event: InputReceived | Steered, *changes: Change) -> None:
         """Adds what a person says, and returns when it is on disk."""
-        self._journal.check_available()
-        entry = runner.add(event, *works)
+        self.journal.check_available()
+        entry = runner.add(event, *changes)
         try:
-            self._journal.wait_committed(runner.log, entry.seq)
+            self.journal.wait_committed(runner.log, entry.seq)
         except StorageUnavailableError as exc:
             raise StorageUnavailableError(
                 "Nothing can be stored at the moment. What you sent is kept and counts as soon as storing works again: "
                 "look at the run before you send it again."
             ) from exc
 
-    def _allowing(self, record: RunRecord, runner: Runner, event: InputReceived) -> list[Work[None]]:
-        """Gives the work that notes an "always": for the tool in this workspace, or for what its arguments name."""
+    def _allowing(self, runner: Runner, event: InputReceived) -> list[Change]:
+        """Gives the change that notes an "always": for the tool in this workspace, or for what its arguments name."""
         request = runner.state.requests[event.request_id]
         tool = self._tools.get(request.name) if isinstance(request, ToolApprovalRequest) else None
         if not event.always or tool is None or not isinstance(request, ToolApprovalRequest):
             return []
         arguments = request.arguments if event.arguments is None else event.arguments
         scope = tool.scope(arguments) if tool.scope else None
-        policy = None if tool.policy == "allow" else "allow"
-        return [allowing(self._store.thread_by_id(record.thread_id).workspace_id, tool.name, policy, scope)]
+        return [AllowTool(runner.run.thread_id, tool.name, None if tool.policy == "allow" else "allow", scope)]
 
     def steer(self, run_id: str, message: str) -> None:
         """Gives the run a message that the model reads before it is asked next; returns when that is on disk.
@@ -271,7 +307,7 @@ class Runs:
         A word such as /stop stops it instead. Raises `NotFoundError`, `ConflictError` when the run has ended, and
         `StorageUnavailableError`.
         """
-        if self._records.run(run_id).ended_at is not None:
+        if self._store.run(run_id).ended_at is not None:
             raise RunEndedError
         if message.strip().lower() in STOP_WORDS:
             self.stop(run_id)
@@ -284,18 +320,16 @@ class Runs:
     @contextmanager
     def _taken(self, run_id: str) -> Iterator[Runner]:
         """Gives the runner of a run. Raises `RunEndedError` when it has ended, `NotFoundError` and `BrokenLogError`."""
-        if self._records.run(run_id).ended_at is not None:
+        if self._store.run(run_id).ended_at is not None:
             raise RunEndedError
-        log = self._journal.load(run_id)  # held, and read while others have their turn
-        state = _fold(log) if self._active.get(run_id) is None else None
-        record = self._records.run(run_id)
-        if record.ended_at is not None:
-            raise RunEndedError
-        runner = self._active.take(record, log, state)
+        log = self.journal.load(run_id)  # held, and read while others have their turn
+        state = _fold(log) if self.registry.get(run_id) is None else None
+        # The row may be old by now; the log says whether the run has ended, and nothing yields from here on.
+        runner = self.registry.acquire(self._store.run(run_id), log, state)
         try:
             yield runner
         finally:
-            self._active.rest(runner)
+            self.registry.release(runner)
 
     # -- stopping ------------------------------------------------------------------------------------------------------
 
@@ -304,9 +338,9 @@ class Runs:
 
         Raises `NotFoundError`, and `StorageUnavailableError` when the ending cannot be stored yet.
         """
-        if self._records.run(run_id).ended_at is not None:
+        if self._store.run(run_id).ended_at is not None:
             return False
-        self._journal.check_available()
+        self.journal.check_available()
         try:
             with self._taken(run_id) as runner:
                 first = runner.claim()
@@ -314,7 +348,7 @@ class Runs:
                     stop = Cancelled()
                     runner.cancel(stop)
                     runner.end(RunStopped(stop.upstream_closed_ms))
-                self._journal.wait_ended(runner.log)
+                self.journal.wait_ended(runner.log)
         except RunEndedError:
             return False
         return first
@@ -339,7 +373,6 @@ class Runs:
             damaged: set[str] = set()
             while run_ids := self._store.delete_thread(thread, damaged):
                 damaged |= self._stop_to_delete(run_ids)
-        self._journal.remove_deleted()
 
     def delete_workspace(self, workspace: Workspace) -> None:
         """Stops the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
@@ -350,7 +383,6 @@ class Runs:
                 damaged: set[str] = set()
                 while run_ids := self._store.delete_workspace(workspace, damaged):  # some may begin meanwhile
                     damaged |= self._stop_to_delete(run_ids)
-        self._journal.remove_deleted()
 
     @contextmanager
     def _leaves(self, name: str) -> Iterator[None]:
@@ -359,6 +391,10 @@ class Runs:
             yield
         finally:
             self._leaving.discard(name)
+
+
+def _at(entries: Sequence[Entry], asks: Sequence[int]) -> list[Entry]:
+    return [entries[seq - 1] for seq in asks]
 
 
 def _fold(log: Log) -> RunState:

@@ -19,9 +19,7 @@ from deechat.agents.providers.base import Provider
 from deechat.errors import ModelError, NotFoundError
 from deechat.events import AnyEvent, RunStarted, StepStarted, ThreadRenamed
 from deechat.log.journal import Journal, Log
-from deechat.store.sqlite.database import Work
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message, Store, Thread, Workspace, inserting, naming
+from deechat.store.base import Change, InsertMessage, NameThread, RunRow, Store, StoredMessage, Thread, Workspace
 
 NAME_LENGTH = 48
 MODEL_PATIENCE = 2.0  # seconds that a start waits to learn the default model's name
@@ -44,12 +42,12 @@ class Opened(NamedTuple):
     Whoever has it holds its log in memory.
     """
 
-    record: RunRecord
+    run: RunRow
     log: Log
 
 
-class Opening:
-    """Stores what a run begins with, in one transaction.
+class Starter:
+    """Stores what a run begins with, in one transaction. Each thread has one start at a time.
 
     `choose` gives the provider for a new question, `going_on` for one that goes on from a run of this model.
     """
@@ -66,31 +64,34 @@ class Opening:
         self._choose = choose
         self._going_on = going_on
 
-    def answer(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> Opened:
-        """Begins the run that answers a prompt. Raises `NotFoundError` and `StorageUnavailableError`."""
+    def create_run(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> Opened:
+        """Begin the run that answers a prompt.
+
+        Raises `NotFoundError`, `ConflictError` when another process was quicker, and `StorageUnavailableError`.
+        """
         model = _model(workspace, self._choose())
-        # What may have changed while the model server was asked is read here; nothing yields before it is queued.
+        # The thread may have been renamed while the model server was asked; no message can have come meanwhile.
         thread, parent = self._store.thread_by_id(thread.id), self._parent(thread, prompt)
-        message = Message(str(uuid.uuid4()), thread.id, parent, "user", prompt.message, time.time())
-        record = _record(thread, message.id, model, prompt.language, client_request_id=prompt.client_request_id)
-        events: list[AnyEvent] = [_started(record, workspace, thread)]
-        works = [inserting(message)]
+        message = StoredMessage(str(uuid.uuid4()), thread.id, parent, "user", prompt.message, time.time())
+        run = _new_run(thread, message.id, model, prompt.language, client_request_id=prompt.client_request_id)
+        events: list[AnyEvent] = [_started(run, workspace, thread)]
+        changes: list[Change] = [InsertMessage(message)]
         if thread.name is None:
             events.append(ThreadRenamed(thread.slug, name_from(prompt.message)))
-            works.append(naming(thread.id, name_from(prompt.message), only_unnamed=True))
-        return self._open(record, events, *works)
+            changes.append(NameThread(thread.id, name_from(prompt.message), only_unnamed=True))
+        return self._open(run, events, *changes)
 
-    def continuation(self, workspace: Workspace, thread: Thread, before: RunRecord, language: str) -> Opened:
-        """Begins the run that goes on from an ended one. Raises like `answer`."""
+    def create_continuation(self, workspace: Workspace, thread: Thread, before: RunRow, language: str) -> Opened:
+        """Begin the run that goes on from an ended one. Raises like `create_run`."""
         model = _model(workspace, self._going_on(before.model))
         parent = before.parent_id
         with suppress(NotFoundError):  # a run whose log could not be read has left no message
             parent = self._store.message(thread, before.message_id).id
-        record = _record(thread, parent, model, language, continues=before.id)
-        return self._open(record, [_started(record, workspace, thread)])
+        run = _new_run(thread, parent, model, language, continues=before.id)
+        return self._open(run, [_started(run, workspace, thread)])
 
-    def _open(self, record: RunRecord, events: list[AnyEvent], *works: Work[None]) -> Opened:
-        return Opened(record, self._journal.open(record, [*events, StepStarted(1)], *works))
+    def _open(self, run: RunRow, events: list[AnyEvent], *changes: Change) -> Opened:
+        return Opened(run, self._journal.open(run, [*events, StepStarted(1)], *changes))
 
     def _parent(self, thread: Thread, prompt: Prompt) -> str | None:
         if prompt.parent_id is None:
@@ -108,7 +109,7 @@ def name_from(prompt: str) -> str:
     return (head[:cut] if cut > NAME_LENGTH // 2 else head).rstrip(" ,;:，；：") + " …"
 
 
-def _record(
+def _new_run(
     thread: Thread,
     parent_id: str,
     model: str | None,
@@ -116,8 +117,8 @@ def _record(
     *,
     continues: str | None = None,
     client_request_id: str | None = None,
-) -> RunRecord:
-    return RunRecord(
+) -> RunRow:
+    return RunRow(
         id=str(uuid.uuid4()),
         thread_id=thread.id,
         message_id=str(uuid.uuid4()),
@@ -130,16 +131,16 @@ def _record(
     )
 
 
-def _started(record: RunRecord, workspace: Workspace, thread: Thread) -> RunStarted:
+def _started(run: RunRow, workspace: Workspace, thread: Thread) -> RunStarted:
     return RunStarted(
-        run_id=record.id,
-        message_id=record.message_id,
+        run_id=run.id,
+        message_id=run.message_id,
         workspace=workspace.slug,
         thread=thread.slug,
         name=thread.name,
-        model=record.model,
-        language=record.language,
-        continues=record.continues,
+        model=run.model,
+        language=run.language,
+        continues=run.continues,
     )
 
 

@@ -58,7 +58,7 @@ def _with_heartbeat(seconds: str, response: Response) -> Response:
 
 def _with_damage(services: Services, response: Response) -> Response:
     # A list may lack what cannot be read, so whatever is answered says it.
-    if services.damage() is not None:
+    if services.store.damage is not None:
         response.headers["X-Storage"] = "damaged"
     return response
 

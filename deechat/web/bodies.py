@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 
 from deechat.config import CONTEXT, MAX_TOKENS, TEMPERATURE
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
-from deechat.store.sqlite.store import Position
+from deechat.store.base import Position
 from deechat.web.connection import connection
 
 LANGUAGES = ("en", "zh")

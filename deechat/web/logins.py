@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import time
-from functools import cached_property
 
-from deechat.store.sqlite.store import Store
+from deechat.store.base import Store
 
 
 class EndedLogins:
@@ -14,10 +13,15 @@ class EndedLogins:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._read: dict[str, float] | None = None
 
-    @cached_property
+    @property
     def _until(self) -> dict[str, float]:
-        return self._store.ended_logins()
+        if self._read is None:
+            stored = self._store.ended_logins()
+            if self._read is None:  # nobody was quicker, and may have added to it
+                self._read = stored
+        return self._read
 
     def end(self, cookie: str, until: float) -> None:
         """Make a cookie worthless until that time, on disk when it returns."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from deechat.agents.tools.base import Tool
 from deechat.runs.service import Runs
-from deechat.store.sqlite.store import Store
+from deechat.store.base import Store
 from deechat.web.streams import Streams
 
 
@@ -18,8 +18,7 @@ class Services:
 
     `models` says which models there are, as `GET /api/models` has it. `profile` says what is known of a model, in a
     language, and `forget` forgets what was learnt: a habit of a model by its code, or everything. `tools` are the
-    agent's, by name. `check_alive` raises in words when the server does not do what it is there for, as far as a new
-    process would do better. `damage` says what is known to be damaged of what is stored, or None.
+    agent's, by name.
     """
 
     store: Store
@@ -29,5 +28,3 @@ class Services:
     profile: Callable[[str | None, str], list[dict[str, Any]]]
     forget: Callable[[str | None, str | None], None]
     tools: Mapping[str, Tool]
-    check_alive: Callable[[], None]
-    damage: Callable[[], str | None]

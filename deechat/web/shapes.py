@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from deechat.agents.plugins.base import frame_of
+from deechat.agents.plugins.base import frame_of, metrics_of, sources_of
 from deechat.agents.tools.base import Tool
+from deechat.events import Metrics, Source
 from deechat.runs.service import RunView
-from deechat.store.sqlite.store import Message, Thread, Workspace
+from deechat.store.base import StoredMessage, Thread, Workspace
 
 Json = dict[str, Any]
 FETCH = "web_fetch"  # whose list of hosts has a name of its own beside `allowed`
@@ -52,7 +53,7 @@ def thread_json(thread: Thread) -> Json:
     }
 
 
-def message_json(message: Message) -> Json:
+def message_json(message: StoredMessage) -> Json:
     shape: Json = {
         "role": message.role,
         "content": message.content,
@@ -61,20 +62,48 @@ def message_json(message: Message) -> Json:
         "sentAt": message.sent_at,
     }
     if message.role == "assistant":
-        shape |= {"type": "chat", "run": message.run_id, **message.details}
+        shape |= {"type": "chat", "run": message.run_id, **answer_json(message.details)}
     return shape
 
 
+def answer_json(details: Json) -> Json:
+    """Return an answer's further fields; those that a version before kept are in these words already."""
+    if "tool_calls" not in details:
+        return details
+    sources = tuple(Source(**each) for each in details["sources"])
+    shape = {
+        "reasoning": details["reasoning"],
+        "toolCalls": [
+            {
+                "toolCallId": each["id"],
+                "name": each["name"],
+                "arguments": each["arguments"],
+                "content": each["content"],
+                "isError": each["is_error"],
+                "seconds": each["seconds"],
+            }
+            for each in details["tool_calls"]
+        ],
+        "steered": details["steered"],
+        "metrics": metrics_of(Metrics(**details["metrics"])),
+        "sources": sources_of(sources),
+        "reason": details["reason"],
+    }
+    if "finish_reason" in details:
+        shape["finishReason"] = details["finish_reason"]
+    return shape | {name: details[name] for name in ("summary", "error", "code") if name in details}
+
+
 def run_json(view: RunView) -> Json:
-    record = view.record
+    run = view.run
     return {
-        "id": record.id,
+        "id": run.id,
         "status": view.status,
-        "reason": record.reason,
+        "reason": run.reason,
         "thread": {"workspace": view.workspace.slug, "slug": view.thread.slug, "name": view.thread.name},
-        "model": record.model,
-        "startedAt": record.started_at,
-        "endedAt": record.ended_at,
-        "pending": [frame_of(entry, record.message_id) for entry in view.pending],
+        "model": run.model,
+        "startedAt": run.started_at,
+        "endedAt": run.ended_at,
+        "pending": [frame_of(entry, run.message_id) for entry in view.pending],
         "lastEventId": view.last_seq,
     }

@@ -17,7 +17,7 @@ from deechat.agents.plugins.sse import SSE
 from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
 from deechat.runs.service import Runs
-from deechat.store.sqlite.runs import RunRecord
+from deechat.store.base import RunRow
 
 PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
@@ -35,7 +35,7 @@ class _Streamed(Response):
 class View(NamedTuple):
     """What a viewer wants to see: a run's log after the SEQ `after`; `last_seq` is where the log ends now."""
 
-    record: RunRecord
+    run: RunRow
     after: int
     last_seq: int
 
@@ -90,9 +90,9 @@ class Streams:
 
     def _next(self, view: View, wait: float) -> list[Entry]:
         after = 0 if view.lost else view.after
-        with closing(self._runs.follow(view.record.id, after, wait)) as entries:
+        with closing(self._runs.follow(view.run.id, after, wait)) as entries:
             batch = next(entries, None)
-        if batch is None and view.record.ended_at is None:
+        if batch is None and view.run.ended_at is None:
             # The log cannot be followed just now; whoever polls shall not do so without a pause.
             time.sleep(min(wait, PAUSE))
         return batch or []
@@ -100,12 +100,12 @@ class Streams:
     def _respond(self, view: View) -> Response:
         after = 0 if view.lost else view.after
         kind = request.accept_mimetypes.best_match(list(PLUGINS), "text/event-stream")
-        plugin = PLUGINS[kind](view.record.message_id)
-        entries = self._runs.follow(view.record.id, after, self.heartbeat)
+        plugin = PLUGINS[kind](view.run.message_id)
+        entries = self._runs.follow(view.run.id, after, self.heartbeat)
         response = _Streamed(_frames(entries, plugin, after, view.lost), content_type=plugin.content_type)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
-        response.headers["X-Run-Id"] = view.record.id
+        response.headers["X-Run-Id"] = view.run.id
         return response
 
 
@@ -137,7 +137,7 @@ def _frames(
 
 def _as_json(view: View, entries: list[Entry]) -> Response:
     frames: list[Frame] = [{"data": {"type": "resync"}}] if view.lost else []
-    frames += [{"id": entry.seq, "data": frame_of(entry, view.record.message_id)} for entry in entries]
+    frames += [{"id": entry.seq, "data": frame_of(entry, view.run.message_id)} for entry in entries]
     last = entries[-1].seq if entries else 0 if view.lost else view.after
-    ended = entries[-1].event.ends if entries else view.record.ended_at is not None
+    ended = entries[-1].event.ends if entries else view.run.ended_at is not None
     return jsonify({"frames": frames, "lastEventId": last, "ended": ended})

@@ -17,10 +17,10 @@ from server import Server
 
 from deechat.agents.providers.base import Scripted
 from deechat.runs.handlers import FIRST, Handlers
+from deechat.store.base import InsertMessage, KeepSummary, RunRow, StoredMessage, Thread
 from deechat.store.sqlite.checksums import COVERED
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message, Store, Thread, inserting, summarizing
+from deechat.store.sqlite.store import SQLiteStore
 
 LONG = "notes of the day " * 350  # 1,500 tokens
 CONTEXT = "6000"
@@ -322,17 +322,17 @@ def test_a_deleted_thread_leaves_no_summary(narrow: Client) -> None:
 # -- what it costs -----------------------------------------------------------------------------------------------------
 
 
-class Counting(Store):
+class Counting(SQLiteStore):
     """A store that counts the messages that it reads for a model, and how often it reads."""
 
     read, reads = 0, 0
 
-    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[Message]:
+    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[StoredMessage]:
         found = super().branch(thread, last_id, length)
         self.read, self.reads = self.read + len(found), self.reads + 1
         return found
 
-    def summary(self, messages: Sequence[Message]) -> tuple[int, str] | None:
+    def summary(self, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
         self.reads += 1
         return super().summary(messages)
 
@@ -344,14 +344,12 @@ def spoken(database: Database, thread: Thread, count: int, size: int = 60) -> st
     for number in range(count):
         role = "user" if (count - number) % 2 else "assistant"
         turns = "[]" if role == "user" else ""
-        works.append(inserting(Message(f"m{number}", thread.id, last, role, "word " * size, 1.0, turns=turns)))
+        works.append(
+            InsertMessage(StoredMessage(f"m{number}", thread.id, last, role, "word " * size, 1.0, turns=turns))
+        )
         last = f"m{number}"
 
-    def work(connection: sqlite3.Connection) -> None:
-        for each in works:
-            each(connection)
-
-    database.write(work)
+    SQLiteStore(database).write(*works)
     return str(last)
 
 
@@ -360,8 +358,8 @@ def made(database: Database, thread: Thread, last: str, length: int | None = Non
     provider.length = length
     store = Counting(database)
     handlers = Handlers(store, choose=lambda _: provider, tools={}, max_tool_rounds=10)
-    record = RunRecord("r", thread.id, "a", last, None, None, "scripted-1", "en", 1.0)
-    return store, handlers.of(record)
+    record = RunRow("r", thread.id, "a", last, None, None, "scripted-1", "en", 1.0)
+    return store, handlers.build_handler(record)
 
 
 @pytest.mark.parametrize("count", [1, 7, 19])
@@ -380,7 +378,7 @@ def test_of_a_long_thread_no_more_is_read_than_fills_the_context(
     weight = 60 * 5 // 4
     assert 8192 / weight <= store.read <= 8192 / weight + 100 + FIRST
     assert handler.history[-1].text == "word " * 60
-    database.write(summarizing(f"m{count - 40}", "All before."))
+    SQLiteStore(database).write(KeepSummary(f"m{count - 40}", "All before."))
     again, handler = made(database, thread, last, 8192)
     assert again.read <= FIRST + 100, "a summary ends the reading"
     assert (len(handler.history), handler.summary) == (39, "All before.")
@@ -391,9 +389,9 @@ def test_the_summary_that_reaches_furthest_counts_and_a_damaged_one_does_not(
 ) -> None:
     last = spoken(database, thread, 19)
     for number in (3, 9):
-        database.write(summarizing(f"m{number}", f"Up to {number}."))
-    database.write(summarizing("m9", "Another."))
-    database.write(summarizing("nobody", "Nothing."))
+        SQLiteStore(database).write(KeepSummary(f"m{number}", f"Up to {number}."))
+    SQLiteStore(database).write(KeepSummary("m9", "Another."))
+    SQLiteStore(database).write(KeepSummary("nobody", "Nothing."))
     _, handler = made(database, thread, last)
     assert (handler.summary, len(handler.history)) == ("Up to 9.", 9)
     database.write(lambda connection: connection.execute("UPDATE summary SET text = 'x' WHERE message_id = 'm9'"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from types import SimpleNamespace
 
 import gevent
 import pytest
@@ -12,15 +13,34 @@ from journal_rig import entries_of, on_disk, start
 
 from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import Entry, RunStopped, Steered, TextChunk, encode
-from deechat.log import compaction
-from deechat.log.batch import Rows
+from deechat.log.batch import Batch
 from deechat.log.journal import PAGE, Journal, Log
-from deechat.store.sqlite.database import Database, Work
-from deechat.store.sqlite.store import Message, Store, Thread, inserting
+from deechat.store.base import BeginRun, Change, InsertMessage, RunRow, StoredMessage, Thread
+from deechat.store.sqlite import compaction
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.jobs import AppendJob
+from deechat.store.sqlite.store import SQLiteStore
+
+# A run of a thread that is not there: every store refuses it.
+REFUSED = BeginRun(RunRow("none", "nowhere", "none-message", "none-prompt", None, None, None, "en", 1.0), [])
 
 
 def texts(entries: list[Entry]) -> list[str]:
     return [entry.event.text for entry in entries if isinstance(entry.event, TextChunk)]
+
+
+class Heard:
+    """Notes of which runs a journal told."""
+
+    def __init__(self) -> None:
+        self.ended: list[str] = []
+        self.lost: list[str] = []
+
+    def run_ended(self, run_id: str) -> None:
+        self.ended.append(run_id)
+
+    def run_lost(self, run_id: str) -> None:
+        self.lost.append(run_id)
 
 
 def everything(journal: Journal, run_id: str = "r", after: int = 0) -> list[Entry]:
@@ -84,28 +104,30 @@ def test_silence_is_told_and_is_no_end(journal: Journal, thread: Thread) -> None
 
 
 def test_an_ending_is_in_the_runs_row_with_the_message_it_made(
-    journal: Journal, database: Database, thread: Thread
+    journal: Journal, database: Database, thread: Thread, store: SQLiteStore
 ) -> None:
-    ended: list[str] = []
-    journal.on_end = ended.append
+    heard = Heard()
+    journal = Journal(store, heard)
     log = start(journal, thread)
-    message = Message("r-message", thread.id, None, "assistant", "Hi", 2.0)
-    entry = journal.append(log, RunStopped(), inserting(message))
-    assert journal.records.run("r").reason is None
+    message = StoredMessage("r-message", thread.id, None, "assistant", "Hi", 2.0)
+    entry = journal.append(log, RunStopped(), InsertMessage(message))
+    assert store.run("r").reason is None
     journal.wait_committed(log, entry.seq)
-    assert (journal.records.run("r").reason, journal.records.run("r").ended_at) == ("stopped", entry.at)
-    assert [each.id for each in Store(database).messages(thread)] == ["r-message"]
-    assert ended == ["r"]
-    assert journal.records.unfinished() == []
+    assert (store.run("r").reason, store.run("r").ended_at) == ("stopped", entry.at)
+    assert [each.id for each in SQLiteStore(database).messages(thread)] == ["r-message"]
+    assert heard.ended == ["r"]
+    assert store.unfinished_runs() == []
 
 
-def test_a_run_is_stored_whole_or_not_at_all(journal: Journal, database: Database, thread: Thread) -> None:
+def test_a_run_is_stored_whole_or_not_at_all(
+    journal: Journal, database: Database, thread: Thread, store: SQLiteStore
+) -> None:
     gone = Thread("nowhere", thread.workspace_id, "x", None, 0.0, 0.0)
     with pytest.raises(NotFoundError):
         start(journal, gone)
     assert on_disk(database) == 0
     with pytest.raises(NotFoundError):
-        journal.records.run("r")
+        store.run("r")
 
 
 def test_followers_of_a_suspended_log_are_let_go_without_an_ending(journal: Journal, thread: Thread) -> None:
@@ -131,7 +153,7 @@ def test_a_closing_process_lets_followers_go(journal: Journal, thread: Thread) -
 
 
 def test_a_thread_is_not_deleted_under_a_run_that_goes_on(journal: Journal, database: Database, thread: Thread) -> None:
-    store = Store(database)
+    store = SQLiteStore(database)
     log = start(journal, thread)
     assert store.delete_thread(thread) == ["r"]
     assert store.delete_workspace(store.new_workspace("Other")) == []
@@ -142,13 +164,13 @@ def test_a_thread_is_not_deleted_under_a_run_that_goes_on(journal: Journal, data
     with pytest.raises(NotFoundError):
         store.thread_by_id(thread.id)
     with pytest.raises(NotFoundError):
-        journal.records.run("r")
+        store.run("r")
 
 
 def test_a_workspace_is_not_deleted_under_a_run_that_stands_behind_many_damaged_ones(
     journal: Journal, database: Database
 ) -> None:
-    store = Store(database)
+    store = SQLiteStore(database)
     workspace = store.new_workspace("Other")
     for number in range(130):
         start(journal, store.new_thread(workspace, None), f"r{number}")
@@ -162,7 +184,7 @@ def test_a_workspace_is_not_deleted_under_a_run_that_stands_behind_many_damaged_
 
 
 def test_no_run_begins_in_a_thread_that_is_deleted(journal: Journal, database: Database, thread: Thread) -> None:
-    store = Store(database)
+    store = SQLiteStore(database)
     store.delete_thread(thread)
     with pytest.raises(NotFoundError):
         start(journal, thread)
@@ -176,18 +198,15 @@ def test_no_run_begins_in_a_thread_that_is_deleted(journal: Journal, database: D
     assert database.read("SELECT id FROM run") == []
 
 
-def test_rows_that_cannot_be_stored_end_the_run_for_its_followers(journal: Journal, thread: Thread) -> None:
-    def refuse(_connection: sqlite3.Connection) -> None:
-        raise ValueError("it does not fit")
-
-    lost: list[str] = []
-    journal.on_lost = lost.append
+def test_rows_that_cannot_be_stored_end_the_run_for_its_followers(store: SQLiteStore, thread: Thread) -> None:
+    heard = Heard()
+    journal = Journal(store, heard)
     log = start(journal, thread)
     follower = gevent.spawn(everything, journal)
     gevent.sleep(0)
-    journal.append(log, TextChunk("never stored"), refuse)
+    journal.append(log, TextChunk("never stored"), REFUSED)
     assert len(follower.get(timeout=5)) == 1
-    assert lost == ["r"]
+    assert heard.lost == ["r"]
     with pytest.raises(StorageUnavailableError):  # nothing may follow: it would leave a gap
         journal.append(log, TextChunk("later still"))
 
@@ -196,16 +215,13 @@ def test_what_follows_rows_that_were_kept_out_is_kept_out_in_the_same_commit_too
     journal: Journal, database: Database, thread: Thread
 ) -> None:
     """While the lock is held a second batch gathers behind the first, and both go into one transaction."""
-    store = Store(database)
+    store = SQLiteStore(database)
     other_thread = store.new_thread(store.workspaces()[0], None)
     bad, sound = start(journal, thread, "bad"), start(journal, other_thread, "sound")
 
-    def refuse(_connection: sqlite3.Connection) -> None:
-        raise ValueError("it does not fit")
-
     with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        journal.append(bad, TextChunk("never stored"), refuse)
+        journal.append(bad, TextChunk("never stored"), REFUSED)
         journal.append(sound, TextChunk("one"))
         gevent.sleep(0.1)  # the first batch was taken by now; SQLite waits a second for the lock
         journal.append(bad, TextChunk("would leave a gap"))
@@ -220,47 +236,47 @@ def test_what_follows_rows_that_were_kept_out_is_kept_out_in_the_same_commit_too
 
 def test_what_was_kept_out_stays_out_of_all_rows_that_follow_in_a_transaction() -> None:
     """Also where rows without any of that log stand between."""
-
-    def refuse(_connection: sqlite3.Connection) -> None:
-        raise ValueError("it does not fit")
-
     told: list[tuple[set[str], set[str]]] = []
-    rows: list[Rows[str]] = []
+    batches: list[Batch[Log]] = []
+    jobs: list[AppendJob] = []
     for _ in range(3):
-        rows.append(
-            Rows(
-                before=rows[-1] if rows else None,
-                sealed=lambda: None,
-                written=lambda shares, kept_out: told.append((set(shares), set(shares) & set(kept_out))),
-                is_lost=lambda _log: False,
+        batches.append(
+            Batch(
+                lambda: None,
+                lambda shares, rejected: told.append(
+                    ({log.run_id for log in shares}, {log.run_id for log in rejected})
+                ),
             )
         )
-    rows[0].add("bad", ("bad", 2, 1.0, b"{}", 0), [refuse])
-    rows[1].add("sound", ("sound", 2, 1.0, b"{}", 0))
-    rows[2].add("bad", ("bad", 3, 1.0, b"{}", 0))
-    rows[2].add("sound", ("sound", 3, 1.0, b"{}", 0))
+        sweeper = SimpleNamespace(wrote=lambda _rows: None, died=lambda _rows: None)
+        jobs.append(AppendJob(batches[-1], sweeper, jobs[-1] if jobs else None))  # type: ignore[arg-type]
+    bad, sound = Log("bad"), Log("sound")
+    batches[0].add(bad, "bad", (2, 1.0, b"{}"), [REFUSED])
+    batches[1].add(sound, "sound", (2, 1.0, b"{}"))
+    batches[2].add(bad, "bad", (3, 1.0, b"{}"))
+    batches[2].add(sound, "sound", (3, 1.0, b"{}"))
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         connection.execute("CREATE TABLE event (run_id, seq, at, body, checksum)")
-        for each in rows:
+        for each in jobs:
             each.work(connection)
         assert connection.execute("SELECT run_id, seq FROM event").fetchall() == [("sound", 2), ("sound", 3)]
-    for each in rows:
+    for each in jobs:
         each.done(None)
     assert told == [({"bad"}, {"bad"}), ({"sound"}, set()), ({"bad", "sound"}, {"bad"})]
 
 
 def test_who_looks_at_a_run_in_the_moment_of_its_commit_follows_it_to_its_end(
-    journal: Journal, database: Database, thread: Thread, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, store: SQLiteStore, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others may see it before the one who opens it goes on."""
     quicker: list[Log] = []
-    write = database.write
+    write = store.write
 
-    def looked_at(work: Work[None]) -> None:
-        write(work)
+    def looked_at(*changes: Change) -> None:
+        write(*changes)
         quicker.append(journal.load("r"))
 
-    monkeypatch.setattr(database, "write", looked_at)
+    monkeypatch.setattr(store, "write", looked_at)
     log = start(journal, thread)
     assert [log] == quicker
 
@@ -275,7 +291,7 @@ def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
     journal.wait_committed(log, len(log.entries))
     expected = list(log.entries)
     del log
-    pages, reader = journal.pages, Journal(database)
+    pages, reader = journal.pages, Journal(SQLiteStore(database))
 
     def changing(run_id: str, after: int = 0) -> Iterator[list[Entry]]:
         yield from pages(run_id, after)
@@ -284,7 +300,7 @@ def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
             expected.append(journal.append(journal.load(run_id), TextChunk("more")))
             journal.wait_committed(journal.load(run_id), len(expected))
         elif how == "it is given up":
-            journal.abandon(run_id).outcome.get()
+            journal.abandon(run_id).wait()
         else:
             database.write(lambda connection: connection.execute("DELETE FROM run"))
 
@@ -296,7 +312,7 @@ def test_a_log_that_changes_while_it_is_read_is_read_to_an_end(
 
 
 def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_left(
-    journal: Journal, database: Database, thread: Thread, monkeypatch: pytest.MonkeyPatch
+    journal: Journal, database: Database, thread: Thread, monkeypatch: pytest.MonkeyPatch, store: SQLiteStore
 ) -> None:
     """Its last block leaves out the text of a message that was not there when the reader began."""
     log = start(journal, thread)
@@ -305,17 +321,17 @@ def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_
     journal.wait_committed(log, len(log.entries))
     journal.rest(log, [])
     with gevent.Timeout(10):
-        while not journal.records.run("r").rests:
+        while not store.run("r").rests:
             gevent.sleep(0.01)
-    elsewhere = Journal(database)  # which does not have it in memory
+    elsewhere = Journal(SQLiteStore(database))  # which does not have it in memory
     pages = elsewhere.pages
 
     def ending_after_a_page(run_id: str, after: int = 0) -> Iterator[list[Entry]]:
         reader = pages(run_id, after)
         yield next(reader)
         journal.append(log, TextChunk("Hello world"))
-        message = Message("r-message", thread.id, None, "assistant", "Hello world", 2.0, "r")
-        journal.append(log, RunStopped(), inserting(message))
+        message = StoredMessage("r-message", thread.id, None, "assistant", "Hello world", 2.0, "r")
+        journal.append(log, RunStopped(), InsertMessage(message))
         journal.wait_ended(log)
         yield from reader
 
@@ -323,8 +339,8 @@ def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_
     assert elsewhere.load("r").entries == log.entries
     monkeypatch.undo()
     assert everything(elsewhere) == log.entries
-    elsewhere.abandon("r").outcome.get()
-    assert elsewhere.records.run("r").reason == "stopped"
+    elsewhere.abandon("r").wait()
+    assert store.run("r").reason == "stopped"
 
 
 def test_a_runaway_waits_for_the_writer(journal: Journal, database: Database, thread: Thread) -> None:

@@ -19,19 +19,19 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "config": ({"errors"}, set()),
     "net": ({"errors"}, {"gevent", "h11", "httptools"}),
     "server": ({"config", "errors", "net"}, {"gevent", "gunicorn"}),
-    "store": ({"events", "errors", "net"}, set()),
+    "store": ({"events", "errors", "net"}, {"gevent", "msgspec"}),
     "store.sqlite": (
-        {"log.compaction", "events", "errors", "net", "server.folder"},
+        {"store.base", "events", "errors", "net", "server.folder"},
         {"gevent", "msgspec", "sqlite_utils"},
     ),
-    "log": ({"store", "events", "errors", "net"}, {"gevent", "msgspec"}),
+    "log": ({"store.base", "events", "errors", "net"}, {"gevent", "msgspec"}),
     "agents.providers": ({"events", "errors", "net"}, {"httpx2", "msgspec", "openai"}),
     "agents.tools": ({"events", "errors", "net"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
     "agents": ({"agents.providers", "agents.tools", "events", "errors"}, {"msgspec"}),
-    "runs": ({"log", "store", "agents", "events", "errors"}, {"gevent", "msgspec"}),
+    "runs": ({"log", "store.base", "agents", "events", "errors"}, {"gevent", "msgspec"}),
     "web": (
-        {"runs", "store", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
+        {"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
     "terminal": ({"config", "net"}, {"requests"}),
@@ -104,8 +104,22 @@ def test_no_file_is_longer_than_one_can_read(path: Path) -> None:
 def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     keywords = ("SELECT ", "INSERT ", "UPDATE ", "DELETE FROM")
     holders = {name_of(path) for path in modules() if any(word in path.read_text() for word in keywords)}
-    elsewhere = {name for name in holders if not name.startswith("store.sqlite.")}
-    assert elsewhere == {"log.batch", "log.compaction"}
+    assert {name for name in holders if not name.startswith("store.sqlite.")} == set()
+    users = {name_of(path) for path in modules() if "sqlite3" in imports_of(path)}
+    assert {name for name in users if not name.startswith("store.sqlite.")} == set()
+
+
+def test_a_migration_calls_no_code_that_may_change() -> None:
+    """But for checksums, which are the same for ever, and events, which are read for ever."""
+    ours = {
+        name: {each for each in imports_of(PACKAGE / "store" / "sqlite" / name) if each.startswith("deechat.")}
+        for name in ("schema.py", "first_blocks.py")
+    }
+    sqlite = "deechat.store.sqlite"
+    assert ours["first_blocks.py"] == {"deechat.events", f"{sqlite}.checksums"}
+    assert ours["schema.py"] == {
+        "deechat.errors", f"{sqlite}.checksums", f"{sqlite}.first_blocks", f"{sqlite}.integrity"
+    }  # fmt: skip
 
 
 def test_the_settings_are_read_at_one_place_and_the_rest_of_the_environment_at_two() -> None:
@@ -115,7 +129,7 @@ def test_the_settings_are_read_at_one_place_and_the_rest_of_the_environment_at_t
 
 def test_threads_of_the_system_are_the_databases_and_those_that_look_names_up() -> None:
     holders = {name_of(path) for path in modules() if "gevent.event" in path.read_text()}
-    assert holders == {"net.lookups", "store.sqlite.database"}
+    assert holders == {"net.lookups", "store.memory", "store.sqlite.database"}
     assert {name_of(path) for path in modules() if "ThreadPool" in path.read_text()} == {
         "net.lookups",
         "store.sqlite.database",

@@ -36,8 +36,8 @@ from deechat.config import Settings
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk
 from deechat.log.journal import Log
 from deechat.net import rounds
+from deechat.store.base import RunRow
 from deechat.store.sqlite.database import Job
-from deechat.store.sqlite.runs import RunRecord
 
 TOKENS = 500
 OURS = f"{Path(deechat.__file__).parent}/"  # not what is installed below a folder of that name
@@ -174,12 +174,12 @@ def home(tmp_path: Path, statements: list[str], slow: SlowDisk) -> Iterator[Hous
     pieces = [Text(f"word{number} ") for number in range(TOKENS)]
     slow.home = House(tmp_path / "test.sqlite3", Scripted([slow.begin, *pieces, slow.end, Turn("stop")]), max_runs=100)
     yield slow.home
-    slow.home.journal.tidy()  # its sweeper would wake while another test counts
+    slow.home.store.tidy()  # its sweeper would wake while another test counts
     slow.home.database.close()
 
 
 def open_log(home: House, name: str) -> Log:
-    record = RunRecord(name, home.thread().id, f"{name}-message", f"{name}-prompt", None, None, "m", "en", 1.0)
+    record = RunRow(name, home.thread().id, f"{name}-message", f"{name}-prompt", None, None, "m", "en", 1.0)
     return home.journal.open(record, [RunStarted(name, record.message_id, "w", "t", None, "m")])
 
 

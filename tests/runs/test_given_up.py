@@ -15,12 +15,12 @@ from server import Server, wait_until
 
 from deechat.errors import BrokenLogError
 from deechat.events import Entry, RunStarted, TextChunk
-from deechat.log import compaction
-from deechat.log.batch import insert
 from deechat.log.journal import Journal, row_of
+from deechat.store.base import BeginRun, GiveUpRun, RunRow, Thread
+from deechat.store.sqlite import compaction
+from deechat.store.sqlite.changes import apply
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord, begin, giving_up
-from deechat.store.sqlite.store import Thread
+from deechat.store.sqlite.store import SQLiteStore
 
 LENGTH = 6
 
@@ -35,14 +35,13 @@ def give_up_a_run(server: Server, thread: str, packed: int) -> str:
     """Writes a run that was given up with all that it said in rows, but for its first `packed` entries."""
     with connected(server) as connection:
         (thread_id,) = connection.execute("SELECT id FROM thread WHERE slug = ?", (thread,)).fetchone()
-        record = RunRecord("given-up", thread_id, "its-message", "its-prompt", None, None, "m", "en", 1.0)
+        record = RunRow("given-up", thread_id, "its-message", "its-prompt", None, None, "m", "en", 1.0)
         events = [RunStarted(record.id, "its-message", "w", "t", None, "m"), *[TextChunk("word ")] * (LENGTH - 1)]
         entries = [Entry(seq, 1.0, event) for seq, event in enumerate(events, start=1)]
         connection.execute("BEGIN IMMEDIATE")
-        begin(connection, record)
-        insert(connection, [row_of(record.id, entry) for entry in entries])
-        compaction.add(connection, record.id, entries[:packed])
-        giving_up(record.id, compaction.GIVEN_UP)(connection)
+        apply(connection, BeginRun(record, [row_of(entry) for entry in entries]))
+        compaction.compact(connection, record.id, entries[:packed])
+        apply(connection, GiveUpRun(record.id))
         connection.execute("COMMIT")
     return record.id
 
@@ -102,22 +101,22 @@ def test_who_follows_a_log_while_its_run_is_given_up_is_let_go(journal: Journal,
     log = start(journal, thread)
     follower = gevent.spawn(lambda: [entry for batch in journal.follow("r", 0, 5.0) for entry in batch])
     gevent.sleep(0)
-    journal.abandon("r").outcome.get()
+    journal.abandon("r").wait()
     assert follower.get(timeout=5) == log.entries
     assert journal.in_memory("r") is None
     assert list(journal.follow("r", 1, 5.0)) == []
 
 
 def test_a_given_up_log_whose_last_block_is_damaged_is_an_error(
-    journal: Journal, database: Database, thread: Thread
+    journal: Journal, database: Database, thread: Thread, store: SQLiteStore
 ) -> None:
     entries = start(journal, thread).entries  # the log itself is held by nobody
-    database.write(lambda connection: compaction.add(connection, "r", entries))
-    journal.abandon("r").outcome.get()
-    assert journal.last_seq("r") == 1
+    database.write(lambda connection: compaction.compact(connection, "r", entries))
+    journal.abandon("r").wait()
+    assert store.last_seq("r") == 1
     database.write(lambda connection: connection.execute("UPDATE block SET body = x'00'"))
     with pytest.raises(BrokenLogError):
-        journal.last_seq("r")
+        store.last_seq("r")
 
 
 @pytest.mark.parametrize("when", ["at work", "while it waits", "while it waits, found after a restart"])

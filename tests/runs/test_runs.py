@@ -14,10 +14,11 @@ from runs_rig import House, wait_until
 
 from deechat.agents.providers.base import Provider, Scripted, Text, Turn
 from deechat.agents.tools.base import Tool, make_tool
-from deechat.errors import BusyError, ConflictError
+from deechat.errors import BusyError, ConflictError, DeeChatError
 from deechat.events import (
     AnyEvent,
     Entry,
+    InputReceived,
     RunCompleted,
     RunFailed,
     RunStopped,
@@ -27,25 +28,41 @@ from deechat.events import (
     ToolCallInvocation,
     ToolCallResult,
 )
-from deechat.log import compaction
 from deechat.log.journal import Journal
-from deechat.runs.start import name_from
-from deechat.store.sqlite import checksums
+from deechat.runs.replies import Reply
+from deechat.runs.start import Prompt, name_from
+from deechat.store.base import BeginRun, RunRow
+from deechat.store.memory import MemoryStore
+from deechat.store.sqlite import checksums, compaction
+from deechat.store.sqlite.store import SQLiteStore
 
+# A run of a thread that is not there: every store refuses it.
+REFUSED = BeginRun(RunRow("none", "nowhere", "none-message", "none-prompt", None, None, None, "en", 1.0), [])
 SLOW = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 60}'), ToolCall("", "slow", '{"seconds": 0}')))
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[Callable[..., House]]:
-    houses: list[House] = []
+def houses(path: Path, store: MemoryStore | None) -> Iterator[Callable[..., House]]:
+    built: list[House] = []
 
     def build(provider: Provider, *tools: Tool, **options: float) -> House:
-        houses.append(House(tmp_path / "test.sqlite3", provider, tools, **options))
-        return houses[-1]
+        built.append(House(path, provider, tools, store=store, **options))
+        return built[-1]
 
     yield build
-    for each in houses:
-        each.database.close()
+    for each in built:
+        each.store.close()
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """Builds houses over one file, or over one store in memory, which yields in every read."""
+    yield from houses(tmp_path / "test.sqlite3", MemoryStore() if request.param == "memory" else None)
+
+
+@pytest.fixture
+def house_on_disk(tmp_path: Path) -> Iterator[Callable[..., House]]:
+    """Builds houses over one file, which the test damages."""
+    yield from houses(tmp_path / "test.sqlite3", None)
 
 
 left: list[str] = []
@@ -78,7 +95,7 @@ def test_a_stop_in_the_middle_of_a_tool_cancels_it_and_records_that(house: Calla
     assert isinstance(events[-1], RunStopped)
     answer = home.store.messages(thread)[-1]
     assert answer.content == "Wait."
-    assert [each["content"] for each in answer.details["toolCalls"]] == ["Cancelled before it was done.", "done"]
+    assert [each["content"] for each in answer.details["tool_calls"]] == ["Cancelled before it was done.", "done"]
 
 
 def test_after_that_stop_the_next_turn_is_valid(house: Callable[..., House]) -> None:
@@ -119,6 +136,140 @@ def test_one_run_a_thread_and_so_many_in_all(house: Callable[..., House]) -> Non
     assert home.runs.chats(first, -1, None)[1] is None
 
 
+def test_of_two_answers_to_a_request_at_once_one_counts(house: Callable[..., House]) -> None:
+    call = Turn("tool_calls", (ToolCall("", "pay", '{"amount": 1}'),))
+    paid: list[int] = []
+
+    def pay(amount: int) -> str:
+        """Pays.
+
+        amount: how much
+        """
+        paid.append(amount)
+        return "paid"
+
+    home = house(Scripted([call], [Text("Done."), Turn("stop")]), make_tool(pay, policy="ask"))
+    run = home.start(home.thread())
+    wait_until(lambda: bool(home.runs.view(run).pending) and home.registry.get(run) is None)
+    request = home.runs.view(run).pending[0].event.request_id
+    replies = [
+        Reply(request, approved=True, always=True),
+        Reply(request, approved=False),
+        Reply(request, approved=True),
+    ]
+    answers = [gevent.spawn(outcome, lambda reply=each: home.runs.respond(run, reply)) for each in replies]
+    told = [answer.get(timeout=10) for answer in answers]
+    assert sorted(map(str, told)) == ["None", "already_answered", "already_answered"]
+    events = home.events(run)
+    assert isinstance(events[-1], RunCompleted)
+    assert len([event for event in events if isinstance(event, InputReceived)]) == 1
+    assert len(paid) == (0 if told[1] is None else 1)
+    wait_until(lambda: len(home.registry) == 0)
+
+
+def outcome(move: Callable[[], object]) -> object:
+    """Return what a move gives, or the code of its error."""
+    try:
+        return move()
+    except DeeChatError as exc:
+        return exc.code
+
+
+def test_of_two_prompts_at_once_one_begins(house: Callable[..., House]) -> None:
+    home = house(Scripted(*[[Text("Yes"), Turn("stop")] for _ in range(9)]))
+    thread = home.thread()
+    starts = [gevent.spawn(outcome, lambda: home.start(thread)) for _ in range(3)]
+    told = [start.get(timeout=10) for start in starts]
+    assert sorted(each == "run_active" for each in told) == [False, True, True]
+    assert home.store.messages(thread)[0].role == "user"
+    same = [
+        gevent.spawn(outcome, lambda: home.runs.start(home.workspace, home.thread(), Prompt("Go"))) for _ in range(3)
+    ]
+    assert all(isinstance(start.get(timeout=10), RunRow) for start in same)
+
+
+def test_a_prompt_that_comes_twice_at_once_begins_one_run(house: Callable[..., House]) -> None:
+    home = house(Scripted(*[[Text("Yes"), Turn("stop")] for _ in range(9)]))
+    thread, prompt = home.thread(), Prompt("Go", client_request_id="once")
+    starts = [gevent.spawn(home.runs.start, home.workspace, thread, prompt) for _ in range(3)]
+    assert len({start.get(timeout=10).id for start in starts}) == 1
+    assert [message.content for message in home.store.messages(thread) if message.role == "user"] == ["Go"]
+
+
+def test_no_more_begin_at_once_than_there_are_places(house: Callable[..., House]) -> None:
+    hold = gevent.event.Event()
+    home = house(Scripted(*[[hold.wait, Turn("stop")] for _ in range(9)]), max_runs=2)
+    threads = [home.thread() for _ in range(5)]
+    starts = [gevent.spawn(outcome, lambda thread=each: home.start(thread)) for each in threads]
+    told = [start.get(timeout=10) for start in starts]
+    assert told.count("busy") == 3
+    hold.set()
+
+
+def test_of_two_that_continue_an_answer_at_once_one_begins(house: Callable[..., House]) -> None:
+    hold = gevent.event.Event()
+    home = house(Scripted([hold.wait], *[[Text("Yes"), hold.wait, Turn("stop")] for _ in range(9)]))
+    run = home.start(home.thread())
+    home.runs.stop(run)
+    moves = [gevent.spawn(outcome, lambda: home.runs.go_on(run, "en")) for _ in range(3)]
+    told = [move.get(timeout=10) for move in moves]
+    assert told.count("run_active") == 2
+    hold.set()
+
+
+@pytest.mark.parametrize("first", ["stop", "respond"])
+def test_a_stop_and_an_answer_at_once_leave_one_ending_and_no_runner(house: Callable[..., House], first: str) -> None:
+    call = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 0}'),))
+    home = house(Scripted([call], [Text("Done."), Turn("stop")]), make_tool(slow, policy="ask"))
+    run = home.start(home.thread())
+    wait_until(lambda: bool(home.runs.view(run).pending) and home.registry.get(run) is None)
+    reply = Reply(home.runs.view(run).pending[0].event.request_id, approved=True)
+    moves = {"stop": lambda: home.runs.stop(run), "respond": lambda: home.runs.respond(run, reply)}
+    order = [first, *moves.keys() - {first}]
+    said = [gevent.spawn(outcome, moves[name]) for name in order]
+    told = dict(zip(order, [each.get(timeout=10) for each in said], strict=True))
+    assert told["stop"] in {True, False}
+    assert told["respond"] in {None, "run_ended", "already_answered"}
+    events = home.events(run)
+    assert [event.ends for event in events].count(True) == 1
+    wait_until(lambda: len(home.registry) == 0)
+
+
+@pytest.mark.parametrize("look", [1, 2])
+def test_a_row_that_is_old_when_it_is_looked_at_brings_no_ended_run_into_memory(
+    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch, look: int
+) -> None:
+    call = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 0}'),))
+    home = house(Scripted([call]), make_tool(slow, policy="ask"))
+    run = home.start(home.thread())
+    wait_until(lambda: bool(home.runs.view(run).pending) and home.registry.get(run) is None)
+    reply = Reply(home.runs.view(run).pending[0].event.request_id, approved=True)
+    read, looks = home.store.run, 0
+
+    def slowly(run_id: str) -> RunRow:
+        nonlocal looks
+        looks += 1
+        row = read(run_id)
+        if looks == look:
+            assert home.runs.stop(run_id) is True
+        return row
+
+    monkeypatch.setattr(home.store, "run", slowly)
+    assert outcome(lambda: home.runs.respond(run, reply)) == "run_ended"
+    assert isinstance(home.events(run)[-1], RunStopped)
+    home.thread()  # what was queued before is written
+    assert (len(home.registry), home.store.run(run).rests) == (0, 0)
+
+
+def test_a_waiting_run_that_many_look_at_at_once_has_one_log(house: Callable[..., House]) -> None:
+    call = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 0}'),))
+    home = house(Scripted([call], [Text("Done."), Turn("stop")]), make_tool(slow, policy="ask"))
+    run = home.start(home.thread())
+    wait_until(lambda: bool(home.store.run(run).rests) and home.journal.in_memory(run) is None)
+    logs = [gevent.spawn(home.journal.load, run) for _ in range(5)]
+    assert len({id(each.get(timeout=10)) for each in logs}) == 1
+
+
 def test_a_run_is_over_before_anyone_sees_its_ending(house: Callable[..., House]) -> None:
     home = house(Scripted([Text("1"), Turn("stop")], [Text("2"), Turn("stop")]))
     thread = home.thread()
@@ -143,7 +294,7 @@ def test_a_restart_ends_what_is_too_old_to_go_on_and_keeps_what_was_said(house: 
     cut = [event.content for event in events if isinstance(event, ToolCallResult) and event.is_error]
     assert cut == ["Interrupted: the server was restarted. It may have happened."]
     assert later.store.messages(thread)[-1].content == "Half"
-    assert later.journal.records.unfinished() == []
+    assert later.store.unfinished_runs() == []
     later.recovery.at_start()
     assert later.events(run) == events
 
@@ -219,9 +370,9 @@ def test_a_stop_before_a_sibling_started_keeps_what_the_others_gave(house: Calla
     assert '"role":"tool"' in home.store.message(thread, home.store.messages(thread)[-1].id).turns
 
 
-def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house: Callable[..., House]) -> None:
+def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house_on_disk: Callable[..., House]) -> None:
     hold = gevent.event.Event()
-    home = house(Scripted([Text("So"), hold.wait, Text("on"), Turn("stop")], [Text("Well."), Turn("stop")]))
+    home = house_on_disk(Scripted([Text("So"), hold.wait, Text("on"), Turn("stop")], [Text("Well."), Turn("stop")]))
     thread = home.thread()
     run = home.start(thread)
     wait_until(lambda: len(entries_of(home.journal, run)) >= 4)
@@ -239,13 +390,13 @@ def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house: Callab
     assert home.events(home.start(thread))[-1].ends
 
 
-def test_a_log_that_cannot_be_read_does_not_stop_the_start(house: Callable[..., House]) -> None:
-    home = house(Scripted([Text("Half"), gevent.event.Event().wait]))
+def test_a_log_that_cannot_be_read_does_not_stop_the_start(house_on_disk: Callable[..., House]) -> None:
+    home = house_on_disk(Scripted([Text("Half"), gevent.event.Event().wait]))
     thread = home.thread()
     run = home.start(thread)
     wait_until(lambda: len(entries_of(home.journal, run)) >= 4)
     home.database.write(lambda connection: connection.execute("UPDATE event SET body = CAST('{}' AS BLOB)"))
-    later = house(Scripted([Text("Then."), Turn("stop")]))
+    later = house_on_disk(Scripted([Text("Then."), Turn("stop")]))
     later.recovery.at_start()
     wait_until(lambda: later.runs.view(run).status == "ended")
     assert later.events(later.start(thread))[-1].ends
@@ -285,36 +436,33 @@ def test_a_name_is_the_prompts_first_words() -> None:
     assert len(name_from("x" * 500)) <= 50
 
 
-def test_a_run_whose_rows_and_row_are_both_lost_frees_its_thread(house: Callable[..., House]) -> None:
-    def refuse(_connection: sqlite3.Connection) -> None:
-        raise ValueError("it does not fit")
-
-    home = house(Scripted([SLOW], [Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
+def test_a_run_whose_rows_and_row_are_both_lost_frees_its_thread(house_on_disk: Callable[..., House]) -> None:
+    home = house_on_disk(Scripted([SLOW], [Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"))
     thread = home.thread()
     run = home.start(thread)
     wait_until(lambda: len(entries_of(home.journal, run)) >= 7)
     with closing(sqlite3.connect(home.database.path, isolation_level=None, timeout=5)) as other:
         other.execute("UPDATE run SET language = 'eo'")
-    runner = home.active.get(run)
+    runner = home.registry.get(run)
     assert runner is not None
-    home.journal.append(runner.log, TextChunk("never stored"), refuse)
+    home.journal.append(runner.log, TextChunk("never stored"), REFUSED)
     wait_until(lambda: home.database.read("SELECT ended_at FROM run") != [(None,)])
-    assert home.active.get(run) is None
+    assert home.registry.get(run) is None
     assert isinstance(home.events(home.start(thread, "And now?"))[-1], RunCompleted)
 
 
 def test_a_view_of_a_run_that_ends_while_its_log_is_read_is_of_one_moment(
-    house: Callable[..., House], monkeypatch: pytest.MonkeyPatch
+    house_on_disk: Callable[..., House], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A view that says that the run has ended names the ending's place: who has all up to there is told of no more."""
-    home = house(Scripted())
-    thread, elsewhere = home.thread(), Journal(home.database)
+    home = house_on_disk(Scripted())
+    thread, elsewhere = home.thread(), Journal(SQLiteStore(home.database))
     log = start(elsewhere, thread)
     for _ in range(3 * compaction.ENTRIES):
         elsewhere.append(log, Steered("more"))
     elsewhere.wait_committed(log, len(log.entries))
     elsewhere.rest(log, [])
-    wait_until(lambda: home.journal.records.run("r").rests == 1)
+    wait_until(lambda: home.store.run("r").rests == 1)
     home.database.write(lambda connection: checksums.change(connection, "run", "r", asks=None))  # as versions before
     pages = home.journal.pages
 
@@ -327,5 +475,4 @@ def test_a_view_of_a_run_that_ends_while_its_log_is_read_is_of_one_moment(
 
     monkeypatch.setattr(home.journal, "pages", ending_after_a_page)
     view = home.runs.view("r")
-    assert (view.status, view.record.reason, view.last_seq) == ("ended", "stopped", len(log.entries))
-    elsewhere.tidy()
+    assert (view.status, view.run.reason, view.last_seq) == ("ended", "stopped", len(log.entries))

@@ -21,13 +21,11 @@ from deechat.application import Application
 from deechat.config import Settings
 from deechat.errors import BrokenLogError, DamagedError
 from deechat.events import Entry, RunStopped, TextChunk
-from deechat.log import compaction
 from deechat.log.journal import Journal
-from deechat.store.sqlite import checksums, integrity
+from deechat.store.base import RunRow, Thread
+from deechat.store.sqlite import checksums, compaction, integrity
 from deechat.store.sqlite.checksums import COVERED
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Store, Thread
 
 TEXTS = [
     "",
@@ -156,10 +154,10 @@ def test_a_row_of_a_log_whose_values_changed_their_kind_is_found_and_the_start_g
 ) -> None:
     application = Application(Settings(data=tmp_path / "data", provider="offline"))
     application.start()
-    database, journal = application._database, application._journal
-    store = Store(database)
+    database, journal = application._database, application._runs.journal
+    store = application._store
     thread = store.new_thread(store.workspace("default"), "A")
-    record = RunRecord("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
+    record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, TextChunk(" more"))
     journal.wait_committed(log, 2)
@@ -171,8 +169,8 @@ def test_a_row_of_a_log_whose_values_changed_their_kind_is_found_and_the_start_g
         assert application._database.damage.words is not None
         if (column, value) != ("seq", "NULL"):  # without a number the row is found by no reader, but by the check
             with pytest.raises((BrokenLogError, DamagedError)):
-                entries_of(application._journal, "run")
-        assert Store(application._database).thread_by_id(thread.id).name == "A", "what is sound is read"
+                entries_of(application._runs.journal, "run")
+        assert application._store.thread_by_id(thread.id).name == "A", "what is sound is read"
     finally:
         application.close()
 
@@ -181,7 +179,7 @@ def test_a_row_of_a_log_whose_values_changed_their_kind_is_found_and_the_start_g
 def test_a_block_whose_values_changed_their_kind_is_a_log_that_cannot_be_read(
     database: Database, thread: Thread, journal: Journal, column: str, value: str
 ) -> None:
-    record = RunRecord("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
+    record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, RunStopped(None))
     journal.wait_ended(log)
@@ -194,7 +192,7 @@ def test_a_block_whose_values_changed_their_kind_is_a_log_that_cannot_be_read(
         journal.follow("run", 0, 1.0)
     if column == "last_seq":
         with pytest.raises(ValueError, match="a block is damaged"):
-            database.write(lambda connection: compaction.add(connection, "run", [Entry(1, 1.0, TextChunk("more"))]))
+            database.write(lambda connection: compaction.compact(connection, "run", [Entry(1, 1.0, TextChunk("more"))]))
 
 
 def test_a_check_that_ends_in_an_error_tells_of_what_it_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deechat.store.sqlite import commit_rate
-from deechat.store.sqlite.commit_rate import A_RUN, BURST, MOST_BY_LOAD, MOST_BY_RUNS, Pace
+from deechat.store.sqlite.commit_rate import A_RUN, BURST, MOST_BY_LOAD, MOST_BY_RUNS, CommitRate
 
 
 class Clock:
@@ -33,26 +33,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def commits(it: Pace, clock: Clock, seconds: float) -> list[float]:
+def commits(it: CommitRate, clock: Clock, seconds: float) -> list[float]:
     """What a writer waits that always has something to commit."""
     waits, until = [], clock.now + seconds
     while clock.now < until:
-        waits.append(it.take())
+        waits.append(it.delay())
         clock.now += waits[-1] + 0.0001  # and the commit itself
     return waits
 
 
 def test_the_first_commits_wait_for_nothing(clock: Clock) -> None:
-    it = Pace()
-    assert [it.take() for _ in range(BURST)] == [0.0] * BURST
-    assert it.take() > 0
+    it = CommitRate()
+    assert [it.delay() for _ in range(BURST)] == [0.0] * BURST
+    assert it.delay() > 0
 
 
 @pytest.mark.parametrize(("runs", "interval"), [(40, 0.005), (200, 0.025), (1000, MOST_BY_RUNS), (9000, MOST_BY_RUNS)])
 def test_a_busy_writer_commits_in_an_interval_that_grows_with_the_runs(
     clock: Clock, runs: int, interval: float
 ) -> None:
-    it = Pace()
+    it = CommitRate()
     it.runs = runs
     waits = commits(it, clock, 10.0)
     assert len(waits) == pytest.approx(10.0 / interval + BURST, rel=0.02)
@@ -63,7 +63,7 @@ def test_a_busy_writer_commits_in_an_interval_that_grows_with_the_runs(
     ("load", "interval"), [(0.2, 0.025), (0.5, 0.025), (0.6, 0.0375), (0.7, 0.0583), (1.0, MOST_BY_LOAD)]
 )
 def test_the_fuller_the_hub_the_longer_the_interval(clock: Clock, load: float, interval: float) -> None:
-    it = Pace()
+    it = CommitRate()
     it.runs = 200
     clock.load = load
     commits(it, clock, 2.0)
@@ -72,7 +72,7 @@ def test_the_fuller_the_hub_the_longer_the_interval(clock: Clock, load: float, i
 
 
 def test_a_full_hub_does_not_keep_a_few_runs_waiting(clock: Clock) -> None:
-    it = Pace()
+    it = CommitRate()
     it.runs = 2
     clock.load = 0.9
     commits(it, clock, 2.0)
@@ -80,7 +80,7 @@ def test_a_full_hub_does_not_keep_a_few_runs_waiting(clock: Clock) -> None:
 
 
 def test_a_load_that_is_over_is_soon_forgotten(clock: Clock) -> None:
-    it = Pace()
+    it = CommitRate()
     it.runs = 200
     clock.load = 1.0
     commits(it, clock, 2.0)
@@ -90,17 +90,17 @@ def test_a_load_that_is_over_is_soon_forgotten(clock: Clock) -> None:
 
 
 def test_after_a_rest_the_next_commits_wait_for_nothing_again(clock: Clock) -> None:
-    it = Pace()
+    it = CommitRate()
     commits(it, clock, 1.0)
     clock.now += BURST * A_RUN
-    assert [it.take() for _ in range(BURST - 1)] == [0.0] * (BURST - 1)
+    assert [it.delay() for _ in range(BURST - 1)] == [0.0] * (BURST - 1)
 
 
 def test_where_there_are_many_runs_a_rest_saves_up_nothing(clock: Clock) -> None:
-    it = Pace()
+    it = CommitRate()
     it.runs = 200
     commits(it, clock, 1.0)
     clock.now += 1.0
-    waits = [it.take() for _ in range(3)]
+    waits = [it.delay() for _ in range(3)]
     assert waits[0] == 0.0
     assert all(waits[1:])

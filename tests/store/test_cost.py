@@ -26,10 +26,9 @@ from journal_rig import entries_of
 from deechat.application import Application
 from deechat.config import Settings
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
-from deechat.log import compaction, sweeper
-from deechat.store.sqlite import checksums, deletion, schema
-from deechat.store.sqlite.runs import noting
-from deechat.store.sqlite.store import allowing
+from deechat.store.base import AllowTool, NoteRetries
+from deechat.store.sqlite import checksums, compaction, deletion, schema, sweeper
+from deechat.store.sqlite.changes import apply
 
 SIZES = (0, 10_000, 100_000)
 DEFAULT = "/api/workspace/default"
@@ -212,27 +211,30 @@ def tour_work(tour: Tour) -> None:
     with tour.counting("removing a thread"):
         assert tour.http.delete(path).status_code == 200
         with gevent.Timeout(60):
-            while tour.application._journal._deletion._greenlet is not None:
+            while tour.application._store.deletion._greenlet is not None:
                 gevent.sleep(0.01)
     with tour.counting("a slice with nothing to do"):
         assert tour.database.write(deletion.delete_slice) is False
     with tour.counting("looking for events"):
         tour.database.look(compaction.numbers)
     with tour.counting("a sweep"):
-        tour.database.write(lambda connection: compaction.sweep(connection, range(1, 200)))
+        tour.database.write(lambda connection: compaction.delete_compacted(connection, range(1, 200)))
     waiting = tour.waiting()
-    [(workspace_id,)] = tour.database.read("SELECT id FROM workspace WHERE slug = 'default'")
+    thread_id = tour.application._store.run(waiting).thread_id
     for name, work in (
-        ("noting a try", noting(waiting, retries=1)),
-        ("allowing for good", allowing(workspace_id, "web_fetch", None, "example.org")),
-        ("packing what a process left", lambda connection: compaction.add_rows(connection, range(1, 200))),
+        ("noting a try", lambda connection: apply(connection, NoteRetries(waiting, 1))),
+        (
+            "allowing for good",
+            lambda connection: apply(connection, AllowTool(thread_id, "web_fetch", None, "example.org")),
+        ),
+        ("packing what a process left", lambda connection: compaction.compact_rows(connection, range(1, 200))),
     ):
         with tour.counting(name):
             tour.database.write(work)
     with tour.counting("giving a run up"):
-        tour.application._journal.abandon(waiting).outcome.get()
+        tour.application._runs.journal.abandon(waiting).wait()
     with tour.counting("what a start takes up"):
-        assert len(tour.application._journal.records.unfinished()) <= OPEN_RUNS
+        assert len(tour.application._store.unfinished_runs()) <= OPEN_RUNS
 
 
 def build(folder: Path, size: int) -> Application:
@@ -386,7 +388,7 @@ def long_runs(tours: list[Tour]) -> Callable[[bool], str]:
                 (run_id, f"{run_id}-message", 2.0 if ended else None, "stopped" if ended else None, int(not ended),
                  "[7]", thread),
             )  # fmt: skip
-            compaction.add(connection, run_id, entries)
+            compaction.compact(connection, run_id, entries)
             columns = checksums.COVERED["run"].columns
             row = connection.execute(f"SELECT {columns} FROM run WHERE id = ?", (run_id,)).fetchone()
             checksum = checksums.of_row("run", row[:-1])
@@ -450,6 +452,6 @@ def test_a_message_to_a_run_that_waits_is_a_block_more_and_leaves_the_others(
     after = tour.database.read("SELECT rowid, body FROM block WHERE run_id = ?", run_id)
     assert after[: len(before)] == before
     assert len(after) == len(before) + 3
-    assert [encode(each.event) for each in entries_of(tour.application._journal, run_id)][-1] == (
+    assert [encode(each.event) for each in entries_of(tour.application._runs.journal, run_id)][-1] == (
         b'{"event":"Steered","message":"More 2"}'
     )

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gevent
@@ -21,7 +22,7 @@ from deechat.errors import DamagedError, SettingError, StorageUnavailableError
 from deechat.store.sqlite import schema
 from deechat.store.sqlite.database import Database, Job, LastingJob
 from deechat.store.sqlite.integrity import Check
-from deechat.store.sqlite.store import Store
+from deechat.store.sqlite.store import SQLiteStore
 
 
 @pytest.fixture
@@ -49,6 +50,13 @@ def test_a_write_is_on_disk_when_it_returns(database: Database) -> None:
     other = sqlite3.connect(database.path)
     assert other.execute("SELECT text FROM note").fetchall() == [("a",)]
     other.close()
+
+
+def heard(database: Database) -> list[bool]:
+    """Return the list to which the database will add whether it is available, whenever that changes."""
+    changes: list[bool] = []
+    database._listener = SimpleNamespace(storage_changed=changes.append)  # type: ignore[assignment]
+    return changes
 
 
 def test_what_gathered_is_one_commit(database: Database) -> None:
@@ -118,8 +126,7 @@ def test_what_is_being_tried_when_it_closes_is_stored_before(tmp_path: Path) -> 
 
 
 def test_a_lock_that_stays_gives_back_what_cannot_wait_and_keeps_the_rest(database: Database) -> None:
-    changes: list[bool] = []
-    database.on_change = changes.append
+    changes = heard(database)
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     waiting, kept = database.submit(Job(note("given back"))), database.submit(Kept(note("kept")))
@@ -138,8 +145,7 @@ def test_a_lock_that_stays_gives_back_what_cannot_wait_and_keeps_the_rest(databa
 
 
 def test_it_notices_that_writing_works_again_although_nobody_writes(database: Database) -> None:
-    changes: list[bool] = []
-    database.on_change = changes.append
+    changes = heard(database)
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     with pytest.raises(StorageUnavailableError):
@@ -184,8 +190,7 @@ def test_a_batch_that_takes_long_and_gets_on_is_no_broken_disk(
     database: Database, work: Callable[[sqlite3.Connection, Callable[[float], object]], object]
 ) -> None:
     """Four times the patience, and nothing is refused meanwhile."""
-    changes: list[bool] = []
-    database.on_change = changes.append
+    changes = heard(database)
     wait, deadline = threading.Event().wait, time.monotonic() + 4 * 0.6
 
     def many_times(connection: sqlite3.Connection) -> None:
@@ -334,7 +339,7 @@ def test_a_database_without_contexts_is_sound_before_and_after_it_is_brought_alo
     assert check.is_sound, check.words()
     database = Database(path)
     database.start(used=True)
-    store = Store(database)
+    store = SQLiteStore(database)
     assert store.workspace("default").context == 0
     assert store.update_workspace(store.workspace("default"), context=8192).context == 8192
     assert store.new_workspace("Another").context == 0
@@ -380,7 +385,7 @@ def test_a_text_that_is_no_utf8_does_not_keep_a_database_of_before_from_being_br
     )
     database = Database(path)
     database.start(used=True)
-    store = Store(database)
+    store = SQLiteStore(database)
     thread = store.thread(store.workspace("default"), "default")
     assert store.message(thread, "sound").content == "One"
     with pytest.raises(DamagedError):

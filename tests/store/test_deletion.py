@@ -19,12 +19,12 @@ from server import Server, wait_until
 
 from deechat.errors import ConflictError, NotFoundError
 from deechat.events import Entry, RunStarted, TextChunk
-from deechat.log import compaction
 from deechat.log.journal import Journal
-from deechat.store.sqlite import deletion
+from deechat.store.base import BeginRun, EndRun, InsertMessage, RunRow, StoredMessage, Thread
+from deechat.store.sqlite import compaction, deletion
+from deechat.store.sqlite.changes import apply
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Message, Store, Thread, inserting
+from deechat.store.sqlite.store import SQLiteStore
 
 TABLES = ("workspace", "thread", "message", "run", "block")
 
@@ -33,44 +33,42 @@ def fill(connection: sqlite3.Connection, thread_id: str, runs: int, size: int = 
     """Writes runs that have ended, each with a prompt, an answer of so many characters and a log."""
     for number in range(runs):
         run_id, answer_id = str(uuid.uuid4()), str(uuid.uuid4())
-        runs.begin(connection, RunRecord(run_id, thread_id, answer_id, "p", None, None, None, "en", 1.0))
-        runs.ending(run_id, 2.0, "stopped")(connection)
-        inserting(Message(str(uuid.uuid4()), thread_id, None, "user", f"Say {number}", 1.0))(connection)
-        inserting(Message(answer_id, thread_id, None, "assistant", "x" * size, 2.0, run_id))(connection)
+        for change in (
+            BeginRun(RunRow(run_id, thread_id, answer_id, "p", None, None, None, "en", 1.0), []),
+            EndRun(run_id, 2.0, "stopped"),
+            InsertMessage(StoredMessage(str(uuid.uuid4()), thread_id, None, "user", f"Say {number}", 1.0)),
+            InsertMessage(StoredMessage(answer_id, thread_id, None, "assistant", "x" * size, 2.0, run_id)),
+        ):
+            apply(connection, change)
         entries = [RunStarted(run_id, answer_id, "w", "t", None, "m"), TextChunk("x" * size)]
-        compaction.add(connection, run_id, [Entry(seq, 1.0, event) for seq, event in enumerate(entries, 1)])
+        compaction.compact(connection, run_id, [Entry(seq, 1.0, event) for seq, event in enumerate(entries, 1)])
 
 
 def counts(database: Database) -> dict[str, int]:
     return {name: database.read(f"SELECT count(*) FROM {name}")[0][0] for name in TABLES}
 
 
-def wait_removed(journal: Journal) -> None:
-    journal.remove_deleted()
+def wait_removed(store: SQLiteStore) -> None:
+    store.deletion.wake()
     with gevent.Timeout(60):
-        while journal._deletion._greenlet is not None:
+        while store.deletion._greenlet is not None:
             gevent.sleep(0.01)
 
 
-@pytest.fixture
-def store(database: Database) -> Store:
-    return Store(database)
-
-
 def test_what_is_deleted_is_found_by_nobody_before_it_is_removed(
-    database: Database, store: Store, thread: Thread, journal: Journal
+    database: Database, store: SQLiteStore, thread: Thread, journal: Journal
 ) -> None:
     workspace = store.workspace("default")
     database.write(lambda connection: fill(connection, thread.id, 3))
     (run_id,) = database.read_one("SELECT id FROM run") or ("",)
-    assert journal.records.run(run_id).id == run_id
+    assert store.run(run_id).id == run_id
     assert store.delete_thread(thread) == []
     assert counts(database)["message"] == 6
     for look in (
         lambda: store.thread(workspace, thread.slug),
         lambda: store.thread_by_id(thread.id),
         lambda: store.rename_thread(thread, "Again"),
-        lambda: journal.records.run(run_id),
+        lambda: store.run(run_id),
     ):
         with pytest.raises(NotFoundError):
             look()
@@ -86,7 +84,7 @@ def test_what_is_deleted_is_found_by_nobody_before_it_is_removed(
         lambda: store.thread_by_id(in_it.id),
         lambda: store.update_workspace(other, name="Again"),
         lambda: store.delete_workspace(other),
-        lambda: journal.records.run(last),
+        lambda: store.run(last),
     ):
         with pytest.raises(NotFoundError):
             look()
@@ -94,12 +92,12 @@ def test_what_is_deleted_is_found_by_nobody_before_it_is_removed(
     with pytest.raises(ConflictError):
         store.delete_workspace(workspace)
     assert store.new_workspace("Other").slug == "other", "its slug is free again"
-    wait_removed(journal)
+    wait_removed(store)
     assert counts(database) == {"workspace": 2, "thread": 2, "message": 0, "run": 0, "block": 0}
 
 
 def test_the_default_thread_is_there_again_in_the_same_moment_and_empty(
-    database: Database, store: Store, journal: Journal
+    database: Database, store: SQLiteStore, journal: Journal
 ) -> None:
     workspace = store.workspace("default")
     before = store.thread(workspace, "default")
@@ -109,12 +107,12 @@ def test_the_default_thread_is_there_again_in_the_same_moment_and_empty(
     after = store.thread(workspace, "default")
     assert after.id != before.id
     assert store.messages(after) == []
-    wait_removed(journal)
+    wait_removed(store)
     assert counts(database)["thread"] == 1
 
 
 def test_each_piece_is_small_however_much_is_deleted(
-    database: Database, store: Store, thread: Thread, journal: Journal, monkeypatch: pytest.MonkeyPatch
+    database: Database, store: SQLiteStore, thread: Thread, journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deletion, "SECONDS", 60.0)  # a slow machine makes them smaller still
     pieces: list[int] = []
@@ -129,7 +127,7 @@ def test_each_piece_is_small_however_much_is_deleted(
     monkeypatch.setattr(deletion, "delete_slice", counted)
     database.write(lambda connection: fill(connection, thread.id, 1_000))
     store.delete_thread(thread)
-    wait_removed(journal)
+    wait_removed(store)
     assert sum(pieces) == 4 * 1_000 + 1  # two messages, a block and a run each; the thread
     assert max(pieces) <= deletion.ROWS + 2
     assert len(pieces) <= sum(pieces) / deletion.ROWS + 3
@@ -137,11 +135,11 @@ def test_each_piece_is_small_however_much_is_deleted(
     other = store.new_thread(store.workspace("default"), None)
     database.write(lambda connection: fill(connection, other.id, 30, size=300_000))
     store.delete_thread(other)
-    wait_removed(journal)
+    wait_removed(store)
     assert max(pieces[: len(pieces) // 2]) <= 10, "a piece ends by its bytes too"  # the logs, at the end, are small
 
 
-def test_many_empty_threads_share_a_piece(database: Database, store: Store, journal: Journal) -> None:
+def test_many_empty_threads_share_a_piece(database: Database, store: SQLiteStore, journal: Journal) -> None:
     other = store.new_workspace("Other")
     rows = [(str(uuid.uuid4()), other.id, str(number)) for number in range(2_000)]
     database.write(
@@ -150,7 +148,7 @@ def test_many_empty_threads_share_a_piece(database: Database, store: Store, jour
         )
     )
     store.delete_workspace(other)
-    wait_removed(journal)
+    wait_removed(store)
     assert counts(database)["thread"] == 1
 
 
@@ -158,7 +156,7 @@ def test_a_start_goes_on_with_what_an_earlier_process_left(tmp_path: Path) -> No
     path = tmp_path / "left.sqlite3"
     database = Database(path)
     database.start()
-    store = Store(database)
+    store = SQLiteStore(database)
     thread = store.new_thread(store.workspace("default"), None)
     database.write(lambda connection: fill(connection, thread.id, 300))
     store.delete_thread(thread)
@@ -167,9 +165,9 @@ def test_a_start_goes_on_with_what_an_earlier_process_left(tmp_path: Path) -> No
     database.close()
     database = Database(path)
     database.start()
-    journal = Journal(database)
-    journal.take_over()
-    wait_removed(journal)
+    store = SQLiteStore(database)
+    store.take_over()
+    wait_removed(store)
     assert counts(database) == {"workspace": 1, "thread": 1, "message": 0, "run": 0, "block": 0}
     assert database.read("PRAGMA integrity_check") == [("ok",)]
     assert database.read("PRAGMA foreign_key_check") == []
@@ -177,7 +175,7 @@ def test_a_start_goes_on_with_what_an_earlier_process_left(tmp_path: Path) -> No
 
 
 def test_rows_of_runs_that_are_gone_are_swept(
-    database: Database, store: Store, thread: Thread, journal: Journal
+    database: Database, store: SQLiteStore, thread: Thread, journal: Journal
 ) -> None:
     database.write(lambda connection: fill(connection, thread.id, 1))
     (run_id,) = database.read_one("SELECT id FROM run") or ("",)
@@ -188,14 +186,14 @@ def test_rows_of_runs_that_are_gone_are_swept(
         )
     )
     store.delete_thread(thread)
-    wait_removed(journal)
+    wait_removed(store)
     with gevent.Timeout(10):
         while database.read("SELECT 1 FROM event LIMIT 1"):
             gevent.sleep(0.02)
 
 
 def test_damaged_rows_keep_nothing_else_from_being_removed(
-    database: Database, store: Store, thread: Thread, journal: Journal
+    database: Database, store: SQLiteStore, thread: Thread, journal: Journal
 ) -> None:
     database.write(
         lambda connection: connection.execute(
@@ -205,18 +203,18 @@ def test_damaged_rows_keep_nothing_else_from_being_removed(
     )
     database.write(lambda connection: fill(connection, thread.id, 3))
     store.delete_thread(thread)
-    wait_removed(journal)
+    wait_removed(store)
     assert database.read("SELECT id FROM thread WHERE slug != 'default'") == [("0",)]
     assert counts(database)["message"] == 0
 
 
-def test_the_room_of_what_was_deleted_is_used_again(database: Database, store: Store, journal: Journal) -> None:
+def test_the_room_of_what_was_deleted_is_used_again(database: Database, store: SQLiteStore, journal: Journal) -> None:
     sizes = []
     for _ in range(4):
         thread = store.new_thread(store.workspace("default"), None)
         database.write(lambda connection, of=thread.id: fill(connection, of, 100, size=20_000))  # type: ignore[misc]
         store.delete_thread(thread)
-        wait_removed(journal)
+        wait_removed(store)
         sizes.append(database.read("PRAGMA page_count")[0][0])
     assert sizes[-1] <= 1.1 * sizes[0]
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from operator import attrgetter
 from pathlib import Path
 
 import gevent
@@ -26,7 +27,7 @@ from deechat.config import Settings
 from deechat.server.folder import DataFolder
 from deechat.store.sqlite import database as database_module
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.store import Store
+from deechat.store.sqlite.store import SQLiteStore
 
 
 def messages(file: Path) -> list[str]:
@@ -112,7 +113,7 @@ def test_in_a_quiet_time_the_log_is_brought_into_the_file(tmp_path: Path, monkey
     monkeypatch.setattr(database_module, "_IDLE_SECONDS", 0.05)
     database = Database(tmp_path / "test.sqlite3")
     database.start()
-    store = Store(database)
+    store = SQLiteStore(database)
     for name in ("first", "second"):  # once in each quiet time
         store.new_thread(store.workspace("default"), name)
         with gevent.Timeout(10):
@@ -361,7 +362,7 @@ def test_a_start_may_take_longer_than_the_master_waits_for_a_sign_of_life(tmp_pa
         server.kill()
 
 
-@pytest.mark.parametrize("at", ["_recovery.at_start", "_folder.secret", "_journal.take_over"])
+@pytest.mark.parametrize("at", ["_runs.recovery.at_start", "_folder.secret", "_store.take_over"])
 def test_a_start_that_fails_leaves_nothing_open_and_another_one_works(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
@@ -369,9 +370,9 @@ def test_a_start_that_fails_leaves_nothing_open_and_another_one_works(
         raise OSError("a fault")
 
     application = Application(Settings(data=tmp_path, provider="offline"))
-    part, name = at.split(".")
+    part, name = at.rsplit(".", 1)
     with monkeypatch.context() as patched:
-        patched.setattr(getattr(application, part), name, fails)
+        patched.setattr(attrgetter(part)(application), name, fails)
         with pytest.raises(OSError, match="a fault"):
             application.start()
     with closing(sqlite3.connect(tmp_path / "deechat.sqlite3")) as connection:

@@ -17,10 +17,10 @@ from server import Server
 from deechat.errors import BrokenLogError, DamagedError, SealedError, SettingError
 from deechat.events import RunStopped, TextChunk
 from deechat.log.journal import Journal
+from deechat.store.base import EndRun, InsertMessage, RunRow, StoredMessage, Thread
 from deechat.store.sqlite import integrity
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord, ending
-from deechat.store.sqlite.store import Message, Store, Thread, inserting
+from deechat.store.sqlite.store import SQLiteStore
 
 
 def break_row(database: Database, sql: str) -> None:
@@ -31,124 +31,129 @@ def break_row(database: Database, sql: str) -> None:
 
 def say(database: Database, thread: Thread, *texts: str) -> None:
     for text in texts:
-        store = Store(database)
-        message = Message(text, thread.id, store.last_message_id(thread), "user", text, 1_795_000_000.5)
-        database.write(inserting(message))
+        store = SQLiteStore(database)
+        message = StoredMessage(text, thread.id, store.last_message_id(thread), "user", text, 1_795_000_000.5)
+        store.write(InsertMessage(message))
 
 
 @pytest.fixture
-def store(database: Database, thread: Thread) -> Store:
+def spoken(database: Database, thread: Thread) -> SQLiteStore:
+    """A store whose thread has messages."""
     say(database, thread, "one", "two 世界", "three")
-    return Store(database)
+    return SQLiteStore(database)
 
 
-def contents(store: Store, thread: Thread, limit: int = -1, before: str | None = None) -> list[str]:
+def contents(store: SQLiteStore, thread: Thread, limit: int = -1, before: str | None = None) -> list[str]:
     return [message.content for message in store.messages(thread, limit, before)]
 
 
-def test_sound_messages_are_read_from_any_place(store: Store, thread: Thread) -> None:
-    assert contents(store, thread) == ["one", "two 世界", "three"]
-    assert contents(store, thread, 2) == ["two 世界", "three"]
-    assert contents(store, thread, 2, "two 世界") == ["one"]
-    assert contents(store, thread, -1, "one") == []
-    assert contents(store, thread, 0) == []
-    assert [each.content for each in store.branch(thread, "three", 2)] == ["two 世界", "three"]
+def test_sound_messages_are_read_from_any_place(spoken: SQLiteStore, thread: Thread) -> None:
+    assert contents(spoken, thread) == ["one", "two 世界", "three"]
+    assert contents(spoken, thread, 2) == ["two 世界", "three"]
+    assert contents(spoken, thread, 2, "two 世界") == ["one"]
+    assert contents(spoken, thread, -1, "one") == []
+    assert contents(spoken, thread, 0) == []
+    assert [each.content for each in spoken.branch(thread, "three", 2)] == ["two 世界", "three"]
 
 
 @pytest.mark.parametrize(
     "change", ["content = 'twO'", "role = 'assistant'", "sent_at = 1.0", "id = 'x'", "turns = '[1]'"]
 )
-def test_a_changed_message_is_an_error_in_words(database: Database, store: Store, thread: Thread, change: str) -> None:
+def test_a_changed_message_is_an_error_in_words(
+    database: Database, spoken: SQLiteStore, thread: Thread, change: str
+) -> None:
     break_row(database, f"UPDATE message SET {change} WHERE content LIKE 'two%'")
-    for read in (lambda: store.messages(thread), lambda: store.branch(thread, "three", 9)):
+    for read in (lambda: spoken.messages(thread), lambda: spoken.branch(thread, "three", 9)):
         with pytest.raises(DamagedError, match=r"test\.sqlite3 is damaged.*docs/deploy\.md") as caught:
             read()
         assert (caught.value.status, caught.value.code) == (500, "storage_damaged")
-    assert contents(store, thread, 1) == ["three"], "what is sound can be reached"
+    assert contents(spoken, thread, 1) == ["three"], "what is sound can be reached"
     assert "test.sqlite3" in (database.damage.words or "")
 
 
 @pytest.mark.parametrize("gone", ["one", "two 世界", "three"])
-def test_a_message_that_vanished_is_missed(database: Database, store: Store, thread: Thread, gone: str) -> None:
+def test_a_message_that_vanished_is_missed(database: Database, spoken: SQLiteStore, thread: Thread, gone: str) -> None:
     break_row(database, f"DELETE FROM message WHERE content = '{gone}'")
     with pytest.raises(DamagedError):
-        store.messages(thread)
+        spoken.messages(thread)
     if gone == "three":
         with pytest.raises(DamagedError):
-            store.last_message_id(thread)
+            spoken.last_message_id(thread)
     else:
         with pytest.raises(DamagedError):
-            store.branch(thread, "three", 9)
+            spoken.branch(thread, "three", 9)
 
 
 def test_messages_that_all_vanished_are_missed(database: Database, thread: Thread) -> None:
     say(database, thread, "only")
     break_row(database, "DELETE FROM message")
-    for read in (Store(database).messages, Store(database).last_message_id):
+    for read in (SQLiteStore(database).messages, SQLiteStore(database).last_message_id):
         with pytest.raises(DamagedError):
             read(thread)
 
 
 @pytest.mark.parametrize("value", ["NULL", "'3'", "3.5"])
 def test_a_place_that_is_no_number_is_an_error_in_words(
-    database: Database, store: Store, thread: Thread, value: str
+    database: Database, spoken: SQLiteStore, thread: Thread, value: str
 ) -> None:
     change_kind(database.path, "message", "position", "content = 'three'", value)
     with pytest.raises(DamagedError):
-        store.messages(thread, 2, "three")
+        spoken.messages(thread, 2, "three")
     with pytest.raises(DamagedError):
-        store.messages(thread)
-    assert contents(store, thread, -1, "two 世界") == ["one"], "what is sound is read"
+        spoken.messages(thread)
+    assert contents(spoken, thread, -1, "two 世界") == ["one"], "what is sound is read"
 
 
 @pytest.mark.parametrize("value", ["NULL", "'3'"])
 def test_a_count_that_is_no_number_is_an_error_in_words(
-    database: Database, store: Store, thread: Thread, value: str
+    database: Database, spoken: SQLiteStore, thread: Thread, value: str
 ) -> None:
     change_kind(database.path, "thread", "messages", f"id = '{thread.id}'", value)
     with pytest.raises(DamagedError):
-        store.messages(thread)
+        spoken.messages(thread)
 
 
 def test_a_damaged_thread_is_left_out_of_the_list_in_words_and_an_error_by_itself(
-    database: Database, store: Store, thread: Thread
+    database: Database, spoken: SQLiteStore, thread: Thread
 ) -> None:
-    workspace = store.workspace("default")
-    other = store.new_thread(workspace, "Sound")
-    store.rename_thread(other, "Sound still")
+    workspace = spoken.workspace("default")
+    other = spoken.new_thread(workspace, "Sound")
+    spoken.rename_thread(other, "Sound still")
     assert database.damage.words is None
     break_row(database, f"UPDATE thread SET name = 'Wrong' WHERE id = '{thread.id}'")
-    assert [each.name for each in store.threads(workspace)] == ["Sound still"]
+    assert [each.name for each in spoken.threads(workspace)] == ["Sound still"]
     assert database.damage.words is not None
     with pytest.raises(DamagedError):
-        store.thread(workspace, thread.slug)
+        spoken.thread(workspace, thread.slug)
 
 
-def test_the_last_bit_of_a_time_counts(database: Database, store: Store, thread: Thread) -> None:
-    later = math.nextafter(store.thread_by_id(thread.id).updated_at, math.inf)
+def test_the_last_bit_of_a_time_counts(database: Database, spoken: SQLiteStore, thread: Thread) -> None:
+    later = math.nextafter(spoken.thread_by_id(thread.id).updated_at, math.inf)
     break_row(database, f"UPDATE thread SET updated_at = {later!r} WHERE id = '{thread.id}'")
     with pytest.raises(DamagedError):
-        store.thread_by_id(thread.id)
+        spoken.thread_by_id(thread.id)
 
 
-def test_a_change_of_a_damaged_row_does_not_make_it_true(database: Database, store: Store, thread: Thread) -> None:
+def test_a_change_of_a_damaged_row_does_not_make_it_true(
+    database: Database, spoken: SQLiteStore, thread: Thread
+) -> None:
     break_row(database, f"UPDATE thread SET created_at = 5.0 WHERE id = '{thread.id}'")
     with pytest.raises(DamagedError):
-        store.rename_thread(thread, "A name")
+        spoken.rename_thread(thread, "A name")
     say(database, thread, "four")
     with pytest.raises(DamagedError):
-        store.thread_by_id(thread.id)
+        spoken.thread_by_id(thread.id)
 
 
-def test_every_change_of_a_workspace_keeps_its_checksum(store: Store) -> None:
-    workspace = store.new_workspace("Küche 厨房")
-    workspace = store.update_workspace(workspace, temperature=1, name="Küche", tools={"x": "allow"}, model=None)
-    assert store.workspace(workspace.slug).temperature == 1.0
+def test_every_change_of_a_workspace_keeps_its_checksum(spoken: SQLiteStore) -> None:
+    workspace = spoken.new_workspace("Küche 厨房")
+    workspace = spoken.update_workspace(workspace, temperature=1, name="Küche", tools={"x": "allow"}, model=None)
+    assert spoken.workspace(workspace.slug).temperature == 1.0
 
 
 @pytest.fixture
 def log_of_a_run(database: Database, thread: Thread, journal: Journal) -> str:
-    record = RunRecord("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
+    record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, TextChunk(" more"))
     journal.append(log, RunStopped(None))
@@ -178,7 +183,7 @@ def test_a_damaged_log_fails_before_its_first_entry(
 
 @pytest.mark.parametrize("change", ["seq = 3", "at = at + 1", "body = CAST(replace(body, 'more', 'mode') AS BLOB)"])
 def test_a_damaged_row_of_a_log_is_found(database: Database, thread: Thread, journal: Journal, change: str) -> None:
-    record = RunRecord("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
+    record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, TextChunk(" more"))
     journal.wait_committed(log, 2)
@@ -188,13 +193,13 @@ def test_a_damaged_row_of_a_log_is_found(database: Database, thread: Thread, jou
 
 
 def test_a_damaged_run_is_an_error_and_its_ending_does_not_make_it_true(
-    database: Database, journal: Journal, log_of_a_run: str
+    database: Database, store: SQLiteStore, log_of_a_run: str
 ) -> None:
-    assert journal.records.run(log_of_a_run).reason == "stopped"
+    assert store.run(log_of_a_run).reason == "stopped"
     break_row(database, "UPDATE run SET reason = 'completed'")
-    database.write(ending(log_of_a_run, 5.0, "interrupted"))
+    store.write(EndRun(log_of_a_run, 5.0, "interrupted"))
     with pytest.raises(DamagedError):
-        journal.records.run(log_of_a_run)
+        store.run(log_of_a_run)
 
 
 # -- the structure -----------------------------------------------------------------------------------------------------
@@ -212,7 +217,7 @@ def overwrite_page(path: Path, of: str) -> None:
 def test_a_damaged_structure_takes_no_writes_and_what_is_sound_is_read(tmp_path: Path) -> None:
     database = Database(tmp_path / "test.sqlite3")
     database.start()
-    thread = Store(database).new_thread(Store(database).workspace("default"), "Sound")
+    thread = SQLiteStore(database).new_thread(SQLiteStore(database).workspace("default"), "Sound")
     say(database, thread, "one")
     database.close()
     overwrite_page(database.path, "message_by_run")
@@ -220,7 +225,7 @@ def test_a_damaged_structure_takes_no_writes_and_what_is_sound_is_read(tmp_path:
     database.start()
     try:
         assert database.damage.words is not None
-        assert contents(Store(database), thread) == ["one"]
+        assert contents(SQLiteStore(database), thread) == ["one"]
         with pytest.raises(SealedError, match="nothing more is stored") as caught:
             say(database, thread, "two")
         assert (caught.value.status, caught.value.code) == (500, "storage_damaged")
@@ -229,7 +234,7 @@ def test_a_damaged_structure_takes_no_writes_and_what_is_sound_is_read(tmp_path:
 
 
 def test_damage_that_is_met_while_it_runs_is_said_and_stops_the_writes(
-    database: Database, store: Store, thread: Thread
+    database: Database, spoken: SQLiteStore, thread: Thread
 ) -> None:
     class Malformed(sqlite3.DatabaseError):
         sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -241,7 +246,7 @@ def test_damage_that_is_met_while_it_runs_is_said_and_stops_the_writes(
         database.look(meet)
     with pytest.raises(SealedError):
         say(database, thread, "four")
-    assert contents(store, thread) == ["one", "two 世界", "three"]
+    assert contents(spoken, thread) == ["one", "two 世界", "three"]
 
 
 def test_damage_that_a_write_meets_is_said_and_takes_no_other_with_it(database: Database) -> None:
@@ -256,11 +261,13 @@ def test_damage_that_a_write_meets_is_said_and_takes_no_other_with_it(database: 
     assert not database.available
 
 
-def test_a_text_that_is_no_utf8_is_damage_of_its_row_alone(database: Database, store: Store, thread: Thread) -> None:
+def test_a_text_that_is_no_utf8_is_damage_of_its_row_alone(
+    database: Database, spoken: SQLiteStore, thread: Thread
+) -> None:
     break_row(database, "UPDATE message SET content = CAST(x'ff41' AS TEXT) WHERE content = 'one'")
     with pytest.raises(DamagedError):
-        store.messages(thread)
-    assert contents(store, thread, 2) == ["two 世界", "three"]
+        spoken.messages(thread)
+    assert contents(spoken, thread, 2) == ["two 世界", "three"]
 
 
 # -- the start ---------------------------------------------------------------------------------------------------------
@@ -330,7 +337,7 @@ def test_a_changed_definition_of_a_table_stops_the_start(tmp_path: Path) -> None
         Database(path).start()
 
 
-def test_a_check_finds_what_no_reader_has_met(database: Database, store: Store, thread: Thread) -> None:
+def test_a_check_finds_what_no_reader_has_met(database: Database, spoken: SQLiteStore, thread: Thread) -> None:
     check = integrity.Check(database.path)
     check.run()
     assert check.is_sound

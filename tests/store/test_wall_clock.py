@@ -31,8 +31,9 @@ from deechat.events import (
 )
 from deechat.log.journal import Log
 from deechat.net import clock
-from deechat.store.sqlite import connections, database
-from deechat.store.sqlite.connections import Before
+from deechat.store import base
+from deechat.store.base import Before
+from deechat.store.sqlite import database
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 
@@ -269,7 +270,7 @@ def test_the_clock_of_a_log_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_an_age_within_one_boot_is_what_the_steady_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connections, "steady", lambda: 500.0)
+    monkeypatch.setattr(base, "steady", lambda: 500.0)
     monkeypatch.setattr(time, "time", lambda: 10_000.0 + DAY)  # a day ahead since 10,000
     before = Before(started_at=9_900.0, killed=True, steady_at=400.0)
     assert before.age(9_950.0) == 50

@@ -20,7 +20,8 @@ import requests
 from client import Client
 from server import Server
 
-from deechat.store.sqlite.store import Message, inserting
+from deechat.store.base import InsertMessage, StoredMessage
+from deechat.store.sqlite.changes import apply
 
 ASKED = (
     "what is 17% of 2,340?",
@@ -59,7 +60,8 @@ def build(folder: Path, threads: int = THREADS, *, long: int = 40) -> Server:
         (thread_id,) = connection.execute("SELECT id FROM thread WHERE slug = ?", (thread.thread,)).fetchone()
         for number in range(long):
             text = f"{number}: {LONG[number % 2]}"
-            inserting(Message(f"long-{number}", thread_id, None, "user", text, 1_795_000_000.5 + number))(connection)
+            message = StoredMessage(f"long-{number}", thread_id, None, "user", text, 1_795_000_000.5 + number)
+            apply(connection, InsertMessage(message))
         connection.commit()
     client.check_all = lambda: None  # type: ignore[method-assign] # some of its runs wait
     for stream in client.streams:

@@ -8,13 +8,12 @@ from log_reader import log_of
 
 from deechat.events import Entry, RunStarted
 from deechat.log.journal import Journal, Log
+from deechat.store.base import RunRow, Thread
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import RunRecord
-from deechat.store.sqlite.store import Thread
 
 
 def start(journal: Journal, thread: Thread, run_id: str = "r") -> Log:
-    record = RunRecord(run_id, thread.id, f"{run_id}-message", f"{run_id}-prompt", None, None, "m", "en", 1.0)
+    record = RunRow(run_id, thread.id, f"{run_id}-message", f"{run_id}-prompt", None, None, "m", "en", 1.0)
     return journal.open(record, [RunStarted(run_id, record.message_id, "w", "t", None, "m")])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from deechat.events import Entry
-from deechat.log import compaction
+from deechat.store.sqlite import compaction
 
 
 def log_of(connection: sqlite3.Connection, run_id: str) -> list[Entry]:

@@ -10,38 +10,53 @@ import gevent
 from deechat.agents.providers.base import Provider
 from deechat.agents.tools.base import Tool
 from deechat.events import AnyEvent
-from deechat.log.journal import Journal
-from deechat.runs.handlers import Handlers
-from deechat.runs.recovery import Recovery
-from deechat.runs.registry import Active
 from deechat.runs.service import Runs
-from deechat.runs.start import Opening, Prompt
+from deechat.runs.start import Prompt
+from deechat.store.base import Thread, Workspace
+from deechat.store.memory import MemoryStore
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.store import Store, Thread, Workspace
+from deechat.store.sqlite.store import SQLiteStore
 
 
 class House:
-    """A store, a journal and runs over one file, as the application wires them."""
+    """Runs over a store, as the application wires them: over one in a file, or in memory where a `store` is given."""
 
     def __init__(
-        self, path: Path, provider: Provider, tools: tuple[Tool, ...] = (), max_runs: int = 10, recover: float = 900
+        self,
+        path: Path,
+        provider: Provider,
+        tools: tuple[Tool, ...] = (),
+        *,
+        max_runs: int = 10,
+        recover: float = 900,
+        store: MemoryStore | None = None,
     ) -> None:
-        self.database = Database(path)
-        self.database.start()
-        self.store = Store(self.database)
-        self.journal = Journal(self.database)
-        by_name = {tool.name: tool for tool in tools}
-        handlers = Handlers(self.store, choose=lambda _: provider, tools=by_name, max_tool_rounds=10)
-        self.active = Active(self.journal, handlers.of)
-        self.recovery = Recovery(self.journal, self.active, recover=recover)
+        self._provider = provider
+        self.store: SQLiteStore | MemoryStore
+        if store is None:
+            self.database = Database(path)
+            self.database.start()
+            self.store = SQLiteStore(self.database)
+        else:
+            self.store = store
         self.runs = Runs(
-            journal=self.journal,
-            store=self.store,
-            opening=Opening(self.journal, self.store, lambda: provider, lambda _: provider),
-            active=self.active,
-            tools=by_name,
+            self.store,
+            self,
+            {tool.name: tool for tool in tools},
             max_runs=max_runs,
+            max_tool_rounds=10,
+            recover=recover,
         )
+        self.journal, self.registry, self.recovery = self.runs.journal, self.runs.registry, self.runs.recovery
+
+    def current(self) -> Provider:
+        return self._provider
+
+    def going_on(self, _model: str | None) -> Provider:
+        return self._provider
+
+    def of_run(self, _model: str | None) -> Provider:
+        return self._provider
 
     @property
     def workspace(self) -> Workspace:

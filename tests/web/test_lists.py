@@ -13,8 +13,8 @@ import pytest
 from client import Client
 from server import Server
 
+from deechat.store.base import PAGE_BYTES
 from deechat.store.sqlite import checksums
-from deechat.store.sqlite.store import PAGE_BYTES
 
 WORDS = "Wörter 世界 "
 

@@ -24,7 +24,7 @@ MOST_BY_LOAD = 0.100  # seconds that it comes to by the load
 MEMORY = 0.2  # seconds over which the hub's load is measured
 
 
-class Pace:
+class CommitRate:
     """A token bucket: `BURST` commits at once, then one in an `interval`, in seconds.
 
     The interval grows with `runs`, the number of logs in memory, and as the thread that asks, the hub's, gets short of
@@ -39,7 +39,7 @@ class Pace:
         self._at = time.monotonic()
         self._worked = time.thread_time()
 
-    def take(self) -> float:
+    def delay(self) -> float:
         """Takes a token; gives the seconds until there is one."""
         passed = self._measure()
         by_runs = min(max(1, self.runs) * A_RUN, MOST_BY_RUNS)

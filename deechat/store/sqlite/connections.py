@@ -6,43 +6,14 @@ import logging
 import sqlite3
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from deechat.net.clock import boot_id, steady
+from deechat.store.base import Before
 from deechat.store.sqlite import integrity
 from deechat.store.sqlite.schema import migrate
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Before:
-    """The process that had the database before this one: when it took it, in Unix seconds, and whether it was killed.
-
-    `started_at` is None where there was none, or none that noted it. `steady_at` is the same moment on the steady
-    clock; None where the machine was started anew since, or cannot tell.
-    """
-
-    started_at: float | None = None
-    killed: bool = False
-    steady_at: float | None = None
-
-    def age(self, at: float) -> float:
-        """Return how many seconds ago the process noted the time `at`.
-
-        The wall clock may have been set meanwhile, so within one boot of the machine the steady clock is asked too,
-        and the smaller answer counts.
-        """
-        age = time.time() - at
-        if self.started_at is None or self.steady_at is None:
-            return age
-        return min(age, steady() - self.steady_at - (at - self.started_at))
-
-    def lived(self, last_at: float) -> float:
-        """Return how many seconds the process lived, when `last_at` is the last time that it noted."""
-        seconds = last_at - (self.started_at or 0.0)
-        return seconds if self.steady_at is None else min(seconds, steady() - self.steady_at)
 
 
 def open_writer(path: Path, used: bool) -> sqlite3.Connection:

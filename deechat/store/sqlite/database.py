@@ -30,10 +30,10 @@ from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 
 from deechat.errors import DamagedError, SealedError, SettingError, StorageUnavailableError
+from deechat.store.base import Before, StoreListener
 from deechat.store.sqlite import integrity
-from deechat.store.sqlite.commit_rate import Pace
+from deechat.store.sqlite.commit_rate import CommitRate
 from deechat.store.sqlite.connections import (
-    Before,
     checkpoint,
     let_go,
     open_reader,
@@ -108,7 +108,14 @@ class LastingJob(Job[T]):
 class Database:
     """The file and its connections; nothing is opened before `start`."""
 
-    def __init__(self, path: Path, patience: float = 10.0, *, in_place: Callable[[], object] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        patience: float = 10.0,
+        *,
+        in_place: Callable[[], object] = lambda: None,
+        listener: StoreListener | None = None,
+    ) -> None:
         """`in_place` raises `StorageUnavailableError` when the file is not where it was; for the writer thread."""
         self.path = path
         self._patience = patience
@@ -130,17 +137,18 @@ class Database:
         self._checks: ThreadPool | None = None
         self._helpers: list[gevent.Greenlet[..., None]] = []
         self._commits = 0
-        self.pace = Pace()
-        # Called just before a batch is taken: what it lets have a turn then can still join it.
-        self.before_commit: Callable[[], object] = lambda: None
-        self.on_change: Callable[[bool], None] = lambda _available: None
+        self.commit_rate = CommitRate()
+        self._listener = listener
+        self._before_commit: Callable[[], object] = lambda: None
 
-    def start(self, *, used: bool = False) -> None:
+    def start(self, *, used: bool = False, before_commit: Callable[[], object] = lambda: None) -> None:
         """Opens the file, brings its tables up to date, begins to check it and to write.
 
-        `used` says that there was a database before. Raises `SettingError` in words when there is none now, or it
-        cannot be opened.
+        `used` says that there was a database before. `before_commit` is called just before a batch is taken: what it
+        lets have a turn then can still join it. Raises `SettingError` in words when there is none now, or it cannot be
+        opened.
         """
+        self._before_commit = before_commit
         self._threads = ThreadPool(1)
         try:
             found, self._writer = self._open(used)
@@ -316,8 +324,8 @@ class Database:
     def _write_for_ever(self) -> None:
         while True:
             self._wake.wait()
-            gevent.sleep(self.pace.take())
-            self.before_commit()
+            gevent.sleep(self.commit_rate.delay())
+            self._before_commit()
             gevent.sleep(0)
             batch = self._take([])
             failing_since: float | None = None
@@ -403,7 +411,7 @@ class Database:
             log.error("nothing could be written for %.0f s (%s); new work is refused until it can", seconds, error)
             self._trouble = None
             self.available = False
-            self.on_change(False)
+            self._tell(False)
 
     def _note_gone(self, error: StorageUnavailableError) -> None:
         """Notes that the file is not in its place any more: what is written now would be in no file."""
@@ -419,7 +427,11 @@ class Database:
         self._wake.set()
         if self.available:
             self.available = False
-            self.on_change(False)
+            self._tell(False)
+
+    def _tell(self, available: bool) -> None:
+        if self._listener is not None:
+            self._listener.storage_changed(available)
 
     def _refusal(self) -> StorageUnavailableError:
         trouble = self._trouble
@@ -460,7 +472,7 @@ class Database:
                 log.exception("what follows a commit failed")  # and must not take the one writer with it
         if not was_available:
             log.info("writing works again")
-            self.on_change(True)
+            self._tell(True)
 
 
 class _Failure:

@@ -1,6 +1,6 @@
 """The tables, and how a database of an earlier version becomes one of this version.
 
-A migration is never changed once it was released; a new one is added below it.
+A migration is never changed once it was released; a new one is added below it. It calls only code that is as old.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ from sqlite_utils import Database as Tables
 from sqlite_utils import Migrations
 
 from deechat.errors import SettingError
-from deechat.log import compaction
-from deechat.store.sqlite import checksums
+from deechat.store.sqlite import checksums, first_blocks
 from deechat.store.sqlite.integrity import RESTORE
 
 migrations = Migrations("deechat")
@@ -187,7 +186,7 @@ SMALL_BLOCK = 100_000  # bytes
 def m004_cost_by_size(tables: Tables) -> None:
     for statement in _statements(COST_BY_SIZE):
         tables.execute(statement)
-    small = f"last_seq <= {compaction.ENTRIES} AND length(body) <= {SMALL_BLOCK}"
+    small = f"last_seq <= {first_blocks.ENTRIES} AND length(body) <= {SMALL_BLOCK}"
     tables.execute(f"INSERT INTO block SELECT run_id, last_seq, body FROM whole_log WHERE {small}")
     tables.execute(f"DELETE FROM whole_log WHERE {small}")  # m008 makes several of each that is left
 
@@ -231,10 +230,9 @@ def m008_checksums(tables: Tables) -> None:
     checksums.fill(tables.conn)
     for (row,) in tables.execute("SELECT rowid FROM whole_log").fetchall():
         found = tables.execute("SELECT run_id, last_seq, body FROM whole_log WHERE rowid = ?", (row,)).fetchone()
-        compaction.add_whole(tables.conn, *found)
+        first_blocks.compact_whole(tables.conn, *found)
     tables.execute("DROP TABLE whole_log")
-    for numbers in compaction.slices(compaction.numbers(tables.conn), compaction.SLICE_AT_START):
-        compaction.add_rows(tables.conn, numbers)
+    first_blocks.compact_rows(tables.conn)
 
 
 CONTEXTS = """

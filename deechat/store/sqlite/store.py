@@ -1,583 +1,140 @@
-"""Workspaces, threads and messages: what a person has, apart from the logs of runs.
-
-Reads give plain values, never lazy rows. Writes are committed when the method returns, or are functions over a
-connection that belong into somebody else's transaction.
-"""
+"""The store in one SQLite file."""
 
 from __future__ import annotations
 
-import json
-import re
 import sqlite3
-import time
-import unicodedata
-import uuid
-from collections.abc import Callable, Collection, Sequence
-from contextlib import closing
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 
-import msgspec
+import gevent
 
-from deechat.errors import ConflictError, NotFoundError
-from deechat.store.sqlite import checksums
-from deechat.store.sqlite.checksums import COVERED, TICKS
-from deechat.store.sqlite.database import Database, Row, Work
+from deechat.errors import ConflictError, DamagedError, NotFoundError
+from deechat.store.base import (
+    PATIENCE_AT_START,
+    Before,
+    BeginRun,
+    Change,
+    EventBatch,
+    Page,
+    PlacedRun,
+    Receipt,
+    StoredMessage,
+    Thread,
+)
+from deechat.store.sqlite import compaction
+from deechat.store.sqlite.changes import apply, give_up_damaged
+from deechat.store.sqlite.conversations import Conversations
+from deechat.store.sqlite.database import Database, LastingJob
+from deechat.store.sqlite.deletion import Deletion
+from deechat.store.sqlite.jobs import AppendJob, SubmitJob
+from deechat.store.sqlite.logs import LogReads
+from deechat.store.sqlite.sweeper import Sweeper
 
-DEFAULT_THREAD = "default"
-
-
-class Workspace(msgspec.Struct, frozen=True):
-    """Threads that share a prompt, a model and tool policies.
-
-    `model`, `temperature` and `max_tokens` None: the server's default. `context` is how many tokens the model reads at
-    once, 0 where nobody said. `tools` are policies by a tool's name, where
-    they differ from its own. `allowed` is what a person has said yes to for good, by a tool's name: what its `scope`
-    gives, such as hosts, for a tool that asks for each of them.
-    """
-
-    id: str
-    slug: str
-    name: str
-    system_prompt: str
-    model: str | None
-    mode: str
-    temperature: float | None
-    tools: dict[str, str]
-    allowed: dict[str, list[str]]
-    max_tokens: int | None
-    created_at: float
-    context: int = 0
+_REFUSED = {
+    "SQLITE_CONSTRAINT_FOREIGNKEY": NotFoundError("The thread was deleted."),
+    "SQLITE_CONSTRAINT_UNIQUE": ConflictError("Another answer began in this thread just now.", code="run_active"),
+}
 
 
-class Thread(msgspec.Struct, frozen=True):
-    """A conversation; `name` is None until somebody, or its first prompt, names it. Times are Unix seconds."""
-
-    id: str
-    workspace_id: str
-    slug: str
-    name: str | None
-    created_at: float
-    updated_at: float
-
-
-class Message(msgspec.Struct, frozen=True):
-    """What was said. `details` are an assistant message's further fields, in the contract's words.
-
-    `turns` is JSON of what a model is shown of the message later; '' where the content says it all, '[]' for a user's.
-    """
-
-    id: str
-    thread_id: str
-    parent_id: str | None
-    role: str
-    content: str
-    sent_at: float
-    run_id: str | None = None
-    details: dict[str, Any] = {}
-    turns: str = "[]"
-
-
-_WORKSPACE = COVERED["workspace"].columns
-_THREAD = COVERED["thread"].columns
-_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens", "context")
-_MESSAGE = COVERED["message"].columns
-_SUMMARY = COVERED["summary"].columns
-_PARENT = COVERED["message"].fixed.index("parent_id")
-_DELETED = {table: COVERED[table].fixed.index("deleted_at") for table in ("workspace", "thread")}
-Position = tuple[float, str]  # in a list: a time and an id
-OLDEST: Position = (-1.0, "")
-NEWEST: Position = (1e300, "")
-PAGE_BYTES = 2_000_000  # of one page of messages, but for one that is larger alone
-_T = TypeVar("_T")
-
-
-class Page(list[_T]):
-    """A part of a list, in the list's order. `more`: whether there is something beyond it."""
-
-    more = False
-
-
-def _size(*texts: object) -> int:
-    """Gives how many bytes some texts take; what is none, as in a damaged row, takes nothing."""
-    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts if isinstance(text, str))
-
-
-def _one_more(limit: int) -> int:
-    return limit + 1 if limit >= 0 else limit
-
-
-def _limited(page: Page[_T], limit: int, *, more: bool) -> Page[_T]:
-    """Leaves the one out that was read beyond the limit."""
-    page.more = more or 0 <= limit < len(page)
-    del page[limit if limit >= 0 else len(page) :]
-    return page
-
-
-def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:11], row[12]))
-
-
-def _thread(row: Row) -> Thread:
-    return Thread(*(*row[:5], row[6]))
-
-
-def _message(row: Row) -> Message:
-    return Message(*(*row[:7], msgspec.json.decode(row[7]), row[8]))
-
-
-class Store:
-    """Workspaces, threads and messages of one database. `snapshot` lets several reads see one and the same commit."""
+class SQLiteStore(Conversations, LogReads):
+    """A `Store` over a database that was started. Its reads do not yield."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
-        self.snapshot = database.snapshot
+        self.database = database
+        self._sweeper = Sweeper(self.database)
+        self.deletion = Deletion(self.database, done=lambda: self._sweeper.died(1))
+        self._appended: AppendJob | None = None  # last
+        self._taking_over: gevent.Greenlet[..., None] | None = None
 
-    # -- workspaces ----------------------------------------------------------------------------------------------------
+    # -- from start to end ---------------------------------------------------------------------------------------------
 
-    def workspaces(self, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
-        """Gives workspaces, oldest first: so many behind the one with this time and id, up to `PAGE_BYTES`.
+    def take_over(self) -> None:
+        """Make blocks of all rows that an earlier process left: reading a log then looks at no other's rows. Go on with
+        removing what was deleted.
 
-        -1 is no limit. Those that are damaged are left out, and the database tells of them.
+        Returns after `PATIENCE_AT_START` in any case: a log in rows can be read too.
         """
-        rows = self._page(
-            f"SELECT {_WORKSPACE} FROM workspace"
-            " WHERE deleted_at IS NULL AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
-            (*after, _one_more(limit)),
-            lambda row: _size(row[3]),
-        )
-        return self._sound("workspace", _limited(rows, limit, more=rows.more), _workspace)
-
-    def _sound(self, table: str, rows: Page[Row], make: Callable[[Row], _T]) -> Page[_T]:
-        page = Page(make(row) for row in self._database.damage.sound(table, rows))
-        page.more = rows.more and bool(page)
-        return page
-
-    def workspace(self, slug: str) -> Workspace:
-        """Gives the workspace with the slug. Raises `NotFoundError`."""
-        row = self._database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE slug = ?", slug)
-        if row is None or self._is_deleted("workspace", row, slug=slug):
-            raise NotFoundError(f"There is no workspace {slug!r}.")
-        return _workspace(row)
-
-    def _is_deleted(self, table: str, row: Row, **expected: object) -> bool:
-        """Says whether a row is marked as deleted. Raises `DamagedError`: a bit that was flipped must hide nothing."""
-        return self._database.damage.checked(table, row, **expected)[_DELETED[table]] is not None
-
-    def workspace_by_id(self, workspace_id: str) -> Workspace:
-        """Gives the workspace with the id. Raises `NotFoundError`."""
-        row = self._database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE id = ?", workspace_id)
-        if row is None or self._is_deleted("workspace", row, id=workspace_id):
-            raise NotFoundError("The workspace was deleted.")
-        return _workspace(row)
-
-    def new_workspace(self, name: str) -> Workspace:
-        """Makes a workspace with its default thread; its slug comes from the name and never changes."""
-
-        def work(connection: sqlite3.Connection) -> str:
-            slug, workspace_id = _free_slug(connection, _slug(name) or "workspace"), str(uuid.uuid4())
-            values = (workspace_id, slug, name, "", None, "agent", None, "{}", "{}", None, time.time(), None, 0)
-            connection.execute(
-                f"INSERT INTO workspace ({_WORKSPACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*values, checksums.of_row("workspace", values)),
-            )
-            _insert_thread(connection, workspace_id, DEFAULT_THREAD, None)
-            return slug
-
-        return self.workspace(self._database.write(work))
-
-    def update_workspace(self, workspace: Workspace, **changes: Any) -> Workspace:
-        """Writes these fields of the workspace and leaves the others as they are by then.
-
-        `tools` replaces all policies. `policies` (None: the tool's own), `allowed` (a tool's new list) and `revoked`
-        (what is taken from it) change the tools that they name.
-        """
-        columns = {name: changes[name] for name in _CHANGEABLE if name in changes}
-        has_permissions = not changes.keys().isdisjoint({"tools", "policies", "allowed", "revoked"})
-
-        def permissions(tools: dict[str, str], allowed: dict[str, list[str]]) -> None:
-            if "tools" in changes:
-                tools.clear()
-            for name, policy in {**changes.get("tools", {}), **changes.get("policies", {})}.items():
-                _set_policy(tools, name, policy)
-            for name, scopes in changes.get("allowed", {}).items():
-                allowed[name] = sorted(set(scopes))
-            for name, scopes in changes.get("revoked", {}).items():
-                allowed[name] = [each for each in allowed.get(name, []) if each not in set(scopes)]
-
-        def work(connection: sqlite3.Connection) -> None:
-            if columns:
-                checksums.change(connection, "workspace", workspace.id, **columns)
-            if has_permissions:
-                _change_permissions(connection, workspace.id, permissions)
-
-        self._database.write(work)
-        return self.workspace(workspace.slug)
-
-    def is_last(self, workspace: Workspace) -> bool:
-        """Whether there is no other workspace."""
-        return not self._database.look(lambda connection: _has_others(connection, workspace.id))
-
-    def delete_workspace(self, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
-        """Deletes the workspace with everything in it, for everybody and at once; `deletion` removes it from the file.
-
-        While some of its runs have not ended nothing is done: gives the ids of a number of them then. Runs that are
-        `damaged` are in nobody's way. Raises `NotFoundError`, and `ConflictError` when it is the last workspace.
-        """
-
-        def work(connection: sqlite3.Connection) -> list[str]:
-            found = connection.execute(
-                "SELECT 1 FROM workspace WHERE id = ? AND deleted_at IS NULL", (workspace.id,)
-            ).fetchone()
-            if found is None:
-                raise NotFoundError("The workspace was deleted.")
-            if not _has_others(connection, workspace.id):
-                raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
-            open_runs = connection.execute(
-                "SELECT run.id FROM thread CROSS JOIN run ON run.thread_id = thread.id AND run.ended_at IS NULL"
-                " WHERE thread.workspace_id = ? AND thread.deleted_at IS NULL LIMIT ?",
-                (workspace.id, 100 + len(damaged)),
-            ).fetchall()
-            open_runs = [row for row in open_runs if row[0] not in damaged]
-            if not open_runs:  # no name has a blank in its slug, so this one takes the place of none
-                slug = f"deleted {workspace.id}"
-                checksums.change(connection, "workspace", workspace.id, deleted_at=time.time(), slug=slug)
-            return [row[0] for row in open_runs]
-
-        return self._database.write(work)
-
-    # -- threads -------------------------------------------------------------------------------------------------------
-
-    def threads(self, workspace: Workspace, limit: int = -1, after: Position = NEWEST) -> Page[Thread]:
-        """Gives the workspace's threads, newest activity first; the default one once it has messages.
-
-        So many behind the one with this time of activity and id; -1 is no limit. Those that are damaged are left out,
-        and the database tells of them.
-        """
-        rows = self._page(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND deleted_at IS NULL"
-            " AND (updated_at, id) < (?, ?) AND (slug != ? OR EXISTS"
-            " (SELECT 1 FROM message WHERE message.thread_id = thread.id)) ORDER BY updated_at DESC, id DESC LIMIT ?",
-            (workspace.id, *after, DEFAULT_THREAD, _one_more(limit)),
-            lambda row: _size(row[3]),
-        )
-        return self._sound("thread", _limited(rows, limit, more=rows.more), _thread)
-
-    def _page(self, sql: str, values: tuple[object, ...], size: Callable[[Row], int]) -> Page[Row]:
-        """Gives the query's first rows: as many as fit into `PAGE_BYTES` by `size`, but one in any case."""
-
-        def work(connection: sqlite3.Connection) -> Page[Row]:
-            page, left = Page[Row](), PAGE_BYTES
-            with closing(connection.execute(sql, values)) as rows:
-                for row in rows:
-                    left -= size(row)
-                    if page and left < 0:
-                        page.more = True
-                        break
-                    page.append(row)
-            return page
-
-        return self._database.look(work)
-
-    def thread(self, workspace: Workspace, slug: str) -> Thread:
-        """Gives the thread with the slug. Raises `NotFoundError`."""
-        row = self._database.read_one(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ?", workspace.id, slug
-        )
-        if row is None or self._is_deleted("thread", row, slug=slug, workspace_id=workspace.id):
-            raise NotFoundError(f"There is no thread {slug!r} in the workspace {workspace.slug!r}.")
-        return _thread(row)
-
-    def thread_by_id(self, thread_id: str) -> Thread:
-        """Gives the thread with the id. Raises `NotFoundError`."""
-        row = self._database.read_one(
-            f"SELECT {COVERED['thread'].columns_of('thread')}, workspace.deleted_at"
-            " FROM thread JOIN workspace ON workspace.id = workspace_id WHERE thread.id = ?",
-            thread_id,
-        )
-        if row is None or self._is_deleted("thread", row[:-1], id=thread_id):
-            raise NotFoundError("The thread was deleted.")
-        if row[-1] is not None:
-            self.workspace_by_id(row[1])  # raises what is true
-        return _thread(row)
-
-    def new_thread(self, workspace: Workspace, name: str | None) -> Thread:
-        """Makes a thread; its slug is a UUID."""
-        slug = str(uuid.uuid4())
-        self._database.write(lambda connection: _insert_thread(connection, workspace.id, slug, name))
-        return self.thread(workspace, slug)
-
-    def rename_thread(self, thread: Thread, name: str) -> Thread:
-        """Names the thread. Raises `NotFoundError` when it is gone."""
-        self._database.write(naming(thread.id, name))
-        return self.thread_by_id(thread.id)
-
-    def delete_thread(self, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
-        """Deletes the thread, for everybody and at once; the default one is there again, empty, in the same moment.
-
-        `deletion` removes what was in it. While its run has not ended nothing is done: gives the run's id then. Runs
-        that are `damaged` are in nobody's way.
-        """
-
-        def work(connection: sqlite3.Connection) -> list[str]:
-            open_runs = connection.execute(
-                "SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", (thread.id,)
-            ).fetchall()
-            open_runs = [row for row in open_runs if row[0] not in damaged]
-            if not open_runs:
-                slug = f"deleted {thread.id}"
-                checksums.change(connection, "thread", thread.id, deleted_at=time.time(), slug=slug)
-                if thread.slug == DEFAULT_THREAD:
-                    _insert_thread(connection, thread.workspace_id, DEFAULT_THREAD, None)
-            return [row[0] for row in open_runs]
-
-        return self._database.write(work)
-
-    # -- messages ------------------------------------------------------------------------------------------------------
-
-    def message(self, thread: Thread, message_id: str) -> Message:
-        """Gives a message of the thread. Raises `NotFoundError`."""
-        row = self._database.read_one(
-            f"SELECT {_MESSAGE} FROM message WHERE thread_id = ? AND id = ?", thread.id, message_id
-        )
-        if row is None:
-            raise NotFoundError(f"There is no message {message_id!r} in this thread.")
-        return _message(self._database.damage.checked("message", row, id=message_id, thread_id=thread.id))
-
-    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> Page[Message]:
-        """Gives the thread's last messages, oldest first; those before the message `before`, when that is given.
-
-        As many as `limit`, and as fit into `PAGE_BYTES`, but one in any case; -1 is no limit. Raises `NotFoundError`
-        when there is no such message, and `DamagedError` when one of them is not as it was written, or missing.
-        """
-        below: int = 2**62
-        top: int | None = None  # the place of the last of them
-        if before is not None:
-            row = self._database.read_one(
-                "SELECT number, position FROM message WHERE thread_id = ? AND id = ?", thread.id, before
-            )
-            if row is None:
-                raise NotFoundError(f"There is no message {before!r} in this thread.")
-            if not isinstance(row[1], int):
-                raise self._database.damage.note(f"the place of the message {before!r}")
-            below, top = row[0], row[1] - 1
-        rows = self._page(
-            f"SELECT {_MESSAGE}, position, (SELECT messages FROM thread WHERE id = ?) FROM message"
-            " WHERE thread_id = ? AND number < ? ORDER BY number DESC LIMIT ?",
-            (thread.id, thread.id, below, limit),
-            lambda row: _size(row[4], row[7]),
-        )
-        if not rows and limit != 0:
-            self._check_none_before(thread, top)
-        if rows and not isinstance(rows[0][-1], int):
-            self.thread_by_id(thread.id)  # it is being deleted
-            raise self._database.damage.note(f"the thread {thread.slug!r}")
-        for index, row in enumerate(rows):
-            self._database.damage.checked("message", row[:-2], thread_id=thread.id)
-            if row[-2] != (row[-1] if top is None else top) - index:
-                raise self._database.damage.note(f"the place of the message {row[0]!r}")
-        page = Page(_message(row) for row in reversed(rows))
-        page.more = bool(rows) and rows[-1][-2] != 1
-        if page.more and not rows.more and len(rows) != limit:
-            raise self._database.damage.note(f"what comes before the message {rows[-1][0]!r}")
-        return page
-
-    def _check_none_before(self, thread: Thread, position: int | None) -> None:
-        """Check that no message is missing from the place `position`, or from the thread, although none was found."""
-        if position is None:
-            (row,) = self._database.read(
-                "SELECT coalesce(max(messages), 0) FROM thread WHERE id = ?1"
-                " AND NOT EXISTS (SELECT 1 FROM message WHERE thread_id = ?1)",
-                thread.id,
-            )
-            position = row[0]
-        if position != 0:
-            raise self._database.damage.note(f"the messages of the thread {thread.slug!r}")
-
-    def last_message_id(self, thread: Thread) -> str | None:
-        """Gives the id of the message that was written last."""
-        row = self._database.read_one(
-            f"SELECT {_MESSAGE}, position, (SELECT messages FROM thread WHERE id = ?1) FROM message"
-            " WHERE thread_id = ?1 ORDER BY number DESC LIMIT 1",
-            thread.id,
-        )
-        if row is None:
-            self._check_none_before(thread, None)
-            return None
-        if row[-2] != row[-1] and row[-1] is not None:
-            raise self._database.damage.note(f"the last message of the thread {thread.slug!r}")
-        return str(self._database.damage.checked("message", row[:-2], thread_id=thread.id)[0])
-
-    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[Message]:
-        """Gives up to `length` messages that end with `last_id`, each followed by the one whose parent it is."""
-        rows = self._database.read(
-            f"WITH RECURSIVE branch(depth, {_MESSAGE}) AS ("
-            f" SELECT 0, {_MESSAGE} FROM message WHERE thread_id = ? AND id = ? UNION ALL"
-            f" SELECT branch.depth + 1, {', '.join('m.' + column for column in _MESSAGE.split(', '))}"
-            " FROM branch JOIN message AS m ON m.id = branch.parent_id AND m.thread_id = ?"
-            " WHERE branch.depth + 1 < ?)"
-            f" SELECT {_MESSAGE} FROM branch ORDER BY depth DESC",
-            thread.id,
-            last_id,
-            thread.id,
-            length,
-        )
-        for row, parent in zip(rows, [None, *rows[:-1]], strict=True):
-            self._database.damage.checked("message", row, thread_id=thread.id)
-            if row[_PARENT] != (parent[0] if parent else None) and (parent or len(rows) < length):
-                raise self._database.damage.note(f"what comes before the message {row[0]!r}")
-        return [_message(row) for row in rows]
-
-    def summary(self, messages: Sequence[Message]) -> tuple[int, str] | None:
-        """Gives the summary that reaches furthest of those that end with one of these messages of a branch.
-
-        As the number of that message and the text. None where none does.
-        """
-        marks = ",".join("?" * len(messages))
-        ids = [message.id for message in messages]
-        rows = self._database.read(f"SELECT {_SUMMARY} FROM summary WHERE message_id IN ({marks})", *ids)
-        sound = self._database.damage.sound("summary", rows)
-        return max(((ids.index(row[0]), row[1]) for row in sound), default=None)
-
-    # -- log-ins -------------------------------------------------------------------------------------------------------
-
-    def ended_logins(self) -> dict[str, float]:
-        """Return the digests of log-in cookies that are worth nothing any more, each with when it can be forgotten."""
-        return dict(self._database.read("SELECT digest, until FROM ended_login"))
-
-    def end_login(self, digest: str, until: float) -> None:
-        """Keep the digest of a log-in cookie until then, and forget those whose time is over."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            connection.execute("DELETE FROM ended_login WHERE until < ?", (time.time(),))
-            connection.execute("INSERT OR REPLACE INTO ended_login (digest, until) VALUES (?, ?)", (digest, until))
-
-        self._database.write(work)
-
-
-# -- pieces of other transactions --------------------------------------------------------------------------------------
-
-
-def inserting(message: Message) -> Work[None]:
-    """Gives the work that writes a message; the thread's time of last activity and its count move with it."""
-    values = (
-        message.id, message.thread_id, message.parent_id, message.role, message.content, message.sent_at,
-        message.run_id, json.dumps(message.details), message.turns,
-    )  # fmt: skip
-
-    def work(connection: sqlite3.Connection) -> None:
-        connection.execute(
-            f"INSERT INTO message ({_MESSAGE}, position) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"
-            " coalesce((SELECT messages + 1 FROM thread WHERE id = ?), 1))",
-            (*values, checksums.of_row("message", values), message.thread_id),
-        )
-        connection.execute(
-            "UPDATE thread SET updated_at = ?1, messages = messages + 1, checksum = checksum + 1"
-            f" + CAST(?1 * {TICKS} AS INTEGER) - CAST(updated_at * {TICKS} AS INTEGER) WHERE id = ?2",
-            (float(message.sent_at), message.thread_id),
-        )
-
-    return work
-
-
-def summarizing(message_id: str, text: str) -> Work[None]:
-    """Gives the work that keeps what the model wrote of a branch up to this message; the first text stays."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        connection.execute(
-            f"INSERT OR IGNORE INTO summary ({_SUMMARY}) SELECT ?, ?, ? FROM message WHERE id = ?",
-            (message_id, text, checksums.of_row("summary", (message_id, text)), message_id),
-        )
-
-    return work
-
-
-def naming(thread_id: str, name: str, *, only_unnamed: bool = False) -> Work[None]:
-    """Gives the work that names a thread; `only_unnamed` leaves a name that somebody gave meanwhile."""
-
-    def work(connection: sqlite3.Connection) -> None:
-        row = connection.execute("SELECT name FROM thread WHERE id = ?", (thread_id,)).fetchone()
-        if row is not None and (row[0] is None or not only_unnamed):
-            checksums.change(connection, "thread", thread_id, name=name)
-
-    return work
-
-
-def allowing(workspace_id: str, tool: str, policy: str | None, scope: str | None) -> Work[None]:
-    """Gives the work that allows a tool for good in a workspace: within the scope, or else by the policy.
-
-    `policy` None says that the tool's own policy allows it.
-    """
-
-    def permissions(tools: dict[str, str], allowed: dict[str, list[str]]) -> None:
-        if scope is not None:
-            allowed[tool] = sorted({*allowed.get(tool, []), scope})
-        else:
-            _set_policy(tools, tool, policy)
-
-    return lambda connection: _change_permissions(connection, workspace_id, permissions)
-
-
-def _set_policy(tools: dict[str, str], name: str, policy: str | None) -> None:
-    if policy is None:
-        tools.pop(name, None)
-    else:
-        tools[name] = policy
-
-
-def _change_permissions(
-    connection: sqlite3.Connection,
-    workspace_id: str,
-    change: Callable[[dict[str, str], dict[str, list[str]]], None],
-) -> None:
-    """Changes a workspace's policies and scopes, as they are by then: two changes at once are both kept."""
-    row = connection.execute("SELECT tools, allowed FROM workspace WHERE id = ?", (workspace_id,)).fetchone()
-    if row is None:
-        return  # deleted meanwhile
-    tools, allowed = msgspec.json.decode(row[0]), msgspec.json.decode(row[1])
-    change(tools, allowed)
-    kept = {name: scopes for name, scopes in allowed.items() if scopes}
-    checksums.change(connection, "workspace", workspace_id, tools=json.dumps(tools), allowed=json.dumps(kept))
-
-
-def _insert_thread(connection: sqlite3.Connection, workspace_id: str, slug: str, name: str | None) -> None:
-    # OR IGNORE: the default thread may be deleted by two at once.
-    now = time.time()
-    values = (str(uuid.uuid4()), workspace_id, slug, name, now, None, now, 0)
-    connection.execute(
-        f"INSERT OR IGNORE INTO thread ({_THREAD})"
-        " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? FROM workspace WHERE id = ? AND deleted_at IS NULL",
-        (*values, checksums.of_row("thread", values), workspace_id),
-    )
-
-
-def _has_others(connection: sqlite3.Connection, workspace_id: str) -> bool:
-    first = connection.execute(
-        "SELECT id FROM workspace WHERE deleted_at IS NULL ORDER BY created_at, id LIMIT 2"
-    ).fetchall()
-    return any(row[0] != workspace_id for row in first)
-
-
-def _slug(name: str) -> str:
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:50].strip("-")
-
-
-def _free_slug(connection: sqlite3.Connection, wanted: str) -> str:
-    """Gives the slug itself, or else one with a number: found by halves, since very many may have the same name."""
-
-    def is_taken(number: int) -> bool:
-        slug = _numbered(wanted, number)
-        return connection.execute("SELECT 1 FROM workspace WHERE slug = ?", (slug,)).fetchone() is not None
-
-    free = 1
-    while is_taken(free):
-        free *= 2
-    taken = free // 2
-    while free - taken > 1:
-        middle = (taken + free) // 2
-        taken, free = (middle, free) if is_taken(middle) else (taken, middle)
-    return _numbered(wanted, free)
-
-
-def _numbered(slug: str, number: int) -> str:
-    return slug if number == 1 else f"{slug}-{number}"
+        self._taking_over = gevent.spawn(self._compact_rows, self.database.look(compaction.numbers))
+        self._taking_over.join(PATIENCE_AT_START)
+
+    def _compact_rows(self, numbers: range) -> None:
+        for each in compaction.slices(numbers, compaction.SLICE_AT_START):
+            self.database.submit(LastingJob(partial(compaction.compact_rows, numbers=each))).outcome.wait()
+        self.deletion.wake()
+
+    def tidy(self) -> None:
+        """Delete the rows of compacted logs that are left; nothing may be appended any more."""
+        if self._taking_over is not None:
+            self._taking_over.kill()
+        self.deletion.close()
+        self._sweeper.close()
+
+    def close(self) -> None:
+        self.tidy()
+        self.database.close()
+
+    @property
+    def before(self) -> Before:
+        return self.database.before
+
+    @property
+    def damage(self) -> str | None:
+        return self.database.damage.words
+
+    @property
+    def available(self) -> bool:
+        return self.database.available
+
+    def check_available(self) -> None:
+        self.database.check_available()
+
+    def check_alive(self) -> None:
+        self.database.check_alive()
+
+    # -- reading what belongs together ---------------------------------------------------------------------------------
+
+    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[StoredMessage], str | None]:
+        with self.database.snapshot():
+            history, active = self.messages(thread, limit, before), None
+            with suppress(DamagedError):  # the database tells of it, and the messages are sound
+                active = self.open_run(thread.id)
+        return history, active
+
+    def placed_run(self, run_id: str) -> PlacedRun:
+        with self.database.snapshot():
+            run = self.run(run_id)
+            thread = self.thread_by_id(run.thread_id)
+            workspace = self.workspace_by_id(thread.workspace_id)
+            compacted = run.ended_at is not None or run.rests == 1
+            return PlacedRun(run, thread, workspace, self.last_seq(run_id) if compacted else None)
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def write(self, *changes: Change) -> None:
+        try:
+            self.database.write(partial(_write, changes=changes))
+        except sqlite3.IntegrityError as exc:
+            refused = _REFUSED.get(exc.sqlite_errorname)
+            if refused is None:
+                raise
+            raise type(refused)(refused.message, code=refused.code) from exc
+        for each in changes:
+            if isinstance(each, BeginRun):
+                self._sweeper.wrote(len(each.rows))
+
+    def submit(self, change: Change, then: Callable[[], object] = lambda: None) -> Receipt:
+        return self.database.submit(SubmitJob(change, self._sweeper, then)).outcome
+
+    def append(self, batch: EventBatch, logs: int) -> None:
+        self.database.commit_rate.runs = logs
+        self._appended = AppendJob(batch, self._sweeper, self._appended)
+        self.database.submit(self._appended)
+
+    def give_up_damaged(self, thread_id: str) -> list[str]:
+        return self.database.write(partial(give_up_damaged, thread_id=thread_id))
+
+
+def _write(connection: sqlite3.Connection, changes: Sequence[Change]) -> None:
+    for each in changes:
+        apply(connection, each)

@@ -7,7 +7,7 @@ from msgspec.json import encode
 
 from deechat.errors import BadRequestError
 from deechat.runs.start import Prompt
-from deechat.store.sqlite.store import DEFAULT_THREAD
+from deechat.store.base import DEFAULT_THREAD
 from deechat.web.bodies import StreamChat, not_blank, read_body, read_count, read_language
 from deechat.web.services import Services
 from deechat.web.shapes import message_json

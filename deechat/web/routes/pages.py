@@ -30,8 +30,8 @@ def make(services: Services) -> Blueprint:
 
     @blueprint.get("/api/ping")
     def ping() -> Response:
-        services.check_alive()
-        damage = services.damage()
+        services.store.check_alive()
+        damage = services.store.damage
         # For everybody, so it says no more than that.
         return jsonify({"online": True} | ({"storage": "damaged"} if damage else {}))
 

@@ -24,10 +24,10 @@ def make(services: Services) -> Blueprint:
     def events(run_id: str) -> Response:
         after, wait, view = read_cursor(), read_wait(), runs.view(run_id)
         if wait is not None:
-            return streams.poll(View(view.record, after, view.last_seq), wait)
+            return streams.poll(View(view.run, after, view.last_seq), wait)
         if view.status == "ended" and after == view.last_seq:
             return Response(status=204)
-        return streams.open(lambda: View(view.record, after, view.last_seq))
+        return streams.open(lambda: View(view.run, after, view.last_seq))
 
     @blueprint.post("/respond")
     def respond(run_id: str) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, jsonify, request
 
-from deechat.store.sqlite.store import NEWEST, Thread
+from deechat.store.base import NEWEST, Thread
 from deechat.web.bodies import NewThread, UpdateThread, not_blank, position, read_body, read_count, read_position
 from deechat.web.services import Services
 from deechat.web.shapes import thread_json

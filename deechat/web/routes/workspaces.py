@@ -10,7 +10,7 @@ from msgspec import UNSET
 
 from deechat.agents.tools.base import Tool
 from deechat.errors import BadRequestError
-from deechat.store.sqlite.store import OLDEST, Workspace
+from deechat.store.base import OLDEST, Workspace
 from deechat.web.bodies import (
     NewWorkspace,
     UpdateWorkspace,

@@ -24,13 +24,13 @@ from operator import itemgetter
 import msgspec
 
 from deechat.events import AnyEvent, Entry, ReasoningChunk, TextChunk, decode, encode
+from deechat.store.base import GIVEN_UP
 from deechat.store.sqlite import checksums
 
 ENTRIES = 2_000  # of one block: 1 to 2 ms to read
 CHARACTERS = 250_000  # of one block, but for an entry that is larger alone
 SLICE = 1_000  # rows that one sweep looks at
 SLICE_AT_START = 20_000  # rows that become blocks in one transaction: the more, the fewer blocks
-GIVEN_UP = "interrupted"  # the reason of a run that was closed without an ending in its log, and of others
 VERSION = b"\x02"  # a block begins with it, and the SEQ of its first entry; one of before with zlib's own 0x78
 HEAD = len(VERSION) + 4  # bytes
 LEVEL = 9  # of zlib: the slowest, and still 0.4 ms for 1,000 tokens
@@ -153,14 +153,17 @@ def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
 # -- pieces of transactions --------------------------------------------------------------------------------------------
 
 
-def add(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> None:
-    """Adds to a run's blocks what they lack of these entries. Raises `ValueError` when there would be a gap."""
+def compact(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -> int:
+    """Add to a run's blocks those of these entries that they lack; return how many these were.
+
+    Raises `ValueError` when there would be a gap.
+    """
     stored, content = _stored(connection, run_id)
     if not isinstance(stored, int):
         raise ValueError("a block is damaged")  # noqa: TRY004 - as `_check` says it
     fresh = entries[max(0, stored + 1 - entries[0].seq) :] if entries else entries
     if not fresh:
-        return
+        return 0
     if (fresh[0].seq, fresh[-1].seq) != (stored + 1, stored + len(fresh)):
         raise ValueError(f"entries {fresh[0].seq} to {fresh[-1].seq} cannot follow entry {stored}")
     content = content or ""
@@ -170,6 +173,7 @@ def add(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry]) -
         body = pack(piece, content, before) if before >= 0 else pack(piece)
         _insert(connection, run_id, piece[-1].seq, body)
         before += sum(len(each.event.text) for each in piece if isinstance(each.event, TextChunk))
+    return len(fresh)
 
 
 def _insert(connection: sqlite3.Connection, run_id: str, last_seq: int, body: bytes) -> None:
@@ -179,19 +183,10 @@ def _insert(connection: sqlite3.Connection, run_id: str, last_seq: int, body: by
     )
 
 
-def add_whole(connection: sqlite3.Connection, run_id: str, last_seq: int, body: bytes) -> None:
-    """Adds a log that is one block of the first version; one that cannot be read stays as it is."""
-    try:
-        add(connection, run_id, unpack(body, message_content(connection, run_id)))
-    except ValueError:
-        log.warning("the log of the run %s cannot be read, and is left as it is", run_id)
-        _insert(connection, run_id, last_seq, body)
+def compact_rows(connection: sqlite3.Connection, numbers: range) -> None:
+    """Make blocks of the rows with these numbers, which nobody adds to, and delete them.
 
-
-def add_rows(connection: sqlite3.Connection, numbers: range) -> None:
-    """Makes blocks of the rows with these numbers, which nobody adds to, and sweeps them.
-
-    What cannot be read stays in rows.
+    A log that cannot be read stays in rows.
     """
     rows = connection.execute(
         "SELECT run_id, seq, at, body, checksum FROM event WHERE number >= ? AND number < ? ORDER BY run_id, seq",
@@ -201,10 +196,10 @@ def add_rows(connection: sqlite3.Connection, numbers: range) -> None:
         if connection.execute("SELECT 1 FROM run WHERE id = ?", (run_id,)).fetchone() is None:
             continue  # deleted: the sweep takes them
         try:
-            add(connection, run_id, [_entry(*row) for row in its_rows])
+            compact(connection, run_id, [_entry(*row) for row in its_rows])
         except ValueError:
             log.warning("the log of the run %s cannot be read, and is left as it is", run_id)
-    sweep(connection, numbers)
+    delete_compacted(connection, numbers)
 
 
 def _entry(run_id: str, seq: int, at: float, body: bytes, checksum: int) -> Entry:
@@ -336,8 +331,8 @@ def slices(numbers: range, size: int) -> Iterator[range]:
         yield range(at, min(at + size, numbers.stop))
 
 
-def sweep(connection: sqlite3.Connection, numbers: range) -> int:
-    """Deletes the rows with these numbers that are in a block too, or whose run was deleted; gives how many they were.
+def delete_compacted(connection: sqlite3.Connection, numbers: range) -> int:
+    """Delete the rows with these numbers that are in a block too, or whose run was deleted; gives how many they were.
 
     Ids of runs are never used again, so no row needs its run to be there: a foreign key would look for the rows of each
     run that is deleted, in a table without an index for it.

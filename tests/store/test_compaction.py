@@ -28,12 +28,12 @@ from deechat.events import (
     Usage,
     encode,
 )
-from deechat.log import compaction, sweeper
 from deechat.log.journal import Journal
-from deechat.store.sqlite import checksums, schema
+from deechat.store.base import EndRun, InsertMessage, StoredMessage, Thread
+from deechat.store.sqlite import checksums, compaction, schema, sweeper
+from deechat.store.sqlite.changes import apply
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.runs import ending
-from deechat.store.sqlite.store import Message, Store, Thread, inserting
+from deechat.store.sqlite.store import SQLiteStore
 
 
 @pytest.fixture(autouse=True)
@@ -106,7 +106,9 @@ def test_text_that_came_piece_by_piece_takes_little_more_room_than_the_text() ->
     assert len(compaction.pack(entries)) < len(zlib.compress(text.encode(), 9)) + 1.2 * len(words)
 
 
-def test_what_has_ended_is_a_block_and_its_rows_go(journal: Journal, database: Database, thread: Thread) -> None:
+def test_what_has_ended_is_a_block_and_its_rows_go(
+    journal: Journal, database: Database, thread: Thread, store: SQLiteStore
+) -> None:
     log = start(journal, thread)
     for number in range(100):
         journal.append(log, TextChunk(str(number)))
@@ -115,7 +117,7 @@ def test_what_has_ended_is_a_block_and_its_rows_go(journal: Journal, database: D
     journal.append(log, RunStopped())
     journal.wait_ended(log)
     assert entries_of(journal, "r") == log.entries
-    assert journal.last_seq("r") == 102
+    assert store.last_seq("r") == 102
     wait_swept(database)
     assert (count(database, "event"), count(database, "block")) == (0, 1)
     assert entries_of(journal, "r") == log.entries
@@ -123,7 +125,7 @@ def test_what_has_ended_is_a_block_and_its_rows_go(journal: Journal, database: D
 
 
 def test_a_sweep_leaves_the_rows_of_others(journal: Journal, database: Database, thread: Thread) -> None:
-    store = Store(database)
+    store = SQLiteStore(database)
     other = start(journal, store.new_thread(store.workspace("default"), None), "other")
     log = start(journal, thread)
     for number in range(50):
@@ -137,14 +139,16 @@ def test_a_sweep_leaves_the_rows_of_others(journal: Journal, database: Database,
     assert entries_of(journal, "other") == other.entries
 
 
-def test_a_log_that_rests_is_a_block_and_goes_on_in_rows(journal: Journal, database: Database, thread: Thread) -> None:
+def test_a_log_that_rests_is_a_block_and_goes_on_in_rows(
+    journal: Journal, database: Database, thread: Thread, store: SQLiteStore
+) -> None:
     log = start(journal, thread)
     journal.append(log, TextChunk("Half "))
     journal.wait_committed(log, 2)
     journal.rest(log, [])
     wait_swept(database)
     assert entries_of(journal, "r") == log.entries
-    assert (journal.last_seq("r"), on_disk(database)) == (2, 2)
+    assert (store.last_seq("r"), on_disk(database)) == (2, 2)
     entry = journal.append(log, TextChunk("and half"))
     journal.wait_committed(log, entry.seq)
     assert count(database, "event") == 1
@@ -165,10 +169,10 @@ def test_a_start_makes_the_logs_that_were_left_blocks(journal: Journal, database
     for number in range(10):
         journal.append(log, TextChunk(str(number)))
     journal.wait_committed(log, 11)
-    later = Journal(database)
+    later = SQLiteStore(database)
     later.take_over()
     assert (count(database, "event"), count(database, "block")) == (0, 1)
-    assert entries_of(later, "r") == log.entries
+    assert entries_of(Journal(later), "r") == log.entries
 
 
 def test_a_start_leaves_a_log_that_it_cannot_read(journal: Journal, database: Database, thread: Thread) -> None:
@@ -176,7 +180,7 @@ def test_a_start_leaves_a_log_that_it_cannot_read(journal: Journal, database: Da
     journal.append(log, TextChunk("Hi"))
     journal.wait_committed(log, 2)
     database.write(lambda connection: connection.execute("UPDATE event SET seq = 7 WHERE seq = 2"))
-    Journal(database).take_over()
+    SQLiteStore(database).take_over()
     assert (count(database, "event"), count(database, "block")) == (2, 0)
 
 
@@ -200,7 +204,7 @@ def test_a_database_of_an_earlier_version_keeps_every_log(tmp_path: Path) -> Non
     database = Database(path)
     database.start()
     try:
-        assert entries_of(Journal(database), "r") == entries
+        assert entries_of(Journal(SQLiteStore(database)), "r") == entries
         assert count(database, "event") == 0
     finally:
         database.close()
@@ -227,8 +231,8 @@ def test_a_long_log_is_packed_on_the_way_and_its_ending_packs_the_rest(
             journal.wait_committed(log, entry.seq)
     assert blocks_of(database)[:2] == [compaction.ENTRIES, 2 * compaction.ENTRIES]
     content = "".join(entry.event.text for entry in log.entries if isinstance(entry.event, TextChunk))
-    message = Message("r-message", thread.id, None, "assistant", content, 2.0, "r")
-    journal.append(log, RunStopped(), inserting(message))
+    message = StoredMessage("r-message", thread.id, None, "assistant", content, 2.0, "r")
+    journal.append(log, RunStopped(), InsertMessage(message))
     journal.wait_ended(log)
     assert blocks_of(database)[-1] == len(log.entries)
     assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= compaction.ENTRIES
@@ -246,8 +250,10 @@ def test_blocks_of_an_ending_need_no_copy_of_the_messages_text(
     text = "".join(random.Random(1).choices("abcdefgh 世界", k=200_000))
     entries = [*log.entries, *(Entry(seq, 1.0, TextChunk(text[40 * seq : 40 * seq + 40])) for seq in range(2, 5_000))]
     content = text[80 : 40 * 5_000]
-    message = Message("m", thread.id, None, "assistant", content, 1.0, "r")
-    database.write(lambda connection: (inserting(message)(connection), compaction.add(connection, "r", entries)))
+    message = StoredMessage("m", thread.id, None, "assistant", content, 1.0, "r")
+    database.write(
+        lambda connection: (apply(connection, InsertMessage(message)), compaction.compact(connection, "r", entries))
+    )
     assert entries_of(journal, "r") == entries
     (size,) = database.read_one("SELECT sum(length(body)) FROM block") or (0,)
     assert size < len(content) / 10
@@ -260,7 +266,7 @@ def test_large_entries_make_blocks_of_few(database: Database, thread: Thread, jo
     log = start(journal, thread)
     result = [ToolCallResult(str(seq), "look", "x" * 16_000) for seq in range(2, 102)]
     entries = [*log.entries, *(Entry(seq, 1.0, event) for seq, event in enumerate(result, 2))]
-    database.write(lambda connection: compaction.add(connection, "r", entries))
+    database.write(lambda connection: compaction.compact(connection, "r", entries))
     assert max(after - before for before, after in pairwise([0, *blocks_of(database)])) <= 17
     assert entries_of(journal, "r", 50) == entries[50:]
 
@@ -270,13 +276,13 @@ def test_blocks_take_what_they_lack_and_nothing_behind_a_gap(
 ) -> None:
     entries = [*start(journal, thread).entries, *words(30)]
     for until in (10, 5, 20, 20):
-        database.write(lambda connection, until=until: compaction.add(connection, "r", entries[:until]))  # type: ignore[misc]
+        database.write(lambda connection, until=until: compaction.compact(connection, "r", entries[:until]))  # type: ignore[misc]
     assert blocks_of(database) == [10, 20]
-    database.write(lambda connection: compaction.add(connection, "r", entries[15:25]))
+    database.write(lambda connection: compaction.compact(connection, "r", entries[15:25]))
     assert blocks_of(database) == [10, 20, 25]
     for broken in (entries[27:], [*entries[25:27], *entries[28:]]):
         with pytest.raises(ValueError, match="cannot follow"):
-            database.write(lambda connection, broken=broken: compaction.add(connection, "r", broken))  # type: ignore[misc]
+            database.write(lambda connection, broken=broken: compaction.compact(connection, "r", broken))  # type: ignore[misc]
     assert blocks_of(database) == [10, 20, 25]
 
 
@@ -287,8 +293,8 @@ def test_a_block_that_is_missing_is_an_error_before_anything_is_shown(
 ) -> None:
     entries = [*start(journal, thread).entries, *words(28), Entry(30, 2000.0, RunStopped())]
     for until in (10, 20, 30):
-        database.write(lambda connection, until=until: compaction.add(connection, "r", entries[:until]))  # type: ignore[misc]
-    database.write(ending("r", 5.0, "stopped"))
+        database.write(lambda connection, until=until: compaction.compact(connection, "r", entries[:until]))  # type: ignore[misc]
+    SQLiteStore(database).write(EndRun("r", 5.0, "stopped"))
     if of_before:
         database.write(without_their_first)
     assert [entry for page in journal.follow("r", 0, 5.0) for entry in page] == entries
@@ -316,7 +322,7 @@ def test_a_start_packs_what_many_runs_left_in_slices(
     journal: Journal, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compaction, "SLICE_AT_START", 64)
-    store = Store(database)
+    store = SQLiteStore(database)
     threads = [store.new_thread(store.workspace("default"), None) for _ in range(5)]
     logs = [start(journal, each, f"run{number}") for number, each in enumerate(threads)]
     for number in range(100):
@@ -324,15 +330,15 @@ def test_a_start_packs_what_many_runs_left_in_slices(
             journal.append(log, TextChunk(f"{number} "))
     for log in logs:
         journal.wait_committed(log, 101)
-    later = Journal(database)
+    later = SQLiteStore(database)
     later.take_over()
     assert count(database, "event") == 0
     for log in logs:
-        assert entries_of(later, log.run_id) == log.entries
+        assert entries_of(Journal(later), log.run_id) == log.entries
         assert later.last_seq(log.run_id) == 101
 
 
-def test_a_database_of_before_keeps_its_long_logs_and_reads_them_by_parts(tmp_path: Path) -> None:
+def test_a_database_of_before_keeps_its_long_logs_and_reads_them_by_parts(tmp_path: Path, store: SQLiteStore) -> None:
     """Of the version whose blocks held whole logs: byte for byte."""
     path = tmp_path / "old.sqlite3"
     old = sqlite3.connect(path, isolation_level=None)
@@ -379,15 +385,16 @@ def test_a_database_of_before_keeps_its_long_logs_and_reads_them_by_parts(tmp_pa
     database = Database(path)
     database.start()
     try:
-        journal = Journal(database)
+        store = SQLiteStore(database)
+        journal = Journal(store)
         for run_id in ("short", "long", "waits"):
             assert entries_of(journal, run_id) == logs[run_id]
-            assert journal.last_seq(run_id) == len(logs[run_id])
+            assert store.last_seq(run_id) == len(logs[run_id])
         assert [len(blocks_of(database, run_id)) for run_id in ("short", "long", "waits", "damaged")] == [1, 4, 2, 1]
         assert count(database, "event") == 0
         with pytest.raises(BrokenLogError, match="characters"):
             entries_of(journal, "damaged")
-        assert [record.id for record in journal.records.unfinished()] == ["waits"]
+        assert [record.id for record in store.unfinished_runs()] == ["waits"]
         assert database.read("PRAGMA foreign_key_check") == []
     finally:
         database.close()

@@ -8,7 +8,7 @@ from functools import partial
 import gevent
 
 from deechat.errors import StorageUnavailableError
-from deechat.log import compaction
+from deechat.store.sqlite import compaction
 from deechat.store.sqlite.database import Database
 
 DELAY = 1.0  # seconds in which more may end
@@ -32,7 +32,7 @@ class Sweeper:
     def died(self, rows: int) -> None:
         """Counts rows that are in a block now."""
         self._dead += rows
-        if self._greenlet is None:
+        if rows and self._greenlet is None:
             self._greenlet = gevent.spawn(self._sweep)
 
     def close(self) -> None:
@@ -44,7 +44,7 @@ class Sweeper:
         try:
             for numbers in compaction.slices(self._database.look(compaction.numbers), compaction.SLICE):
                 if time.monotonic() < deadline:
-                    self._database.write(partial(compaction.sweep, numbers=numbers))
+                    self._database.write(partial(compaction.delete_compacted, numbers=numbers))
         except StorageUnavailableError:
             pass
 
@@ -61,5 +61,5 @@ class Sweeper:
     def _go_through(self) -> None:
         self._dead = 0  # those that are packed meanwhile are for the next time
         for numbers in compaction.slices(self._database.look(compaction.numbers), compaction.SLICE):
-            self._rows -= self._database.write(partial(compaction.sweep, numbers=numbers))
+            self._rows -= self._database.write(partial(compaction.delete_compacted, numbers=numbers))
             gevent.sleep(PAUSE)

@@ -1,0 +1,386 @@
+"""What every store does, whatever it is made of: one set of tests for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import gevent
+import pytest
+
+from deechat.errors import ConflictError, NotFoundError
+from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
+from deechat.store.base import (
+    OLDEST,
+    AllowTool,
+    BeginRun,
+    Change,
+    CompactLog,
+    EndRun,
+    GiveUpRun,
+    InsertMessage,
+    KeepSummary,
+    NameThread,
+    NoteRetries,
+    RestRun,
+    RunRow,
+    Share,
+    Store,
+    StoredMessage,
+    Thread,
+    WakeRun,
+)
+from deechat.store.memory import MemoryStore
+from deechat.store.sqlite.database import Database
+from deechat.store.sqlite.store import SQLiteStore
+
+
+@pytest.fixture(params=["sqlite", "memory"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    made: Store
+    if request.param == "sqlite":
+        database = Database(tmp_path / "test.sqlite3")
+        database.start()
+        made = SQLiteStore(database)
+    else:
+        made = MemoryStore()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def thread(store: Store) -> Thread:
+    return store.new_thread(store.workspace("default"), None)
+
+
+def message(thread: Thread, name: str, parent: str | None = None, role: str = "user", run: str | None = None) -> Change:
+    details = {"reason": "stopped"} if role == "assistant" else {}
+    return InsertMessage(StoredMessage(name, thread.id, parent, role, f"Say {name}", 2e9, run, details))
+
+
+def begin(thread: Thread, run_id: str = "r", request: str | None = None) -> BeginRun:
+    run = RunRow(run_id, thread.id, f"{run_id}-answer", "p", None, request, "m", "en", 1_795_000_000.5)
+    first = RunStarted(run_id, run.message_id, "w", "t", None, "m")
+    return BeginRun(run, [(1, 1_795_000_000.5, encode(first))])
+
+
+class Batch:
+    """What the journal appends, of one log or of several."""
+
+    def __init__(self, *shares: Share) -> None:
+        self._shares = shares
+        self.sealed = False
+        self.rejected: Mapping[str, Exception] | None = None
+
+    def seal(self) -> None:
+        self.sealed = True
+
+    def shares(self) -> Sequence[Share]:
+        return self._shares
+
+    def stored(self, rejected: Mapping[str, Exception]) -> None:
+        self.rejected = rejected
+
+
+def share(run_id: str, seqs: Sequence[int], *changes: Change, ends: bool = False) -> Share:
+    events = [RunStopped() if ends and seq == seqs[-1] else TextChunk(f"{seq} ") for seq in seqs]
+    made = Share((seq, 1_795_000_000 + seq / 1000, encode(event)) for seq, event in zip(seqs, events, strict=True))
+    made.run_id, made.changes, made.ends = run_id, changes, ends
+    return made
+
+
+def append(store: Store, *shares: Share) -> Mapping[str, Exception]:
+    batch = Batch(*shares)
+    store.append(batch, logs=1)
+    with gevent.Timeout(10):
+        while batch.rejected is None:
+            gevent.sleep(0.001)
+    assert batch.sealed
+    return batch.rejected
+
+
+def log_of(store: Store, run_id: str, after: int = 0) -> list[Entry]:
+    return [entry for page in store.log_pages(run_id, after) for entry in page]
+
+
+# -- workspaces and threads --------------------------------------------------------------------------------------------
+
+
+def test_a_store_begins_with_a_workspace_and_its_thread(store: Store) -> None:
+    (workspace,) = store.workspaces()
+    assert (workspace.slug, workspace.name, store.is_last(workspace)) == ("default", "DeeChat", True)
+    assert store.thread(workspace, "default").workspace_id == workspace.id
+    assert store.threads(workspace) == [], "the default thread is listed once it has messages"
+
+
+def test_a_slug_comes_from_the_name_and_is_not_used_twice(store: Store) -> None:
+    assert [store.new_workspace(name).slug for name in ("Küche 厨房", "Küche", "Küche", "厨房")] == [
+        "kuche",
+        "kuche-2",
+        "kuche-3",
+        "workspace",
+    ]
+    with pytest.raises(NotFoundError):
+        store.workspace("nowhere")
+    with pytest.raises(NotFoundError):
+        store.workspace_by_id("nowhere")
+
+
+def test_lists_come_in_pages(store: Store) -> None:
+    made = [store.workspace("default"), *(store.new_workspace(f"W{number}") for number in range(4))]
+    page, seen = store.workspaces(2), []
+    while page:
+        seen += [each.id for each in page]
+        page = store.workspaces(2, (page[-1].created_at, page[-1].id))
+    assert sorted(seen) == sorted(each.id for each in made)
+    assert [store.workspaces(limit, OLDEST).more for limit in (-1, 4, 5, 6)] == [False, True, False, False]
+
+
+def test_a_change_of_a_workspace_leaves_what_it_does_not_name(store: Store) -> None:
+    workspace = store.workspace("default")
+    store.update_workspace(workspace, name="New", tools={"web": "deny"}, allowed={"web": ["b", "a", "a"]})
+    changed = store.update_workspace(workspace, temperature=0.5, policies={"clock": "ask", "web": None})
+    assert (changed.name, changed.temperature, changed.tools, changed.allowed) == (
+        "New",
+        0.5,
+        {"clock": "ask"},
+        {"web": ["a", "b"]},
+    )
+    assert store.update_workspace(workspace, revoked={"web": ["a", "b"]}).allowed == {}
+    assert store.workspace_by_id(workspace.id).tools == {"clock": "ask"}
+
+
+def test_a_tool_is_allowed_for_good_by_its_scope_or_its_policy(store: Store, thread: Thread) -> None:
+    store.write(AllowTool(thread.id, "web", None, "b"), AllowTool(thread.id, "web", None, "a"))
+    store.write(AllowTool(thread.id, "pay", "allow", None), AllowTool(thread.id, "clock", None, None))
+    workspace = store.workspace("default")
+    assert (workspace.allowed, workspace.tools) == ({"web": ["a", "b"]}, {"pay": "allow"})
+
+
+def test_a_thread_moves_to_the_top_of_its_list_with_a_message(store: Store) -> None:
+    workspace = store.workspace("default")
+    first, second = store.new_thread(workspace, "First"), store.new_thread(workspace, None)
+    assert [each.id for each in store.threads(workspace)] == [second.id, first.id]
+    store.write(message(first, "a"))
+    assert [each.id for each in store.threads(workspace)] == [first.id, second.id]
+    assert store.thread_by_id(first.id).updated_at == 2e9
+    default = store.thread(workspace, "default")
+    store.write(message(default, "b"))
+    assert default.id in [each.id for each in store.threads(workspace)]
+
+
+def test_a_name_that_somebody_gave_stays_where_only_an_unnamed_thread_is_named(store: Store, thread: Thread) -> None:
+    store.write(NameThread(thread.id, "From the prompt", only_unnamed=True))
+    store.write(NameThread(thread.id, "Another prompt", only_unnamed=True))
+    assert store.thread_by_id(thread.id).name == "From the prompt"
+    assert store.rename_thread(thread, "Mine").name == "Mine"
+    assert store.thread(store.workspace("default"), thread.slug).name == "Mine"
+
+
+def test_what_is_deleted_is_gone_with_all_that_is_in_it(store: Store, thread: Thread) -> None:
+    store.write(message(thread, "p"), begin(thread))
+    assert store.delete_thread(thread) == ["r"], "its run has not ended"
+    store.write(EndRun("r", 2.0, "stopped"))
+    assert store.delete_thread(thread) == []
+    for read in (
+        lambda: store.thread_by_id(thread.id),
+        lambda: store.run("r"),
+        lambda: store.placed_run("r"),
+        lambda: store.thread(store.workspace("default"), thread.slug),
+    ):
+        with pytest.raises(NotFoundError):
+            read()
+    with pytest.raises(NotFoundError):
+        store.write(begin(thread, "later"))
+
+
+def test_the_default_thread_is_there_again_and_the_last_workspace_stays(store: Store) -> None:
+    workspace = store.workspace("default")
+    default = store.thread(workspace, "default")
+    assert store.delete_thread(default) == []
+    assert store.thread(workspace, "default").id != default.id
+    with pytest.raises(ConflictError):
+        store.delete_workspace(workspace)
+    other = store.new_workspace("Other")
+    thread = store.new_thread(other, None)
+    store.write(begin(thread))
+    assert store.delete_workspace(other) == ["r"]
+    assert store.delete_workspace(other, damaged={"r"}) == []
+    with pytest.raises(NotFoundError):
+        store.delete_workspace(other)
+    with pytest.raises(NotFoundError):
+        store.new_thread(other, None)
+    assert store.is_last(workspace)
+
+
+# -- messages ----------------------------------------------------------------------------------------------------------
+
+
+def test_messages_are_read_from_the_last_one_back(store: Store, thread: Thread) -> None:
+    store.write(*[message(thread, name) for name in "abcde"])
+    pages = [store.messages(thread, limit, before) for limit, before in ((2, None), (2, "d"), (2, "b"), (0, None))]
+    assert [[each.id for each in page] for page in pages] == [["d", "e"], ["b", "c"], ["a"], []]
+    assert [page.more for page in pages] == [True, True, False, False]
+    assert store.last_message_id(thread) == "e"
+    assert store.message(thread, "c").content == "Say c"
+    with pytest.raises(NotFoundError):
+        store.message(thread, "x")
+    with pytest.raises(NotFoundError):
+        store.messages(thread, 2, "x")
+
+
+def test_a_page_of_large_messages_ends_before_its_limit(store: Store, thread: Thread) -> None:
+    for name in "abc":
+        store.write(InsertMessage(StoredMessage(name, thread.id, None, "user", "x" * 1_500_000, 2.0)))
+    page = store.messages(thread, 10)
+    assert ([each.id for each in page], page.more) == (["c"], True)
+
+
+def test_a_branch_follows_the_parents(store: Store, thread: Thread) -> None:
+    store.write(message(thread, "a"), message(thread, "b", "a"), message(thread, "c", "b"), message(thread, "d", "a"))
+    assert [each.id for each in store.branch(thread, "c", 9)] == ["a", "b", "c"]
+    assert [each.id for each in store.branch(thread, "c", 2)] == ["b", "c"]
+    assert [each.id for each in store.branch(thread, "d", 9)] == ["a", "d"]
+    assert store.branch(thread, None, 9) == []
+
+
+def test_the_summary_that_reaches_furthest_counts_and_the_first_text_stays(store: Store, thread: Thread) -> None:
+    store.write(message(thread, "a"), message(thread, "b", "a"), message(thread, "c", "b"))
+    branch = store.branch(thread, "c", 9)
+    assert store.summary(branch) is None
+    store.write(KeepSummary("a", "A."), KeepSummary("b", "B."), KeepSummary("b", "Another."), KeepSummary("x", "X."))
+    assert store.summary(branch) == (1, "B.")
+
+
+def test_what_a_log_out_ended_is_kept_until_its_time(store: Store) -> None:
+    store.end_login("old", 1.0)
+    store.end_login("new", 4e9)
+    assert store.ended_logins() == {"new": 4e9}
+
+
+# -- runs and logs -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_begins_with_its_prompt_or_not_at_all(store: Store, thread: Thread) -> None:
+    store.write(message(thread, "p"), begin(thread, request="once"))
+    assert (store.open_run(thread.id), store.last_run(thread.id)) == ("r", "r")
+    assert store.run_by_request(thread.id, "once") == store.run("r") == store.find_run("r")
+    assert store.chats(thread, 9, None) == (store.messages(thread), "r")
+    with pytest.raises(ConflictError):
+        store.write(message(thread, "q"), begin(thread, "s"))
+    store.write(EndRun("r", 2.0, "stopped"))
+    with pytest.raises(ConflictError):
+        store.write(message(thread, "q"), begin(thread, "s", request="once"))
+    assert [each.id for each in store.messages(thread)] == ["p"]
+    assert store.find_run("s") is None
+    store.write(begin(thread, "s"))
+    assert store.last_run(thread.id) == "s"
+
+
+def test_a_batch_is_kept_whole_for_each_run(store: Store, thread: Thread) -> None:
+    other = store.new_thread(store.workspace("default"), None)
+    store.write(begin(thread, "good"))
+    store.write(begin(other, "bad"))
+    refused = begin(Thread("nowhere", "x", "x", None, 0.0, 0.0), "none")
+    rejected = append(store, share("bad", [2, 3], message(other, "m"), refused), share("good", [2, 3]))
+    assert list(rejected) == ["bad"]
+    assert [len(log_of(store, run_id)) for run_id in ("good", "bad")] == [3, 1]
+    assert store.messages(other) == []
+
+
+def test_an_ending_comes_with_its_message_and_the_whole_log(store: Store, thread: Thread) -> None:
+    begun = begin(thread)
+    store.write(begun)
+    assert append(store, share("r", [2, 3])) == {}
+    assert store.unfinished_runs() == [store.run("r")]
+    before = log_of(store, "r")
+    last = share("r", [4, 5], ends=True)
+    entries = [*before, Entry(4, last[0][1], TextChunk("4 ")), Entry(5, last[1][1], RunStopped())]
+    last.changes = (
+        InsertMessage(StoredMessage("r-answer", thread.id, "p", "assistant", "2 3 4 ", 2.0, "r")),
+        EndRun("r", 1_795_000_009.5, "stopped"),
+        CompactLog("r", entries),
+    )
+    assert append(store, last) == {}
+    assert log_of(store, "r") == entries
+    assert [entry.seq for entry in log_of(store, "r", 3)] == [4, 5]
+    assert [encode(entry.event) for entry in log_of(store, "r")] == [encode(entry.event) for entry in entries]
+    store.check_log("r", 0)
+    placed = store.placed_run("r")
+    assert (placed.run.ended_at, placed.run.reason, placed.last_seq) == (1_795_000_009.5, "stopped", 5)
+    assert (placed.thread.id, placed.workspace.slug, store.last_seq("r")) == (thread.id, "default", 5)
+    assert (store.unfinished_runs(), store.open_run(thread.id)) == ([], None)
+
+
+def test_a_run_that_rests_is_not_unfinished_and_goes_on(store: Store, thread: Thread) -> None:
+    store.write(begin(thread))
+    append(store, share("r", [2]))
+    noted: list[bool] = []
+    store.submit(RestRun("r", log_of(store, "r"), [2]), lambda: noted.append(True)).wait(10)
+    assert noted == [True]
+    assert (store.run("r").rests, store.run("r").asks, store.unfinished_runs()) == (1, "[2]", [])
+    assert store.placed_run("r").last_seq == 2
+    append(store, share("r", [3], WakeRun("r")))
+    assert (store.run("r").rests, store.placed_run("r").last_seq, store.last_seq("r")) == (0, None, 3)
+    assert [entry.seq for entry in log_of(store, "r")] == [1, 2, 3]
+
+
+def test_what_is_noted_of_a_run_is_in_its_row(store: Store, thread: Thread) -> None:
+    store.write(begin(thread))
+    store.submit(NoteRetries("r", 2)).wait(10)
+    assert store.run("r").retries == 2
+    store.submit(GiveUpRun("r")).wait(10)
+    assert store.run("r").reason == "interrupted"
+    ended_at = store.run("r").ended_at
+    store.submit(GiveUpRun("r")).wait(10)
+    assert store.run("r").ended_at == ended_at, "one that has ended stays as it is"
+    assert store.last_seq("r") == 1
+
+
+def test_what_is_queued_first_is_written_first(store: Store, thread: Thread) -> None:
+    store.write(begin(thread))
+    first, second = Batch(share("r", [2])), Batch(share("r", [3], WakeRun("r")))
+    store.append(first, logs=1)
+    store.submit(RestRun("r", [], []))
+    store.append(second, logs=1)
+    store.submit(NoteRetries("r", 1)).wait(10)
+    assert (store.run("r").rests, [entry.seq for entry in log_of(store, "r")]) == (0, [1, 2, 3])
+
+
+def test_a_run_that_is_not_there_has_no_log(store: Store) -> None:
+    assert (log_of(store, "r"), store.last_seq("r"), store.find_run("r")) == ([], 0, None)
+    store.check_log("r", 0)
+    with pytest.raises(NotFoundError):
+        store.run("r")
+
+
+def test_the_memory_store_lets_others_have_their_turn_in_every_read() -> None:
+    store = MemoryStore()
+    workspace, turns = store.workspace("default"), 0
+
+    def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            gevent.sleep(0)
+
+    greenlet = gevent.spawn(others)
+    gevent.sleep(0)
+    thread = store.thread(workspace, "default")
+    reads: dict[str, tuple[object, ...]] = {
+        "workspaces": (), "workspace": ("default",), "workspace_by_id": (workspace.id,), "is_last": (workspace,),
+        "threads": (workspace,), "thread": (workspace, "default"), "thread_by_id": (thread.id,),
+        "messages": (thread,), "chats": (thread, 1, None), "last_message_id": (thread,), "branch": (thread, "x", 1),
+        "summary": ([],), "ended_logins": (), "find_run": ("r",), "run_by_request": (thread.id, "x"),
+        "open_run": (thread.id,), "last_run": (thread.id,), "unfinished_runs": (), "check_log": ("r", 0),
+        "last_seq": ("r",),
+    }  # fmt: skip
+    for name, arguments in reads.items():
+        before = turns
+        getattr(store, name)(*arguments)
+        assert turns >= before + 2, name
+    before = turns
+    list(store.log_pages("r"))
+    assert turns >= before + 2
+    greenlet.kill()
+    store.close()
