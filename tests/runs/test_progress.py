@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,11 +19,26 @@ from model_server import ModelServer
 from runs_rig import House, wait_until
 from server import Server
 
+from deechat.agents.plugins.base import frame_of
+from deechat.agents.plugins.ndjson import NDJSON
+from deechat.agents.plugins.sse import SSE
 from deechat.agents.providers.base import Provider, Scripted, Turn
 from deechat.agents.tools.base import Tool, make_tool
-from deechat.agents.tools.context import ToolContext
-from deechat.events import AnyEvent, RunStopped, ToolCall, ToolCallInvocation, ToolCallResult, ToolProgress
+from deechat.agents.tools.context import LONGEST_LINE, ToolContext
+from deechat.events import (
+    AnyEvent,
+    Entry,
+    RunStopped,
+    ToolCall,
+    ToolCallInvocation,
+    ToolCallResult,
+    ToolProgress,
+    decode,
+    encode,
+)
 from deechat.runs.runner import PROGRESS_SECONDS
+from deechat.terminal.screen import render
+from deechat.terminal.words import speaker
 
 # -- in one process ----------------------------------------------------------------------------------------------------
 
@@ -136,6 +152,46 @@ def test_nothing_is_reported_after_the_result_or_after_a_stop(house: Callable[..
     assert {each.name for each in lines(events)} == {"stay"}
     assert isinstance(events[-1], RunStopped)
     assert [context.cancelled for context in kept] == [False, True]
+
+
+SAYINGS = [
+    "two\nlines\r\n\ndata: forged\n\nid: 9\u2028\u2029\x85end",
+    "\x1b]0;title\x07\x1b[31mred\x1b[2J\x9b1m\x1bPq\x1b\\ \u202eyes\x00\x7f",
+    "lone \ud800 and \udfff, and a pair \ud83d\ude00",
+    "x" * 1_000_000,
+    "\n" * 1_000_000,
+    '{"type":"resync"}</script><img src=x onerror=alert(1)>',
+    "中文" * 10_000,
+]
+
+
+def test_whatever_a_tool_says_of_its_work_is_one_short_line_in_every_transport(house: Callable[..., House]) -> None:
+    def shout(context: ToolContext, number: int) -> str:
+        """Says something that nobody should.
+
+        number: which saying
+        """
+        context.progress(SAYINGS[number], float("nan"))
+        gevent.sleep(0.05)
+        return "done"
+
+    calls = tuple(ToolCall("", "shout", f'{{"number": {number}}}') for number in range(len(SAYINGS)))
+    home = house(Scripted([Turn("tool_calls", calls)], [Turn("stop")]), make_tool(shout, policy="allow"))
+    events = home.events(home.start(home.thread()))
+    check_order(events)
+    said = lines(events)
+    assert len(said) == len(SAYINGS)
+    for each in said:
+        assert (len(each.text) <= LONGEST_LINE, each.share, each.text.split("\n")) == (True, None, [each.text])
+        assert decode(encode(each)) == each
+        entry = Entry(7, 1.0, each)
+        block = SSE("i").frame(entry)
+        assert (block.startswith(b"id: 7\ndata: "), block.count(b"\n"), block.count(b"\r")) == (True, 3, 0)
+        assert json.loads(block.split(b"\n")[1].removeprefix(b"data: "))["text"] == each.text
+        assert NDJSON("i").frame(entry).count(b"\n") == 1
+        shown = render(frame_of(entry, "i"), speaker("en"))
+        assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
+        assert shown.count("\n") == 1
 
 
 # -- over HTTP ---------------------------------------------------------------------------------------------------------
