@@ -16,8 +16,7 @@ from gevent import monkey
 monkey.patch_all()
 
 from deechat import create_app  # noqa: E402 - after the patching
-from deechat.agents.tools import ToolContext, ToolResult, make_tool  # noqa: E402
-from deechat.events import Link  # noqa: E402
+from deechat.agents.tools import Link, ToolContext, ToolResult, make_tool  # noqa: E402
 
 HOOKS = Path(os.environ["HOOKS"])
 _clock = time.time

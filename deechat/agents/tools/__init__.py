@@ -9,8 +9,21 @@ from deechat.agents.tools.clock import current_time
 from deechat.agents.tools.context import ToolContext, ToolResult
 from deechat.agents.tools.web.urls import host_of
 from deechat.agents.tools.web.web_fetch import web_fetch
+from deechat.events import Image, Link, Source, Table
 
-__all__ = ["Policy", "Tool", "ToolContext", "ToolError", "ToolResult", "builtin_tools", "make_tool"]
+__all__ = [
+    "Image",
+    "Link",
+    "Policy",
+    "Source",
+    "Table",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "ToolResult",
+    "builtin_tools",
+    "make_tool",
+]
 
 
 def builtin_tools() -> tuple[Tool, ...]:

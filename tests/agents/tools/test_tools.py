@@ -8,9 +8,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from deechat.agents.tools import ToolContext, ToolError, ToolResult, builtin_tools, make_tool
+from deechat.agents.tools import (
+    Image,
+    Link,
+    Source,
+    Table,
+    ToolContext,
+    ToolError,
+    ToolResult,
+    builtin_tools,
+    make_tool,
+)
 from deechat.agents.tools.context import LONGEST_LINE, OWNER, Principal
-from deechat.events import Image, Link, Source, Table
 
 
 class Point(msgspec.Struct):
