@@ -43,6 +43,31 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     score: float | None = None
 
 
+class Image(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="image"):
+    """A picture beside a tool's result; `url` is a data URL, which names its type."""
+
+    url: str
+    title: str = ""
+
+
+class Link(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="link"):
+    """An address beside a tool's result."""
+
+    url: str
+    title: str = ""
+
+
+class Table(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="kind", tag="table"):
+    """Rows beside a tool's result, each with a text for each column of `head`."""
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    title: str = ""
+
+
+Part = Image | Link | Table
+
+
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag=True):
     """One thing that happened in a run.
 
@@ -127,14 +152,28 @@ class ToolCallInvocation(Event, frozen=True):
     arguments: dict[str, Json]
 
 
+class ToolProgress(Event, frozen=True):
+    """How far a tool is that is at work: `text` on one line for a person, `share` from 0 to 1 where it is known."""
+
+    call_id: str
+    name: str
+    text: str
+    share: float | None = None
+
+
 class ToolCallResult(Event, frozen=True):
-    """What a call gave, as text for the model. A call that never started has this event and no invocation."""
+    """What a call gave, as text for the model. A call that never started has this event and no invocation.
+
+    `sources` are what the text rests on, `parts` what else a person sees; neither goes to the model.
+    """
 
     call_id: str
     name: str
     content: str
     is_error: bool = False
     seconds: float = 0.0
+    sources: tuple[Source, ...] = ()
+    parts: tuple[Part, ...] = ()
 
 
 class ToolApprovalRequest(Event, frozen=True):
@@ -272,6 +311,7 @@ AnyEvent = (
     | TextChunk
     | StepFinished
     | ToolCallInvocation
+    | ToolProgress
     | ToolCallResult
     | ToolApprovalRequest
     | ClarificationRequest

@@ -15,6 +15,7 @@ from deechat.agents.history import well_formed
 from deechat.agents.providers.base import Message, Provider, Question, Room, SystemMessage, ToolSpec
 from deechat.agents.state import RunState
 from deechat.agents.tools.base import Tool
+from deechat.agents.tools.context import OWNER, Principal
 from deechat.errors import ModelError
 
 DEFAULT_PROMPT = (
@@ -73,7 +74,8 @@ class AgentHandler:
     (None: at all): allow, ask or deny. `policies` gives what it would say now, to be asked about many tools. `model` is
     None when nobody chose one and the provider uses its default. `summary` stands for what comes before the history, in
     which `cuts` are the places where a window may begin. `context` is how many tokens the model reads at once, None
-    where nobody said; `ceiling` how many estimated ones may be sent since a server refused more.
+    where nobody said; `ceiling` how many estimated ones may be sent since a server refused more. `thread` is the id of
+    the run's thread and `principal` who asks, both for the tools.
     """
 
     provider: Provider
@@ -91,6 +93,8 @@ class AgentHandler:
     policy: Policies = own_policy
     policies: Callable[[], Policies] | None = None
     max_tool_rounds: int = 10
+    thread: str = ""
+    principal: Principal = OWNER
     _weighed: list[int] | None = field(default=None, init=False, repr=False)
 
     def plan(self, state: RunState) -> Plan:

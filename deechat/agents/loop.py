@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -32,6 +32,7 @@ from deechat.agents.state import (
 )
 from deechat.agents.tools.ask import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
+from deechat.agents.tools.context import ToolContext, ToolResult
 from deechat.agents.words import SENTENCES, say
 from deechat.errors import Cancelled, ModelError
 from deechat.events import (
@@ -49,6 +50,7 @@ from deechat.events import (
     ToolApprovalRequest,
     ToolCallInvocation,
     ToolCallResult,
+    ToolProgress,
     Usage,
 )
 
@@ -59,7 +61,9 @@ SHORTER = (
 )
 ANSWER_BYTES = 1_000_000
 RESULT_BYTES = 16_000
+BESIDE_BYTES = 200_000  # of a result's sources as JSON, and as much of its parts
 
+Value = TypeVar("Value")
 log = logging.getLogger(__name__)
 Events = Generator[AnyEvent, None, None]
 
@@ -71,8 +75,15 @@ class Crew(Protocol):
         """Starts the work and returns at once."""
         ...
 
-    def results(self) -> Iterator[ToolCallResult | None]:
-        """Yields each result as it comes, until nothing that was started is left; None when somebody said something."""
+    def report(self, progress: ToolProgress) -> None:
+        """Take a line of a tool at work, in the place of its last one that was not yielded yet."""
+        ...
+
+    def results(self) -> Iterator[ToolCallResult | ToolProgress | None]:
+        """Yields each result as it comes, until nothing that was started is left; None when somebody said something.
+
+        Of a call's lines it yields some, the newest at last, and none after its result.
+        """
         ...
 
 
@@ -302,7 +313,7 @@ def _begun(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...],
     for each in calls:
         call = each.call
         try:
-            ready = _ready(handler, state, each)
+            ready = _ready(handler, state, each, crew)
         except ToolError as refusal:
             yield ToolCallResult(call.id, call.name, _cut(refusal.message), is_error=True)
             continue
@@ -322,11 +333,11 @@ def _resume(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...]
             yield ToolCallResult(call.id, call.name, INTERRUPTED, is_error=True)
             continue
         yield ToolCallInvocation(call.id, call.name, each.arguments)
-        crew.start(_Work(tool, each, each.arguments))
+        crew.start(_Work(handler, crew, tool, each, each.arguments))
     yield from _results(handler, state, crew)
 
 
-def _ready(handler: AgentHandler, state: RunState, each: CallState) -> _Work | Request:
+def _ready(handler: AgentHandler, state: RunState, each: CallState, crew: Crew) -> _Work | Request:
     """Gives a call ready to start, or what a person has to be asked first.
 
     Raises `ToolError` with words for the model when it may not start at all.
@@ -342,7 +353,7 @@ def _ready(handler: AgentHandler, state: RunState, each: CallState) -> _Work | R
         raise ToolError(f"The tool {tool.name} is switched off in this workspace. Go on without it.")
     tool.check_scope(arguments)
     if each.request or (policy == "allow" and not tool.asks):
-        return _Work(tool, each, arguments)
+        return _Work(handler, crew, tool, each, arguments)
     request_id = new_call_id(set(state.requests))
     if tool.asks:
         return ClarificationRequest(request_id, call.id, questions_of(arguments))
@@ -367,30 +378,51 @@ def _effect(handler: AgentHandler, tool: Tool, arguments: dict[str, Any]) -> str
 class _Work:
     """One call, ready to run on a greenlet of the crew: gives a result, whatever the tool does."""
 
-    def __init__(self, tool: Tool, each: CallState, arguments: dict[str, Any]) -> None:
-        self._tool, self._call, self._reply = tool, each.call, each.reply
+    def __init__(
+        self, handler: AgentHandler, crew: Crew, tool: Tool, each: CallState, arguments: dict[str, Any]
+    ) -> None:
+        self._tool, self._call, self._reply, self._crew = tool, each.call, each.reply, crew
+        self._context = ToolContext(
+            thread=handler.thread, principal=handler.principal, language=handler.language, report=self._report
+        )
         self.arguments = arguments
 
     def __call__(self) -> ToolCallResult:
         began = time.monotonic()
-        is_error = False
         try:
-            content = self._done()
+            result, is_error = self._done(), False
         except ToolError as exc:
-            content, is_error = exc.message, True
+            result, is_error = ToolResult(exc.message), True
         except Cancelled:
+            self._context.end(cancelled=True)
             raise
         except BaseException as exc:  # a `gevent.Timeout` too: a tool may fail in any way, and a model can cope
             log.exception("the tool %s failed", self._tool.name)
-            content, is_error = f"The tool failed: {type(exc).__name__}.", True
+            result, is_error = ToolResult(f"The tool failed: {type(exc).__name__}."), True
+        self._context.end()
         seconds = round(time.monotonic() - began, 4)
-        return ToolCallResult(self._call.id, self._call.name, _cut(content), is_error, seconds)
+        sources = () if is_error else self._fitting((*self._context.sources, *result.sources))
+        parts = self._fitting(result.parts)
+        return ToolCallResult(self._call.id, self._call.name, _cut(result.text), is_error, seconds, sources, parts)
 
-    def _done(self) -> str:
+    def _done(self) -> ToolResult:
         if self._tool.asks:
             answers = self._reply.answers if self._reply else None
-            return told(self.arguments["questions"], answers or skipped(self.arguments["questions"]))
-        return self._tool.run(self.arguments)
+            return ToolResult(told(self.arguments["questions"], answers or skipped(self.arguments["questions"])))
+        return self._tool.run(self.arguments, self._context)
+
+    def _report(self, text: str, share: float | None) -> None:
+        self._crew.report(ToolProgress(self._call.id, self._call.name, text, share))
+
+    def _fitting(self, values: tuple[Value, ...]) -> tuple[Value, ...]:
+        """Return the first values that fit into `BESIDE_BYTES`, with the commas between them."""
+        room = BESIDE_BYTES
+        for at, each in enumerate(values):
+            room -= len(msgspec.json.encode(each)) + 1
+            if room < 0:
+                log.warning("the tool %s gives more beside its text than is kept", self._tool.name)
+                return values[:at]
+        return values
 
 
 def _cut(content: str) -> str:

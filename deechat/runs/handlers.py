@@ -73,6 +73,7 @@ class Handlers:
             policy=partial(self._policy, workspace.id),
             policies=partial(self._policies, workspace.id),
             max_tool_rounds=self._max_tool_rounds,
+            thread=thread.id,
         )
 
     def _history(self, thread: Thread, run: RunRow, limit: Callable[[], int]) -> _History:

@@ -19,7 +19,8 @@ from functools import cached_property
 from typing import Any, NoReturn
 
 import gevent
-from gevent.queue import SimpleQueue
+import msgspec
+from gevent.queue import Empty, SimpleQueue
 from msgspec.structs import asdict
 
 from deechat.agents import loop
@@ -44,12 +45,14 @@ from deechat.events import (
     TextChunk,
     TextClosed,
     ToolCallResult,
+    ToolProgress,
 )
 from deechat.log.journal import UNCOMMITTED_BYTES, Journal, Log
 from deechat.store.base import Change, InsertMessage, KeepSummary, NoteRetries, RunRow, StoredMessage
 
 TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
 EVENT = 64  # characters that an event is counted for, whatever it says
+PROGRESS_SECONDS = 0.5  # between two lines of one call
 PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
 NEVER_STARTED = "It was not started: the run ended first."
 
@@ -64,6 +67,8 @@ class GreenletCrew:
     def __init__(self) -> None:
         self.greenlets: list[gevent.Greenlet[..., None]] = []
         self._pending = 0
+        self._lines: dict[str, ToolProgress] = {}  # the newest of each call that was not yielded
+        self._next: dict[str, float] = {}  # when the next of each call may be
 
     @cached_property
     def _results(self) -> SimpleQueue[ToolCallResult | None]:
@@ -82,13 +87,29 @@ class GreenletCrew:
         if self._pending:
             self._results.put(None)
 
-    def results(self) -> Iterator[ToolCallResult | None]:
+    def report(self, progress: ToolProgress) -> None:
+        if progress.call_id not in self._lines:
+            self.wake()
+        self._lines[progress.call_id] = progress
+        gevent.sleep(0)
+
+    def results(self) -> Iterator[ToolCallResult | ToolProgress | None]:
         while self._pending:
-            result = self._results.get()
+            now = time.monotonic()
+            for call_id in [each for each in self._lines if self._next.get(each, 0.0) <= now]:
+                self._next[call_id] = now + PROGRESS_SECONDS
+                yield self._lines.pop(call_id)
+            until = min((self._next.get(each, 0.0) for each in self._lines), default=None)
+            try:
+                result = self._results.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+            except Empty:
+                continue  # a line may be yielded now
             if result is not None:
                 self._pending -= 1
+                self._lines.pop(result.call_id, None)
             yield result
         self.greenlets.clear()
+        self._next.clear()
 
 
 class _Leaving(BaseException):
@@ -187,11 +208,11 @@ class Runner:
                 if self.state.ending is None:
                     self._journal.wait_committed(self.log, self.state.last_seq)
         except _Leaving:
-            for result in self._crew.results():
-                if result is not None:
+            for event in self._crew.results():
+                if event is not None:
                     if self._claimed:
                         self._wait_for_cancel()
-                    self._record(result)
+                    self._record(event)
 
     def _go_on(self, handler: AgentHandler, begun: bool) -> None:
         with closing(loop.run(handler, self.state, self._crew, begun=begun)) as events:
@@ -329,7 +350,7 @@ def answer(run: RunRow, state: RunState, ending: Ending, metrics: Metrics, at: f
 
 def _tool_call(call: CallState) -> dict[str, Any]:
     result = call.result
-    return {
+    kept = {
         "id": call.call.id,
         "name": call.call.name,
         "arguments": call.call.arguments if call.arguments is None else call.arguments,
@@ -337,3 +358,8 @@ def _tool_call(call: CallState) -> dict[str, Any]:
         "is_error": result.is_error if result else True,
         "seconds": result.seconds if result else 0.0,
     }
+    if result and result.sources:
+        kept["sources"] = [asdict(each) for each in result.sources]
+    if result and result.parts:
+        kept["parts"] = msgspec.to_builtins(result.parts)
+    return kept

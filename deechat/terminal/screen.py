@@ -17,9 +17,11 @@ Frame = dict[str, Any]
 Pieces = list[tuple[str, str]]  # style and words
 
 SHORT = 300  # characters of a tool's result
+GLANCE = 50  # characters of a line of progress: it must not wrap, since it is replaced
 LONGEST_VALUE = 4_000  # characters of an argument: who says yes to it has to see it
 ASKING = "ask_user"  # its call and its result hold what was shown as the request and its answer
 FLOWING = {"textResponseChunk", "reasoningChunk"}  # one piece goes on where the one before ended
+REPLACING = {"toolProgress", "toolCallResult"}  # take the place of a line of progress right before
 
 LACKS = {"length": "cut", "content_filter": "filtered", "no_text": "silent"}  # finish reason → what the answer lacks
 
@@ -28,7 +30,10 @@ _WHOLE = {"stepFinished", "finalizeResponseStream", "stopGeneration", "abort"}
 
 
 class Output:
-    """Write pieces to one stream, and begin a line for each that does not go on where the one before ended."""
+    """Write pieces to one stream, and begin a line for each that does not go on where the one before ended.
+
+    Where colour is shown lines can be erased too, so a tool's lines of progress stand one in the place of the other.
+    """
 
     def __init__(self, stream: TextIO, *, colour: bool = False) -> None:
         self._stream = stream
@@ -48,6 +53,8 @@ class Output:
         if self._ended_early and goes_on:
             piece = piece.removeprefix("\n")
         begin = "\n" if self.within_line and not goes_on else ""
+        if self.colour and self._kind == "toolProgress" and kind in REPLACING:
+            begin = _REPLACE
         mark = "💭 " if kind == "reasoningChunk" and not goes_on else ""
         self._kind, self.within_line, self._ended_early = kind, not piece.endswith("\n"), False
         self._stream.write(begin + mark + piece)
@@ -162,6 +169,7 @@ def paint(style: str, text: str, *, colour: bool) -> str:
     return f"{_STYLES[style]}{body}\x1b[0m{said[len(body) :]}"
 
 
+_REPLACE = "\x1b[A\x1b[2K"  # cursor up, erase the line (ECMA-48, 8.3.22 and 8.3.41)
 _STYLES = {"dim": "\x1b[2m", "bold": "\x1b[1m", "red": "\x1b[31m"}
 
 
@@ -179,6 +187,13 @@ def _invocation(frame: Frame, say: Say) -> Pieces:
         return []
     given = "".join(f"  {name}: {_short(_value(value), say)}" for name, value in frame["arguments"].items())
     return [("dim", say("arguments", name=frame["name"], given=given) + "\n")]
+
+
+def _progress(frame: Frame, say: Say) -> Pieces:
+    said = " ".join(clean(frame["text"]).split())
+    text = said if len(said) <= GLANCE else said[:GLANCE] + "…"
+    share = "" if frame["share"] is None else say("share", percent=f"{frame['share']:.0%}")
+    return [("dim", say("progress", name=frame["name"], text=text, share=share) + "\n")]
 
 
 def _result(frame: Frame, say: Say) -> Pieces:
@@ -257,6 +272,7 @@ _PIECES: dict[str, Callable[[Frame, Say], Pieces]] = {
     "textResponseChunk": lambda frame, _: [("plain", frame["textResponse"])],
     "stepFinished": _nothing,
     "toolCallInvocation": _invocation,
+    "toolProgress": _progress,
     "toolCallResult": _result,
     "toolApprovalRequest": _approval,
     "clarificationRequest": _questions,

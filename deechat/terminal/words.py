@@ -111,6 +111,8 @@ WORDS: dict[str, dict[str, str]] = {
     # frames
     "continues": {"en": "↪ goes on from the answer before", "zh": "↪ 接着上一个回答继续"},
     "arguments": {"en": "🔧 {name}{given}", "zh": "🔧 {name}{given}"},
+    "progress": {"en": "   {name} … {text}{share}", "zh": "   {name} … {text}{share}"},
+    "share": {"en": "  ({percent})", "zh": "  （{percent}）"},
     "result": {"en": "   {name} → {content}{took}", "zh": "   {name} → {content}{took}"},
     "error": {"en": "   {name} ✗ {content}{took}", "zh": "   {name} ✗ {content}{took}"},
     "took": {"en": "  ({seconds} s)", "zh": "  （{seconds} 秒）"},

@@ -70,28 +70,35 @@ def answer_json(details: Json) -> Json:
     """Return an answer's further fields; those that a version before kept are in these words already."""
     if "tool_calls" not in details:
         return details
-    sources = tuple(Source(**each) for each in details["sources"])
     shape = {
         "reasoning": details["reasoning"],
-        "toolCalls": [
-            {
-                "toolCallId": each["id"],
-                "name": each["name"],
-                "arguments": each["arguments"],
-                "content": each["content"],
-                "isError": each["is_error"],
-                "seconds": each["seconds"],
-            }
-            for each in details["tool_calls"]
-        ],
+        "toolCalls": [_call_json(each) for each in details["tool_calls"]],
         "steered": details["steered"],
         "metrics": metrics_of(Metrics(**details["metrics"])),
-        "sources": sources_of(sources),
+        "sources": _sources_json(details["sources"]),
         "reason": details["reason"],
     }
     if "finish_reason" in details:
         shape["finishReason"] = details["finish_reason"]
     return shape | {name: details[name] for name in ("summary", "error", "code") if name in details}
+
+
+def _call_json(call: Json) -> Json:
+    shape = {
+        "toolCallId": call["id"],
+        "name": call["name"],
+        "arguments": call["arguments"],
+        "content": call["content"],
+        "isError": call["is_error"],
+        "seconds": call["seconds"],
+    }
+    if "sources" in call:
+        shape["sources"] = _sources_json(call["sources"])
+    return shape | ({"parts": call["parts"]} if "parts" in call else {})
+
+
+def _sources_json(sources: list[Json]) -> list[Json]:
+    return sources_of(tuple(Source(**each) for each in sources))
 
 
 def run_json(view: RunView) -> Json:

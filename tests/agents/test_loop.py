@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -23,14 +24,17 @@ from deechat.agents.providers.base import (
 )
 from deechat.agents.state import RunState, UseTools, Wait, fold
 from deechat.agents.tools.base import ToolError, make_tool
+from deechat.agents.tools.context import Principal, ToolContext, ToolResult
 from deechat.errors import Cancelled, ModelError
 from deechat.events import (
     AnyEvent,
     Entry,
     InputReceived,
+    Link,
     ReasoningChunk,
     RunCompleted,
     RunStarted,
+    Source,
     Status,
     Steered,
     StepFinished,
@@ -41,7 +45,9 @@ from deechat.events import (
     ToolCall,
     ToolCallInvocation,
     ToolCallResult,
+    ToolProgress,
     Usage,
+    encode,
 )
 
 
@@ -65,13 +71,20 @@ class InOrder:
 
     def __init__(self) -> None:
         self._works: list[Callable[[], ToolCallResult]] = []
+        self.lines: list[ToolProgress] = []
 
     def start(self, work: Callable[[], ToolCallResult]) -> None:
         self._works.append(work)
 
-    def results(self) -> Iterator[ToolCallResult]:
+    def report(self, progress: ToolProgress) -> None:
+        self.lines.append(progress)
+
+    def results(self) -> Iterator[ToolCallResult | ToolProgress]:
         while self._works:
-            yield self._works.pop()()
+            result = self._works.pop()()
+            yield from self.lines
+            self.lines.clear()
+            yield result
 
 
 def call(arguments: str, name: str = "double") -> ToolCall:
@@ -158,6 +171,110 @@ def test_a_tool_that_fails_gives_the_model_words_and_no_traceback() -> None:
         ("The tool failed: ZeroDivisionError.", True),
         ("13 is not doubled here.", True),
     ]
+
+
+LINKS = (Link("https://example.com/", "Example"),)
+PAGE = Source("https://example.com/", "Example", "", "https://example.com/")
+
+
+def walk(context: ToolContext, steps: int, way: str = "on") -> ToolResult:
+    """Walks, and says how far it is.
+
+    steps: how many
+    """
+    context.source("Example", PAGE.id)
+    for step in range(1, steps + 1):
+        context.progress(f"step {step}", step / steps)
+    if way == "wrong":
+        raise ToolError("It is the wrong way.")
+    if way == "endless":
+        raise Cancelled
+    return ToolResult(f"{context.thread} {context.principal.id} {context.language}", parts=LINKS)
+
+
+WALK = make_tool(walk, policy="allow")
+
+
+def walker(provider: Scripted, **options: object) -> AgentHandler:
+    return AgentHandler(provider=provider, history=[UserMessage("Go")], tools={"walk": WALK}, **options)  # type: ignore[arg-type]
+
+
+def test_progress_stands_between_a_call_and_its_result_and_the_model_reads_the_text_alone() -> None:
+    provider = Scripted([calls(call('{"steps": 2}', "walk"))], [Text("Done"), Turn("stop")])
+    agent = walker(provider, thread="t", principal=Principal("somebody"), language="zh")
+    events, state = drive(agent)
+    at = kinds(events).index("ToolCallInvocation")
+    assert kinds(events)[at + 1 : at + 4] == ["ToolProgress", "ToolProgress", "ToolCallResult"]
+    (call_id,) = state.calls
+    assert events[at + 1 : at + 3] == [
+        ToolProgress(call_id, "walk", "step 1", 0.5),
+        ToolProgress(call_id, "walk", "step 2", 1.0),
+    ]
+    result = events[at + 3]
+    assert isinstance(result, ToolCallResult)
+    assert (result.content, result.sources, result.parts) == ("t somebody zh", (PAGE,), LINKS)
+    read = provider.asked[1].messages[-1]
+    assert read == ToolMessage(call_id, "walk", "t somebody zh", is_error=False)
+    assert provider.asked[0].tools[0].parameters["required"] == ["steps"]
+
+
+def test_progress_changes_nothing_of_a_state_but_its_place_in_the_log() -> None:
+    provider = Scripted([calls(call('{"steps": 3}', "walk"))], [Text("Done"), Turn("stop")])
+    events, state = drive(walker(provider))
+    silent = fold([Entry(at, 0.0, each) for at, each in enumerate(without_progress(events), 1)])
+    assert len(without_progress(events)) == len(events) - 3
+    assert (silent.status, silent.turns, silent.calls, silent.transcript()) == (
+        state.status, state.turns, state.calls, state.transcript()
+    )  # fmt: skip
+
+
+def without_progress(events: list[AnyEvent]) -> list[AnyEvent]:
+    return [each for each in events if not isinstance(each, ToolProgress)]
+
+
+def test_a_call_that_fails_has_no_sources() -> None:
+    provider = Scripted([calls(call('{"steps": 1, "way": "wrong"}', "walk"))], [Turn("stop")])
+    events, _ = drive(walker(provider))
+    (result,) = [each for each in events if isinstance(each, ToolCallResult)]
+    assert (result.content, result.is_error, result.sources) == ("It is the wrong way.", True, ())
+
+
+def test_what_a_tool_started_elsewhere_can_see_that_the_call_was_stopped_and_reports_no_more() -> None:
+    seen: list[ToolContext] = []
+    crew = InOrder()
+
+    def stay(context: ToolContext) -> str:
+        """Keeps its context, and is stopped."""
+        seen.append(context)
+        context.progress("in time")
+        raise Cancelled
+
+    agent = walker(Scripted([calls(call("{}", "stay"))]))
+    agent.tools = {"stay": make_tool(stay, policy="allow")}
+    state = fold([Entry(1, 0.0, RunStarted("r", "i", "w", "t", None, "m"))])
+    events = loop.run(agent, state, crew)
+    while not seen:
+        with suppress(Cancelled):
+            state.apply(Entry(state.last_seq + 1, 0.0, next(events)))
+    seen[0].progress("too late")
+    assert seen[0].cancelled
+    assert [each.text for each in crew.lines] == ["in time"]
+
+
+def test_of_sources_and_parts_so_much_is_kept_as_the_log_takes() -> None:
+    def collect(context: ToolContext) -> ToolResult:
+        """Collects."""
+        for number in range(3_000):
+            context.source("x" * 100, f"https://example.com/{number}")
+        return ToolResult("", parts=(Link("https://example.com/", "x" * 300_000), *LINKS))
+
+    agent = walker(Scripted([calls(call("{}", "collect"))], [Turn("stop")]))
+    agent.tools = {"collect": make_tool(collect, policy="allow")}
+    events, _ = drive(agent)
+    (result,) = [each for each in events if isinstance(each, ToolCallResult)]
+    assert 500 < len(result.sources) < 3_000
+    assert result.parts == ()
+    assert len(encode(result)) < loop.BESIDE_BYTES + 1_000
 
 
 def test_a_tool_that_is_denied_is_neither_offered_nor_run() -> None:

@@ -62,7 +62,7 @@ def test_the_page_translates_every_code_of_the_server(module_tab: Tab) -> None:
 def test_every_frame_of_the_wire_stands_in_the_dispatch_table(module_tab: Tab) -> None:
     source = inspect.getsource(base)
     sent = set(re.findall(r'"type": "(\w+)"', source)) | set(re.findall(r'"action": "(\w+)"', source))
-    assert len(sent) == 18
+    assert len(sent) == 19
     assert set(run(module_tab, "transcript", "return Object.keys(m.FRAMES)")) == sent
 
 
@@ -196,6 +196,79 @@ def test_a_question_and_a_refused_tool_have_one_card_each(module_tab: Tab) -> No
     assert [part["kind"] for part in message["parts"]] == ["approval", "questions"]
     waits = FOLD + "return a.map((_, end) => m.isWaiting(fold(a.slice(0, end))))"
     assert run(module_tab, "transcript", waits, frames) == [False, True, True, True, False, False, False]
+
+
+def test_progress_is_a_calls_last_line_until_its_result_and_begins_anew_after_a_restart(module_tab: Tab) -> None:
+    progress = lambda text, share=None: {"type": "toolProgress", "toolCallId": "c", "text": text, "share": share}  # noqa: E731
+    invocation = {"type": "toolCallInvocation", "toolCallId": "c", "name": "walk", "arguments": {}}
+    frames = numbered(
+        progress("of a call that nobody knows"),
+        invocation,
+        progress("one", 0.5),
+        progress("two"),
+        invocation,
+        progress("three"),
+        {"type": "toolCallResult", "toolCallId": "c", "name": "walk", "content": "", "isError": False},
+        progress("too late"),
+    )
+    steps = FOLD + "return a.map((_, end) => fold(a.slice(0, end + 1)).parts.map((part) => part.progress))"
+    one, two, three = {"text": "one", "share": 0.5}, {"text": "two", "share": None}, {"text": "three", "share": None}
+    assert run(module_tab, "transcript", steps, frames) == [[], [None], [one], [two], [None], [three], [None], [None]]
+
+
+def test_a_card_shows_web_addresses_as_links_and_anything_else_as_words(module_tab: Tab) -> None:
+    evil = '<img src=x onerror="document.title=1">'
+    source = {"id": "1", "text": "", "score": None}
+    frames = numbered(
+        {"type": "toolCallInvocation", "toolCallId": "c", "name": "walk", "arguments": {}},
+        {"type": "toolProgress", "toolCallId": "c", "name": "walk", "text": evil, "share": 0.25},
+        {
+            "type": "toolCallResult", "toolCallId": "c", "name": "walk", "content": "", "isError": False,
+            "sources": [
+                {**source, "title": evil, "chunkSource": "https://a.example/?q=<b>"},
+                {**source, "title": "", "chunkSource": "HTTP://b.example/"},
+                {**source, "title": "File", "chunkSource": "file:///etc/passwd"},
+            ],
+            "parts": [
+                {"kind": "link", "url": "javascript:document.title=1", "title": "Bad"},
+                {"kind": "link", "url": " javascript:document.title=1"},
+                {"kind": "link", "url": "https://c.example/", "title": "Good"},
+                {"kind": "hologram", "url": "https://d.example/"},
+                {"kind": "table", "head": ["a"], "rows": [["1"]]},
+            ],
+        },
+    )  # fmt: skip
+    drawn = """
+        await import('/static/js/elements/dee-tool.js');
+        const node = document.createElement('dee-tool');
+        document.querySelector('main').append(node);
+        const seen = [];
+        for (const end of [2, 3]) {
+            node.show(fold(a.slice(0, end)).parts[0], { heard: false });
+            const progress = node.querySelector('.tool-progress');
+            seen.push([progress?.textContent ?? null, progress?.querySelector('progress').value ?? null]);
+        }
+        const hrefOf = (row) => row.querySelector('a')?.href ?? null;
+        const rows = [...node.querySelectorAll('li')].map((row) => [row.textContent, hrefOf(row)]);
+        const heads = [...node.querySelectorAll('h4')].map((head) => head.textContent);
+        const images = node.querySelectorAll('img').length;
+        const rels = [...node.querySelectorAll('a')].map((link) => `${link.rel} ${link.target}`);
+        node.remove();
+        return { seen, rows, heads, images, rels };
+    """
+    found = run(module_tab, "transcript", FOLD + drawn, frames)
+    assert found["seen"] == [[evil, 0.25], [None, None]]
+    assert found["rows"] == [
+        [evil, "https://a.example/?q=%3Cb%3E"],
+        ["HTTP://b.example/", "http://b.example/"],
+        ["File", None],
+        ["Bad", None],
+        [" javascript:document.title=1", None],
+        ["Good", "https://c.example/"],
+    ]
+    assert found["heads"] == ["Arguments", "Result", "Sources", "Links"]
+    assert found["images"] == 0
+    assert set(found["rels"]) == {"noopener noreferrer _blank"}
 
 
 def test_the_branch_that_ends_in_the_last_message_is_shown(module_tab: Tab) -> None:

@@ -244,7 +244,7 @@ def test_its_tool_is_one() -> None:
     tool = make_tool(names["roll"], policy="allow")  # type: ignore[arg-type]
     assert tool.description == "Rolls a die and returns what came up."
     assert tool.parameters["properties"]["sides"]["description"] == "how many sides the die has"
-    assert tool.run(tool.arguments('{"sides": 1}')) == "1"
+    assert tool.run(tool.arguments('{"sides": 1}')).text == "1"
 
 
 # -- all of them -------------------------------------------------------------------------------------------------------

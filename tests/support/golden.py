@@ -6,7 +6,9 @@ from deechat.events import (
     AnyEvent,
     ClarificationRequest,
     HistorySummarized,
+    Image,
     InputReceived,
+    Link,
     Metrics,
     ReasoningChunk,
     RunCompleted,
@@ -20,6 +22,7 @@ from deechat.events import (
     StepRestarted,
     StepRetold,
     StepStarted,
+    Table,
     TextChunk,
     TextClosed,
     ThreadRenamed,
@@ -27,6 +30,7 @@ from deechat.events import (
     ToolCall,
     ToolCallInvocation,
     ToolCallResult,
+    ToolProgress,
     Usage,
 )
 
@@ -88,6 +92,37 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
         ToolCallResult("c", "x", "ok", seconds=0.5),
         '{"event":"ToolCallResult","call_id":"c","name":"x","content":"ok","seconds":0.5}',
         '"uuid":"i:7","type":"toolCallResult","toolCallId":"c","name":"x","content":"ok","isError":false,"seconds":0.5',
+    ),
+    (
+        ToolCallResult(
+            "c",
+            "x",
+            "ok",
+            sources=(SOURCE,),
+            parts=(Image("data:image/png;base64,AA=="), Link("https://a.example/", "A"), Table(("a",), (("1",),))),
+        ),
+        (
+            '{"event":"ToolCallResult","call_id":"c","name":"x","content":"ok","sources":[{"id":"s1","title":"Title",'
+            '"text":"Passage","chunkSource":"file://a","score":0.5}],"parts":[{"kind":"image",'
+            '"url":"data:image/png;base64,AA=="},{"kind":"link","url":"https://a.example/","title":"A"},'
+            '{"kind":"table","head":["a"],"rows":[["1"]]}]}'
+        ),
+        (
+            '"uuid":"i:7","type":"toolCallResult","toolCallId":"c","name":"x","content":"ok","isError":false,'
+            '"seconds":0.0,"sources":[{"id":"s1","title":"Title","text":"Passage","chunkSource":"file://a",'
+            '"score":0.5}],"parts":[{"kind":"image","url":"data:image/png;base64,AA=="},{"kind":"link",'
+            '"url":"https://a.example/","title":"A"},{"kind":"table","head":["a"],"rows":[["1"]]}]'
+        ),
+    ),
+    (
+        ToolProgress("c", "x", "Reading"),
+        '{"event":"ToolProgress","call_id":"c","name":"x","text":"Reading"}',
+        '"uuid":"i:7","type":"toolProgress","toolCallId":"c","name":"x","text":"Reading","share":null',
+    ),
+    (
+        ToolProgress("c", "x", "Reading 120 kB", 0.25),
+        '{"event":"ToolProgress","call_id":"c","name":"x","text":"Reading 120 kB","share":0.25}',
+        '"uuid":"i:7","type":"toolProgress","toolCallId":"c","name":"x","text":"Reading 120 kB","share":0.25',
     ),
     (
         ToolApprovalRequest("q", "c", "x", {"a": 1}, "It writes."),

@@ -16,7 +16,7 @@ from gevent import monkey
 monkey.patch_all()
 
 from deechat import create_app  # noqa: E402 - after the patching
-from deechat.agents.tools import make_tool  # noqa: E402
+from deechat.agents.tools import Link, ToolContext, ToolResult, make_tool  # noqa: E402
 
 HOOKS = Path(os.environ["HOOKS"])
 _clock = time.time
@@ -72,6 +72,21 @@ def call_number(number: str) -> str:
     return f"{number} is busy"
 
 
+def walk(context: ToolContext, steps: int = 3) -> ToolResult:
+    """Walks, says how far it is, and waits after each step for a file `step-N`, or `go`.
+
+    steps: how many
+    """
+    with (HOOKS / "ran").open("a") as ran:
+        ran.write("walk\n")
+    for number in range(1, steps + 1):
+        context.progress(f"Step {number} of {steps}", number / steps)
+        while not ((HOOKS / f"step-{number}").exists() or (HOOKS / "go").exists()):
+            time.sleep(0.01)
+    context.source("The <b>map</b>", "https://map.example/")
+    return ToolResult("It is there.", parts=(Link("javascript:alert(1)", "Bad"), Link("https://way.example/", "Way")))
+
+
 def die() -> str:
     """Takes the server with it before anyone hears of it."""
     with (HOOKS / "ran").open("a") as ran:
@@ -106,6 +121,7 @@ app = create_app(
         make_tool(pay, repeatable=False, policy="allow"),
         make_tool(read_folder, scope=lambda arguments: str(arguments["folder"]), scope_name="folder"),
         make_tool(call_number, scope=lambda arguments: str(arguments["number"])),
+        make_tool(walk, repeatable=True, policy="allow"),
         make_tool(die, repeatable=True, policy="allow"),
         make_tool(look_and_die, repeatable=True, policy="allow"),
         make_tool(pay_and_die, repeatable=False, policy="allow"),

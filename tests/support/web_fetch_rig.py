@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from deechat.agents.tools.base import ToolError
+from deechat.agents.tools.context import ToolContext
 from deechat.agents.tools.web.web_fetch import Fetcher
 from deechat.net.checked import Allowance, TimedSocket, connect_address
 
@@ -108,8 +109,8 @@ class Web:
     def fetcher(self, **more: Any) -> Fetcher:
         return Fetcher(**({"resolve": self._resolve, "connect": self._connect, "seconds": 60} | more))
 
-    def fetch(self, url: str = "http://example.com/", **more: Any) -> str:
-        return self.fetcher(**more).fetch(url)
+    def fetch(self, url: str = "http://example.com/", *, context: ToolContext | None = None, **more: Any) -> str:
+        return self.fetcher(**more).fetch(url, context)
 
     def refusal(self, url: str = "http://example.com/", **more: Any) -> str:
         with pytest.raises(ToolError) as caught:

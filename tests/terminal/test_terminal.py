@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 from client import Client
-from model_server import ModelServer, free_port, reasoning, reply, status, text
+from model_server import ModelServer, free_port, reasoning, reply, status, text, tool_calls
 from server import ROOT, Server, wait_until
 from terminal_rig import COMMAND, Person, chat, environment
 
@@ -23,6 +23,23 @@ from deechat.terminal.client import LEAVE, RefusedError, UnreachableError, retry
 from deechat.terminal.client import Client as TerminalClient
 from deechat.terminal.screen import Screen
 from deechat.terminal.words import WORDS, language_of, speaker
+
+
+def test_how_far_a_tool_is_stands_on_one_line_that_is_replaced(
+    serve: Callable[..., Server], model: ModelServer, person: Callable[..., Person], tmp_path: Path
+) -> None:
+    server = serve(model=model, app="tooled:app", HOOKS=str(tmp_path))
+    model.script(reply(tool_calls(("walk", {"steps": 3}))), reply(text("Well.")))
+    somebody = person(server, "--new", NO_COLOR="")
+    somebody.type("Walk\n")
+    somebody.see("walk … Step 1 of 3  (33%)")
+    (tmp_path / "step-1").touch()
+    replaced = "\x1b[A\x1b[2K"
+    assert replaced in somebody.see("walk … Step 2 of 3  (67%)")
+    (tmp_path / "go").touch()
+    assert replaced in somebody.see("walk → It is there.")
+    somebody.see("Well.")
+
 
 # -- a pipe ------------------------------------------------------------------------------------------------------------
 

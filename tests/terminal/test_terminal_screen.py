@@ -27,6 +27,7 @@ from deechat.events import (
     ToolApprovalRequest,
     ToolCallInvocation,
     ToolCallResult,
+    ToolProgress,
     Usage,
 )
 from deechat.terminal.screen import _PIECES, LACKS, Output, Screen, clean, kind_of, render
@@ -82,6 +83,8 @@ def show(event: AnyEvent, language: str = "en") -> str:
         (ToolCallResult("c", "x", "one\ntwo"), "   x → one two\n"),
         (ToolCallResult("c", "x", "no", is_error=True, seconds=1.23), "   x ✗ no  (1.2 s)\n"),
         (ToolCallResult("c", "x", "a" * 400), "   x → " + "a" * 300 + "… (100 more characters)\n"),
+        (ToolProgress("c", "x", "Reading 120 kB"), "   x … Reading 120 kB\n"),
+        (ToolProgress("c", "x", "a" * 60, 0.256), "   x … " + "a" * 50 + "…  (26%)\n"),
         (ToolCallInvocation("c", "ask_user", {"questions": []}), ""),
         (ToolCallResult("c", "ask_user", "Where?: Here"), ""),
         (ToolCallResult("c", "ask_user", "cancelled", is_error=True), "   ask_user ✗ cancelled\n"),
@@ -236,6 +239,32 @@ def test_text_flows_and_what_is_no_text_begins_a_line() -> None:
     ):
         output.write(kind, piece)
     assert out.getvalue() == "💭 Let me see.\nIt is 4.\n\nOr\nTrying again\n5\nFailed\n"
+
+
+def test_a_line_of_progress_is_replaced_where_the_terminal_can_and_a_notice_where_it_cannot() -> None:
+    pieces = [
+        ("toolCallInvocation", "🔧 x\n"),
+        ("toolProgress", "x … one\n"),
+        ("toolProgress", "x … two\n"),
+        ("toolCallResult", "x → done\n"),
+        ("toolCallResult", "y → done\n"),
+        ("toolProgress", "z … one\n"),
+        ("textResponseChunk", "Hm."),
+        ("toolProgress", "z … two\n"),
+    ]
+    plain = "".join(piece for _, piece in pieces).replace("Hm.", "Hm.\n")
+    up = "\x1b[A\x1b[2K"
+    replaced = plain.replace("x … two", up + "x … two").replace("x → done", up + "x → done")
+    for colour, wanted in ((False, plain), (True, replaced)):
+        out = io.StringIO()
+        out.isatty = lambda: True  # type: ignore[method-assign]
+        output = Output(out, colour=colour)
+        for kind, piece in pieces:
+            output.write(kind, piece)
+        assert out.getvalue() == wanted
+        output.line_ended()  # the person pressed Enter: the line above is theirs
+        output.write("toolProgress", "z … three\n")
+        assert out.getvalue() == wanted + "z … three\n"
 
 
 def test_thinking_that_was_said_as_text_is_said_again() -> None:

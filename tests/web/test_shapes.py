@@ -11,7 +11,17 @@ from deechat.web.shapes import message_json
 SHOWN = {
     "reasoning": "Hm.",
     "toolCalls": [
-        {"toolCallId": "c1", "name": "look", "arguments": {"a": 1}, "content": "x", "isError": False, "seconds": 0.5}
+        {"toolCallId": "c1", "name": "look", "arguments": {"a": 1}, "content": "x", "isError": False, "seconds": 0.5},
+        {
+            "toolCallId": "c2",
+            "name": "read",
+            "arguments": {},
+            "content": "y",
+            "isError": False,
+            "seconds": 1.5,
+            "sources": [{"id": "p", "title": "Page", "text": "", "chunkSource": "link://y", "score": None}],
+            "parts": [{"kind": "link", "url": "https://y.example/"}],
+        },
     ],
     "steered": ["In short."],
     "metrics": {
@@ -32,7 +42,17 @@ SHOWN = {
 KEPT = {
     "reasoning": "Hm.",
     "tool_calls": [
-        {"id": "c1", "name": "look", "arguments": {"a": 1}, "content": "x", "is_error": False, "seconds": 0.5}
+        {"id": "c1", "name": "look", "arguments": {"a": 1}, "content": "x", "is_error": False, "seconds": 0.5},
+        {
+            "id": "c2",
+            "name": "read",
+            "arguments": {},
+            "content": "y",
+            "is_error": False,
+            "seconds": 1.5,
+            "sources": [asdict(Source("p", "Page", "", "link://y"))],
+            "parts": [{"kind": "link", "url": "https://y.example/"}],
+        },
     ],
     "steered": ["In short."],
     "metrics": asdict(Metrics(1, 2, 3, 4.5, None, 6.5, "m", estimated=True)),

@@ -36,6 +36,7 @@ from deechat.events import (
     ToolApprovalRequest,
     ToolCallInvocation,
     ToolCallResult,
+    ToolProgress,
 )
 
 Frame = dict[str, Any]
@@ -113,6 +114,12 @@ def sources_of(sources: tuple[Source, ...]) -> list[Frame]:
     ]
 
 
+def beside(result: ToolCallResult) -> Frame:
+    """Return the fields for a result's sources and parts; none where it is text alone."""
+    frame: Frame = {"sources": sources_of(result.sources)} if result.sources else {}
+    return {**frame, "parts": msgspec.to_builtins(result.parts)} if result.parts else frame
+
+
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +181,16 @@ def _invocation(event: ToolCallInvocation, _id: str) -> Frame:
     }
 
 
+def _progress(event: ToolProgress, _id: str) -> Frame:
+    return {
+        "type": "toolProgress",
+        "toolCallId": event.call_id,
+        "name": event.name,
+        "text": event.text,
+        "share": event.share,
+    }
+
+
 def _result(event: ToolCallResult, _id: str) -> Frame:
     return {
         "type": "toolCallResult",
@@ -182,6 +199,7 @@ def _result(event: ToolCallResult, _id: str) -> Frame:
         "content": event.content,
         "isError": event.is_error,
         "seconds": event.seconds,
+        **beside(event),
     }
 
 
@@ -275,6 +293,7 @@ _FIELDS: dict[type[AnyEvent], Callable[[Any, str], Frame]] = {
     TextClosed: _text_closed,
     StepFinished: _step_finished,
     ToolCallInvocation: _invocation,
+    ToolProgress: _progress,
     ToolCallResult: _result,
     ToolApprovalRequest: _approval,
     ClarificationRequest: _clarification,

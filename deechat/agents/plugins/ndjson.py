@@ -6,14 +6,14 @@ A line is the frame with its number as `seq`. What is no event has no `seq`.
 from __future__ import annotations
 
 from deechat.agents.plugins.base import dumps, frame_of
-from deechat.events import Entry, Status
+from deechat.events import Entry, Status, ToolProgress
 
 
 class NDJSON:
     """The plugin of `application/x-ndjson`.
 
-    `introspection` off leaves status frames out: what the agent says of its own doings. The numbers stay those of the
-    log.
+    `introspection` off leaves status and progress out: what the agent and its tools say of their own doings. The
+    numbers stay those of the log.
     """
 
     content_type = "application/x-ndjson"
@@ -26,7 +26,7 @@ class NDJSON:
         return b""
 
     def frame(self, entry: Entry) -> bytes:
-        if isinstance(entry.event, Status) and not self._introspection:
+        if isinstance(entry.event, Status | ToolProgress) and not self._introspection:
             return b""
         return dumps({**frame_of(entry, self._message_id), "seq": entry.seq}) + b"\n"
 

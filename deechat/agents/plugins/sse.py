@@ -7,7 +7,7 @@ other block reaches a plain `onmessage`.
 from __future__ import annotations
 
 from deechat.agents.plugins.base import dumps, frame_of, pattern_of
-from deechat.events import Entry, ReasoningChunk, Status, TextChunk
+from deechat.events import Entry, ReasoningChunk, Status, TextChunk, ToolProgress
 
 RETRY_MS = 1500  # what a native EventSource waits before it comes again
 _PIECES = (TextChunk, ReasoningChunk)
@@ -16,8 +16,8 @@ _PIECES = (TextChunk, ReasoningChunk)
 class SSE:
     """The plugin of `text/event-stream`.
 
-    `introspection` off leaves status frames out: what the agent says of its own doings. The numbers stay those of the
-    log.
+    `introspection` off leaves status and progress out: what the agent and its tools say of their own doings. The
+    numbers stay those of the log.
     """
 
     content_type = "text/event-stream; charset=utf-8"
@@ -35,7 +35,7 @@ class SSE:
         event = entry.event
         if isinstance(event, _PIECES):
             return self._patterns[type(event)] % {b"seq": entry.seq, b"text": dumps(event.text)}
-        if isinstance(event, Status) and not self._introspection:
+        if isinstance(event, Status | ToolProgress) and not self._introspection:
             return b""
         return b"id: %d\ndata: %b\n\n" % (entry.seq, dumps(frame_of(entry, self._message_id)))
 

@@ -6,10 +6,24 @@ from deechat.agents.tools.ask import ask_user
 from deechat.agents.tools.base import Policy, Tool, ToolError, make_tool
 from deechat.agents.tools.calculator import calculator
 from deechat.agents.tools.clock import current_time
+from deechat.agents.tools.context import ToolContext, ToolResult
 from deechat.agents.tools.web.urls import host_of
 from deechat.agents.tools.web.web_fetch import web_fetch
+from deechat.events import Image, Link, Source, Table
 
-__all__ = ["Policy", "Tool", "ToolError", "builtin_tools", "make_tool"]
+__all__ = [
+    "Image",
+    "Link",
+    "Policy",
+    "Source",
+    "Table",
+    "Tool",
+    "ToolContext",
+    "ToolError",
+    "ToolResult",
+    "builtin_tools",
+    "make_tool",
+]
 
 
 def builtin_tools() -> tuple[Tool, ...]:

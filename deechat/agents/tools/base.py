@@ -15,7 +15,8 @@ from typing import Any, Literal
 import msgspec
 
 from deechat.agents.tools.arguments import read
-from deechat.agents.tools.signature import hints_of, parameters_of, schema_of, words_of
+from deechat.agents.tools.context import ToolContext, ToolResult, sound
+from deechat.agents.tools.signature import context_of, hints_of, parameters_of, schema_of, words_of
 from deechat.errors import DeeChatError
 
 MOST_FAULTS = 10  # named in one error
@@ -40,6 +41,8 @@ class Tool:
     `asks`: it asks a person instead of doing anything, so it is never run. `scope` says of arguments what a person who
     allows them for good allows, such as a host, and raises `ToolError` where they name nothing that could be allowed;
     None: the tool, whatever its arguments. `scope_name` is the word for what `scope` gives, such as "host".
+
+    `context` is the name of the parameter that takes the `ToolContext`, which no model gives; None where there is none.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Tool:
     asks: bool = False
     scope: Callable[[dict[str, Any]], str] | None = None
     scope_name: str = "scope"
+    context: str | None = None
 
     def arguments(self, text: str) -> dict[str, Any]:
         """Reads the model's arguments and fits them to the schema; no text at all is an empty object.
@@ -90,15 +94,19 @@ class Tool:
         if self.scope is not None:
             self.scope(arguments)
 
-    def run(self, arguments: dict[str, Any]) -> str:
-        """Calls the function with arguments that `arguments` or `fit` gave, and returns text: its own, or else JSON.
+    def run(self, arguments: dict[str, Any], context: ToolContext | None = None) -> ToolResult:
+        """Call the function with arguments that `arguments` or `fit` gave. What is neither text nor a result is JSON.
 
-        What the function raises passes through. Lone surrogates become U+FFFD.
+        `context` None: nobody watches. What the function raises passes through. Lone surrogates become U+FFFD.
         """
         values = {name: msgspec.convert(value, self.hints[name], strict=False) for name, value in arguments.items()}
+        if self.context is not None:
+            values[self.context] = context or ToolContext()
         result = self.function(**values)
-        text = result if isinstance(result, str) else msgspec.json.encode(result).decode()
-        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+        if isinstance(result, ToolResult):
+            text = json.dumps(msgspec.to_builtins(result), ensure_ascii=False)
+            return msgspec.json.decode(sound(text), type=ToolResult)
+        return ToolResult(sound(result if isinstance(result, str) else msgspec.json.encode(result).decode()))
 
     def _usage(self) -> str:
         """Says what the tool takes, such as `calculator takes {"expression": string}`."""
@@ -123,7 +131,8 @@ def make_tool(
     """Makes a tool of a function with type hints and a docstring; the options are `Tool`'s.
 
     The docstring's lines `parameter: what it is` describe the parameters (deeper indented lines go on), the rest of it
-    the tool. Raises `TypeError` for a function that does not say enough about itself to be one.
+    the tool. A parameter of the type `ToolContext` is no part of the schema, wherever it stands. Raises `TypeError` for
+    a function that does not say enough about itself to be one.
     """
     name = name or function.__name__
     if not re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name):
@@ -131,8 +140,11 @@ def make_tool(
     parameters = parameters_of(function, name)
     hints = hints_of(function, name, parameters)
     description, words = words_of(function, name, parameters)
-    schema = schema_of(name, parameters, hints, words)
-    return Tool(name, description, schema, repeatable, policy, function, hints, asks, scope, scope_name)
+    context = context_of(name, hints)
+    given = {each: parameter for each, parameter in parameters.items() if each != context}
+    hints = {each: hints[each] for each in given}
+    schema = schema_of(name, given, hints, words)
+    return Tool(name, description, schema, repeatable, policy, function, hints, asks, scope, scope_name, context)
 
 
 def _read(text: str) -> Any:

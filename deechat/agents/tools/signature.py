@@ -8,9 +8,12 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from deechat.agents.tools.context import ToolContext
 
 Parameters = Mapping[str, inspect.Parameter]
 
@@ -36,6 +39,23 @@ def hints_of(function: Callable[..., Any], tool: str, parameters: Parameters) ->
         if name not in hints:
             raise TypeError(f"tool {tool}: parameter {name} has no type hint")
     return {name: hints[name] for name in parameters}
+
+
+def context_of(tool: str, hints: Mapping[str, Any]) -> str | None:
+    """Return the parameter that takes the `ToolContext`, or None. Raises `TypeError` where there are several."""
+    names = [name for name, hint in hints.items() if _is_context(hint)]
+    if len(names) > 1:
+        raise TypeError(f"tool {tool}: one parameter may take the context, not {' and '.join(names)}")
+    return names[0] if names else None
+
+
+def _is_context(hint: Any) -> bool:
+    """Say whether the hint is `ToolContext`, with None beside it or without, annotated or not."""
+    if get_origin(hint) is Annotated:
+        return _is_context(get_args(hint)[0])
+    if get_origin(hint) in {Union, UnionType}:
+        return any(map(_is_context, get_args(hint)))
+    return hint is ToolContext
 
 
 def words_of(function: Callable[..., Any], tool: str, parameters: Parameters) -> tuple[str, dict[str, str]]:

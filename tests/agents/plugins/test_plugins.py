@@ -20,6 +20,7 @@ from deechat.events import (
     Status,
     StepStarted,
     TextChunk,
+    ToolProgress,
     decode,
     encode,
 )
@@ -56,8 +57,9 @@ def test_a_block_is_one_line_of_data_whatever_the_text_holds() -> None:
 @pytest.mark.parametrize(
     ("plugin", "mark"), [(SSE("i", introspection=False), b"id: 4\n"), (NDJSON("i", introspection=False), b'"seq":4')]
 )
-def test_introspection_off_leaves_status_out_and_keeps_the_numbers(plugin: Plugin, mark: bytes) -> None:
-    assert plugin.frame(Entry(3, 0.0, Status("x", "tool_call"))) == b""
+def test_introspection_off_leaves_status_and_progress_out_and_keeps_the_numbers(plugin: Plugin, mark: bytes) -> None:
+    assert plugin.frame(Entry(2, 0.0, Status("x", "tool_call"))) == b""
+    assert plugin.frame(Entry(3, 0.0, ToolProgress("c", "x", "Reading"))) == b""
     assert mark in plugin.frame(Entry(4, 0.0, StepStarted(1)))
 
 

@@ -47,7 +47,7 @@ def turn(messages: Sequence[Message], *, tools: Sequence[ToolSpec] = SPECS, choi
 
 def result(call: ToolCall) -> ToolMessage:
     try:
-        content = TOOLS[call.name].run(TOOLS[call.name].arguments(call.arguments))
+        content = TOOLS[call.name].run(TOOLS[call.name].arguments(call.arguments)).text
         return ToolMessage(call.id, call.name, content)
     except ToolError as error:
         return ToolMessage(call.id, call.name, error.message, is_error=True)

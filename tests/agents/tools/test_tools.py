@@ -8,7 +8,18 @@ from typing import Annotated, Any, Literal
 import msgspec
 import pytest
 
-from deechat.agents.tools import ToolError, builtin_tools, make_tool
+from deechat.agents.tools import (
+    Image,
+    Link,
+    Source,
+    Table,
+    ToolContext,
+    ToolError,
+    ToolResult,
+    builtin_tools,
+    make_tool,
+)
+from deechat.agents.tools.context import LONGEST_LINE, OWNER, Principal
 
 
 class Point(msgspec.Struct):
@@ -96,7 +107,7 @@ def test_the_built_in_tools_may_run_again_and_need_a_yes_where_they_reach_the_ne
 def test_arguments_are_those_that_were_given_and_run_gives_text() -> None:
     arguments = DRAW.arguments(WHOLE)
     assert arguments == {"shape": "circle", "at": {"x": 1, "title": ""}}
-    assert json.loads(DRAW.run(arguments)) == {
+    assert json.loads(DRAW.run(arguments).text) == {
         "shape": "circle",
         "x": 1,
         "size": 1.0,
@@ -104,7 +115,7 @@ def test_arguments_are_those_that_were_given_and_run_gives_text() -> None:
         "label": None,
         "filled": False,
     }
-    assert ECHO.run({"text": "as it is"}) == "as it is"
+    assert ECHO.run({"text": "as it is"}) == ToolResult("as it is")
 
 
 def test_slips_with_one_meaning_only_are_taken_for_what_they_mean() -> None:
@@ -251,7 +262,7 @@ def test_lone_surrogates_in_a_result_become_replacement_characters_and_pairs_are
         """Says what no encoder takes."""
         return "a\ud800b \ud83d\ude00 😀"
 
-    assert make_tool(say).run({}) == "a\ufffdb 😀 😀"
+    assert make_tool(say).run({}) == ToolResult("a\ufffdb 😀 😀")
 
 
 def test_a_function_that_says_too_little_is_its_authors_mistake() -> None:
@@ -304,3 +315,162 @@ def test_a_type_that_holds_itself_has_no_schema_of_its_own() -> None:
 
     with pytest.raises(TypeError, match="no JSON schema of its own"):
         make_tool(grow)
+
+
+# -- the context and the result ----------------------------------------------------------------------------------------
+
+
+def first(context: ToolContext, number: int, times: int = 2) -> str:
+    """Tells its thread.
+
+    context: no word for a model
+    number: which one
+    """
+    return f"{context.thread} {context.principal.id} {context.language} {number * times}"
+
+
+def between(number: int, context: ToolContext | None = None, times: int = 2) -> str:
+    """Tells its thread.
+
+    number: which one
+    """
+    assert context is not None
+    return first(context, number, times)
+
+
+def last(number: int, *, times: int = 2, around: Annotated[ToolContext | None, "the run"] = None) -> str:
+    """Tells its thread.
+
+    number: which one
+    """
+    return between(number, around, times)
+
+
+def without(number: int, times: int = 2) -> str:
+    """Tells its thread.
+
+    number: which one
+    """
+    return str(number * times)
+
+
+@pytest.mark.parametrize("function", [first, between, last])
+def test_the_context_is_passed_in_and_never_part_of_the_schema_wherever_it_stands(function: Any) -> None:
+    tool, plain = make_tool(function), make_tool(without)
+    assert (tool.parameters, tool.description) == (plain.parameters, plain.description)
+    assert json.loads(json.dumps(tool.parameters)) == tool.parameters
+    context = ToolContext(thread="t", principal=Principal("somebody"), language="zh")
+    assert tool.run(tool.arguments('{"number": 3}'), context).text == "t somebody zh 6"
+    assert tool.run(tool.arguments('{"number": 3, "times": 3}')).text == f" {OWNER.id} en 9"
+    name = tool.context
+    with pytest.raises(ToolError, match=f'unknown parameter "{name}"'):
+        tool.arguments(f'{{"number": 3, "{name}": {{"thread": "another"}}}}')
+    with pytest.raises(ToolError, match=f'unknown parameter "{name}"'):
+        tool.arguments(f'{{"number": 3, "{name}": null}}')
+
+
+def test_a_tool_of_the_context_alone_takes_no_arguments_and_one_context_is_enough() -> None:
+    def alone(context: ToolContext) -> str:
+        """Tells its thread."""
+        return context.thread
+
+    def twice(one: ToolContext, other: ToolContext) -> str:
+        """Takes two."""
+        return one.thread + other.thread
+
+    def several(contexts: list[ToolContext]) -> str:
+        """Takes a list."""
+        return str(contexts)
+
+    tool = make_tool(alone)
+    assert tool.parameters == {"type": "object", "properties": {}, "required": []}
+    assert tool.run(tool.arguments(""), ToolContext(thread="t")).text == "t"
+    with pytest.raises(TypeError, match="one and other"):
+        make_tool(twice)
+    with pytest.raises(TypeError, match="no JSON schema of its own"):
+        make_tool(several)
+
+
+HOSTILE = [
+    ("two\nlines\r\n\u2028and\ttabs", "two lines and tabs"),
+    ("a\ud800b \ud83d\ude00", "a\ufffdb 😀"),
+    ("\x1b[31mred\x1b[0m\x07", "\x1b[31mred\x1b[0m\x07"),
+    ("x" * 1_000_000, "x" * (LONGEST_LINE - 1) + "…"),
+    ("\n" * 1_000_000, ""),
+    ("😀" * 400, "😀" * 400),
+    ("", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "line"), HOSTILE, ids=range(len(HOSTILE)))
+def test_progress_is_one_short_line_that_json_can_carry_whatever_is_said(text: str, line: str) -> None:
+    said: list[tuple[str, float | None]] = []
+    ToolContext(report=lambda *each: said.append(each)).progress(text)
+    assert said == [(line, None)]
+    msgspec.json.encode(said)
+
+
+@pytest.mark.parametrize(
+    ("share", "known"),
+    [
+        (0, 0.0),
+        (0.5, 0.5),
+        (1, 1.0),
+        (-3.0, 0.0),
+        (7.0, 1.0),
+        (float("inf"), 1.0),
+        (float("nan"), None),
+        (1 / 3, 0.333),
+    ],
+)
+def test_a_share_is_from_0_to_1_or_not_known(share: float, known: float | None) -> None:
+    said: list[float | None] = []
+    ToolContext(report=lambda _, each: said.append(each)).progress("Reading", share)
+    assert said == [known]
+
+
+def test_a_context_reports_nothing_once_the_call_is_over() -> None:
+    said: list[str] = []
+    context = ToolContext(report=lambda text, _: said.append(text))
+    context.progress("one")
+    context.end()
+    context.progress("two")
+    assert (said, context.cancelled) == (["one"], False)
+    context.end(cancelled=True)
+    context.end()
+    assert context.cancelled
+
+
+def test_a_source_counts_once_and_has_a_title() -> None:
+    context = ToolContext()
+    context.source("Two\nlines\ud800", "https://example.com/a", "A passage.")
+    context.source("Again", "https://example.com/a")
+    context.source("", "https://example.com/b\ud800")
+    assert context.sources == (
+        Source("https://example.com/a", "Two lines\ufffd", "A passage.", "https://example.com/a"),
+        Source("https://example.com/b\ufffd", "https://example.com/b\ufffd", "", "https://example.com/b\ufffd"),
+    )
+
+
+def test_a_result_is_text_with_sources_and_parts_and_its_types_are_checked() -> None:
+    whole = ToolResult(
+        "Text",
+        (Source("s", "Title", "Passage", "https://example.com/"),),
+        (
+            Image("data:image/png;base64,AA==", "A dot"),
+            Link("https://example.com/", "Example"),
+            Table(("a", "b"), (("1", "2"),)),
+        ),
+    )
+
+    def give(kind: str) -> ToolResult:
+        """Gives a result."""
+        if kind == "lone":
+            return ToolResult("a\ud800", (), (Link("https://example.com/", "b\udfff \ud83d\ude00"),))
+        return whole if kind == "whole" else ToolResult(3)  # type: ignore[arg-type]
+
+    tool = make_tool(give)
+    assert tool.run({"kind": "whole"}) == whole
+    assert tool.run({"kind": "lone"}) == ToolResult("a\ufffd", (), (Link("https://example.com/", "b\ufffd 😀"),))
+    with pytest.raises(msgspec.ValidationError):
+        tool.run({"kind": "wrong"})

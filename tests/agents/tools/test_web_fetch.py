@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from web_fetch_rig import OTHER, PUBLIC, Site, Web, drip, opened, page, redirect
+from web_fetch_rig import OTHER, PUBLIC, Site, Web, drip, opened, page, redirect, zipped
 
-from deechat.agents.tools import ToolError, make_tool
+from deechat.agents.tools import ToolContext, ToolError, make_tool
 from deechat.agents.tools.web.pinned import verifying
 from deechat.agents.tools.web.web_fetch import web_fetch
 
@@ -36,6 +36,42 @@ def test_a_page_becomes_its_title_url_text_and_links(web: Web) -> None:
     assert web.fetch("http://EXAMPLE.com./a") == (
         "# My page\nhttp://example.com/a\n\nHello.\n\nMore here No\n\nLinks:\n- [More here](http://example.com/b?c#d)"
     )
+
+
+def test_each_step_is_said_in_the_persons_language_and_the_page_is_a_source(web: Web) -> None:
+    body = "<title>Two\nwords</title><p>" + "Hello. " * 20_000
+    web.site({"/": redirect("/a"), "/a": page(body)})
+    said: dict[str, list[tuple[str, float | None]]] = {"en": [], "zh": [], "fr-CH": []}
+    for language, steps in said.items():
+        context = ToolContext(language=language, report=lambda *each, steps=steps: steps.append(each))  # type: ignore[misc]
+        assert web.fetch(context=context).startswith("# Two words\n")
+        (source,) = context.sources
+        assert (source.title, source.chunk_source) == ("Two words", "http://example.com/a")
+    hop = [("Looking up example.com", None), (f"Connecting to {PUBLIC}", None)]
+    assert said["en"][:4] == [*hop, *hop]
+    assert next(share for text, share in said["en"] if text.startswith("Reading")) == pytest.approx(0.12, abs=0.1)
+    assert said["en"][-1] == ("Extracting the text of 141 kB", None)
+    assert said["zh"][:2] == [("正在查询 example.com", None), (f"正在连接 {PUBLIC}", None)]
+    assert [text for text, _ in said["fr-CH"]][:4] == [text for text, _ in said["en"]][:4]
+
+
+def test_what_is_read_has_a_share_only_where_the_server_says_how_much_comes(web: Web) -> None:
+    chunked = (
+        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nHello\r\n0\r\n\r\n"
+    )
+    web.site({"/": chunked, "/zip": zipped(b"<p>" + b"Hello. " * 20_000)})
+    for path, share in (("", None), ("zip", 1.0)):
+        steps: list[tuple[str, float | None]] = []
+        web.fetch(f"http://example.com/{path}", context=ToolContext(report=lambda *each, to=steps: to.append(each)))  # type: ignore[misc]
+        assert next(each for text, each in steps if text.startswith("Reading")) == share
+
+
+def test_a_page_that_could_not_be_fetched_is_no_source(web: Web) -> None:
+    web.site(page("no", status="404 Not Found"))
+    context = ToolContext()
+    with pytest.raises(ToolError):
+        web.fetch(context=context)
+    assert context.sources == ()
 
 
 def test_a_request_says_who_asks_and_nothing_else(web: Web) -> None:

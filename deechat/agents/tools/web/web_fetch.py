@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -18,11 +19,21 @@ import requests
 from urllib3.exceptions import DecodeError, HTTPError
 
 from deechat.agents.tools.base import ToolError
+from deechat.agents.tools.context import ToolContext
 from deechat.agents.tools.web.page import Page, as_text, read_page
 from deechat.agents.tools.web.pinned import PinnedAdapter, public_tls
 from deechat.agents.tools.web.urls import Target, next_target, target_of
 from deechat.net.addresses import is_public
-from deechat.net.checked import Allowance, Connect, Connector, NotConnectedError, Resolve, connect_address, resolve_host
+from deechat.net.checked import (
+    Allowance,
+    Connect,
+    Connector,
+    NotConnectedError,
+    Resolve,
+    TimedSocket,
+    connect_address,
+    resolve_host,
+)
 
 SECONDS = 15.0
 PORTS = frozenset({80, 443})
@@ -39,9 +50,16 @@ _TEXT = re.compile(
     r"|application/(x-)?(ndjson|jsonl|json-seq|yaml|toml|javascript|ecmascript|csv|tex|latex|sh|sql|rtf|markdown)"
 )
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
+_READ_EVERY = 0.25  # seconds between two words of how much was read
+_STEPS = {
+    "look_up": {"en": "Looking up {what}", "zh": "正在查询 {what}"},
+    "connect": {"en": "Connecting to {what}", "zh": "正在连接 {what}"},
+    "read": {"en": "Reading {what} kB", "zh": "正在读取 {what} kB"},
+    "extract": {"en": "Extracting the text of {what} kB", "zh": "正在提取 {what} kB 中的文本"},
+}
 
 
-def web_fetch(url: str) -> str:
+def web_fetch(url: str, context: ToolContext | None = None) -> str:
     """Fetches a page from the public web and returns its title, its readable text and its links.
 
     It takes HTML and other text, such as JSON, XML, CSV or Markdown; no images, PDF or other files. It runs no scripts
@@ -49,7 +67,7 @@ def web_fetch(url: str) -> str:
 
     url: the page's address in full, such as https://example.com/page
     """
-    return _fetcher().fetch(url)
+    return _fetcher().fetch(url, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +95,21 @@ class Fetcher:
         tls: ssl.SSLContext | None = None,
         read: Callable[..., Page] = read_page,
     ) -> None:
-        self._connector = Connector(resolve, permitted, ports, connect)
+        self._resolve, self._connect, self._permitted = resolve, connect, permitted
         self._ports, self._seconds, self._read = ports, seconds, read
         self._tls = tls or public_tls()
 
-    def fetch(self, url: str) -> str:
-        """Return a page as text, at most some 20 kB. Raises `ToolError`, and nothing else, where there is none."""
+    def fetch(self, url: str, context: ToolContext | None = None) -> str:
+        """Return a page as text, at most some 20 kB. Raises `ToolError`, and nothing else, where there is none.
+
+        The context is told of each step, and of the page as a source.
+        """
         allowance = Allowance(self._seconds)
+        context = context or ToolContext()
         target = target_of(url, ports=self._ports)
         try:
-            document = self._followed(target, allowance)
+            document = self._followed(target, allowance, context)
+            _say(context, "extract", _kb(document.body))
             page = self._read(
                 document.body,
                 is_html=document.is_html,
@@ -98,36 +121,53 @@ class Fetcher:
             raise ToolError(_late(url, self._seconds)) from error
         except NotConnectedError as error:
             raise ToolError(error.message) from error
+        context.source(page.title, document.target.url)
         return as_text(page, document.target.url, f"{MOST_BODY // 1_000_000} MB" if document.is_cut else "")
 
-    def _followed(self, target: Target, allowance: Allowance) -> Document:
+    def _followed(self, target: Target, allowance: Allowance, context: ToolContext) -> Document:
         """Go from hop to hop, each on a connection of its own that nothing is carried over to."""
         first = target
         for _ in range(MOST_REDIRECTS + 1):
-            found = self._hop(target, allowance)
+            found = self._hop(target, allowance, context)
             if isinstance(found, Document):
                 return found
             target = next_target(target, found, ports=self._ports)
         raise ToolError(f"{first.url} redirects more than {MOST_REDIRECTS} times, at last to {target.url}.")
 
-    def _hop(self, target: Target, allowance: Allowance) -> Document | str:
+    def _hop(self, target: Target, allowance: Allowance, context: ToolContext) -> Document | str:
         """Return a document, or where a redirect leads."""
         allowance.grant(MOST_HEADERS)
+
+        def resolve(host: str, seconds: float) -> Sequence[str]:
+            _say(context, "look_up", host)
+            return self._resolve(host, seconds)
+
+        def connect(address: str, port: int, allowance: Allowance, seconds: float) -> TimedSocket:
+            _say(context, "connect", address)
+            return self._connect(address, port, allowance, seconds)
+
+        connector = Connector(resolve, self._permitted, self._ports, connect)
         try:
-            with closing(PinnedAdapter(target, self._connector, allowance, self._tls)) as adapter:
+            with closing(PinnedAdapter(target, connector, allowance, self._tls)) as adapter:
                 # The adapter and no session: a session would read the environment, keep cookies, and read a
                 # redirect's whole body, however large.
                 request = requests.Request("GET", target.url, headers=_headers()).prepare()
                 response: Any = adapter.send(request, stream=True)
                 with closing(response):
-                    return _taken(target, response, allowance)
+                    return _taken(target, response, allowance, context)
         except (requests.RequestException, HTTPError, HTTPException, OSError, ValueError) as error:
             if allowance.left(0) < 0.05:  # a timer may be a little early
                 raise TimeoutError from error
             raise ToolError(_failure(target, error, allowance)) from error
 
 
-def _taken(target: Target, response: Any, allowance: Allowance) -> Document | str:
+def _say(context: ToolContext, step: str, what: object, share: float | None = None) -> None:
+    """Say to a person, in their language, what the fetch is about to do."""
+    words = _STEPS[step]
+    context.progress(words.get(context.language.partition("-")[0], words["en"]).format(what=what), share)
+
+
+def _taken(target: Target, response: Any, allowance: Allowance, context: ToolContext) -> Document | str:
     status = int(response.status_code)
     location = response.headers.get("Location")
     if status in _REDIRECTS and location:
@@ -143,7 +183,7 @@ def _taken(target: Target, response: Any, allowance: Allowance) -> Document | st
             f"{target.url} is {kind[:60]!a}. Only text is fetched: HTML, plain text, JSON, XML and the like."
         )
     allowance.grant(2 * MOST_BODY)
-    body = _body(response.raw)
+    body = _body(response.raw, context)
     head = body[:1024]
     if _is_binary(head, charset) and kind not in _HTML:
         raise ToolError(f"{target.url} is no text, though it may call itself so. Only text is fetched.")
@@ -153,16 +193,26 @@ def _taken(target: Target, response: Any, allowance: Allowance) -> Document | st
     return Document(target, is_html, charset, body[:MOST_BODY], len(body) > MOST_BODY)
 
 
-def _body(raw: Any) -> bytes:
+def _body(raw: Any, context: ToolContext) -> bytes:
     """Read a body, decompressed piece by piece, until there is a little more than is taken."""
     body = bytearray()
+    said_at = 0.0
     for count, piece in enumerate(raw.stream(_CHUNK, decode_content=True)):
         body += piece
+        if (now := time.monotonic()) - said_at >= _READ_EVERY:
+            said_at = now
+            # Of a length that the server told, what is left of it as it is sent, compressed or not.
+            share = None if raw.length_remaining is None else raw.tell() / max(1, raw.tell() + raw.length_remaining)
+            _say(context, "read", _kb(body), share)
         if count % 64 == 0:
             time.sleep(0)  # lets the other greenlets in: pieces may be a byte each, and thousands come in one read
         if len(body) > MOST_BODY:
             break
     return bytes(body)
+
+
+def _kb(body: bytes | bytearray) -> int:
+    return math.ceil(len(body) / 1000)
 
 
 def _type(header: str) -> tuple[str, str]:

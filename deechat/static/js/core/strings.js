@@ -111,6 +111,8 @@ export const WORDS = {
   toolArguments: ["Arguments", "参数"],
   toolNoArguments: ["none", "无"],
   toolResult: ["Result", "结果"],
+  toolSources: ["Sources", "来源"],
+  toolParts: ["Links", "链接"],
   toolNoResult: ["No result.", "没有结果。"],
   waitingForYou: ["Waiting for your answer", "等待您的回答"],
   titleWaiting: ["Waiting for you", "等待您"],

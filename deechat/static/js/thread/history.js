@@ -31,8 +31,8 @@ function* framesOf({ chatId, run, metrics, summary, reasoning, content, reason =
   yield { type: ENDING_OF[reason] ?? "abort", reason, code, error: error || null, finishReason };
 }
 
-function* framesOfCall({ toolCallId, name, content, ...call }) {
-  const values = objectOf(call.arguments);
+function* framesOfCall({ toolCallId, name, content, arguments: given, ...result }) {
+  const values = objectOf(given);
   const hasResult = content !== null && content !== undefined;
   if (name === ASKING && Array.isArray(values?.questions)) {
     yield { type: "clarificationRequest", requestId: toolCallId, toolCallId, questions: values.questions };
@@ -40,7 +40,7 @@ function* framesOfCall({ toolCallId, name, content, ...call }) {
     return;
   }
   yield { type: "toolCallInvocation", toolCallId, name, arguments: values };
-  if (hasResult) yield { type: "toolCallResult", toolCallId, name, content, seconds: call.seconds, isError: call.isError };
+  if (hasResult) yield { type: "toolCallResult", toolCallId, name, content, ...result };
 }
 
 // A call that never started has its arguments as the model wrote them.

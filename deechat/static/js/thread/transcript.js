@@ -110,13 +110,21 @@ export const FRAMES = {
     if (isTold(message, frame.toolCallId)) return;
     const call = tool(message, frame);
     call.arguments = frame.arguments ?? {};
+    call.progress = null; // after a restart it begins anew
+    call.rev += 1;
+  },
+  toolProgress(message, frame) {
+    const call = message.parts.find((part) => part.key === `c${frame.toolCallId}`);
+    if (call?.state !== "running") return;
+    call.progress = { text: frame.text ?? "", share: frame.share ?? null };
     call.rev += 1;
   },
   toolCallResult(message, frame) {
     settle(message);
     if (isTold(message, frame.toolCallId)) return;
     const call = tool(message, frame);
-    Object.assign(call, { content: frame.content ?? "", seconds: frame.seconds ?? null });
+    Object.assign(call, { content: frame.content ?? "", seconds: frame.seconds ?? null, progress: null });
+    Object.assign(call, { sources: frame.sources ?? [], parts: frame.parts ?? [] });
     call.state = frame.isError ? "error" : "done";
     call.rev += 1;
   },
@@ -209,6 +217,7 @@ function tool(message, frame) {
   let call = message.parts.find((part) => part.key === key);
   if (!call) {
     call = { kind: "tool", key, rev: 0, name: frame.name, arguments: null, content: null, seconds: null, state: "running" };
+    Object.assign(call, { progress: null, sources: [], parts: [] });
     message.parts.push(call);
   }
   return call;
