@@ -350,7 +350,7 @@ def answer(run: RunRow, state: RunState, ending: Ending, metrics: Metrics, at: f
 
 def _tool_call(call: CallState) -> dict[str, Any]:
     result = call.result
-    kept = {
+    kept: dict[str, Any] = {
         "id": call.call.id,
         "name": call.call.name,
         "arguments": call.call.arguments if call.arguments is None else call.arguments,
