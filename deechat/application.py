@@ -94,7 +94,7 @@ class Application:
         self.app.before_request_funcs.setdefault(None, []).insert(0, self._start_for_request)
 
     def start(self, ports: Iterable[int] = ()) -> None:
-        """Takes the data folder, opens the database and lets go on what an earlier process left open; once.
+        """Take the data folder, open the database and let go on what an earlier process left open; once.
 
         `ports` are those that it is served on: no model server is looked for there.
         Raises `SettingError` in words when the folder or the database cannot be used.
@@ -106,7 +106,7 @@ class Application:
             self._start_once()
 
     def _start_for_request(self) -> None:
-        """Starts for a caller within the process. Raises `UnsupportedServerError` when a server is between."""
+        """Start for a caller within the process. Raises `UnsupportedServerError` when a server is between."""
         if self._started:
             return
         if "REMOTE_PORT" in request.environ and self._leaving is None:
@@ -139,7 +139,7 @@ class Application:
         gevent.spawn(self._warm_up)
 
     def _take_over(self) -> None:
-        """Takes over what an earlier process left open."""
+        """Take over what an earlier process left open."""
         try:
             self._store.take_over()
             self._runs.recovery.at_start()
@@ -150,7 +150,7 @@ class Application:
         self._runs.recovery.on_storage(available)
 
     def leave(self) -> None:
-        """Begins to leave, and returns at once: streams end without an ending, so that viewers come again.
+        """Begin to leave, and return at once: streams end without an ending, so that viewers come again.
 
         No run begins anything new, and steps in progress have `PATIENCE_WITH_STEPS` to finish. After that, all stay in
         the log as they are.
@@ -160,7 +160,7 @@ class Application:
             self._leaving = gevent.spawn(self._runs.registry.leave, PATIENCE_WITH_STEPS)
 
     def close(self) -> None:
-        """Leaves, commits what is left and lets go of the data folder."""
+        """Leave, commit what is left and let go of the data folder."""
         if self._started:
             self._started = False
             self._gate.refusals.say()
@@ -175,13 +175,13 @@ class Application:
                 log.warning("stopped while nothing could be stored: what was said last may be missing")
 
     def _let_go(self) -> None:
-        """Closes the database and lets go of the folder."""
+        """Close the database and let go of the folder."""
         ReadRounds.here().interval = no_interval
         self._store.close()
         self._folder.release()
 
     def _warm_up(self) -> None:
-        """Does beside the start what the first question would otherwise wait for."""
+        """Do beside the start what the first question would otherwise wait for."""
         if self.settings.ephemeral_disk:
             log.warning(
                 "this host's disk is gone after each restart, and every conversation with it; "
@@ -226,7 +226,7 @@ class Application:
 
 
 def _check_server() -> None:
-    """Ends a start by gunicorn without our settings: its own workers would let one stream keep everybody waiting."""
+    """End a start by gunicorn without our settings: its own workers would let one stream keep everybody waiting."""
     arbiter = sys.modules.get("gunicorn.arbiter")
     if arbiter and "deechat.server.serving" not in sys.modules:
         sys.stderr.write(f"DeeChat cannot start: {UnsupportedServerError('gunicorn without gunicorn.conf.py')}\n")
@@ -265,7 +265,7 @@ def _load_openai() -> Any:
 
 
 def _spare_collections() -> None:
-    """Lets garbage collections pass over all that is loaded, and makes them short, and full ones rare.
+    """Let garbage collections pass over all that is loaded, and make them short, and full ones rare.
 
     Of what lives long each collection looks at all that has come since the one before: 75 to 90 ms of the hub for
     200,000 objects. So the middle ones come after 25,000, and the full ones, which take 130 ms, after millions.

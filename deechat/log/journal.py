@@ -87,7 +87,7 @@ class Log:
         self.set_clock()
 
     def set_clock(self) -> None:
-        """Sets the log's clock by the wall clock, or to just after the last entry where that is later."""
+        """Set the log's clock by the wall clock, or to just after the last entry where that is later."""
         last_at = self.entries[-1].at if self.entries else 0.0
         self.ahead = max(time.time(), last_at + 0.001) - steady()
 
@@ -96,7 +96,7 @@ class Log:
         return self.ahead + steady()
 
     def watch(self) -> Watcher:
-        """Gives waits that end when something has changed; to be closed."""
+        """Return waits that end when something has changed; to be closed."""
         return Watcher(self)
 
     def notify(self) -> None:
@@ -149,7 +149,7 @@ class Journal:
         return self._logs.setdefault(run.id, Log(run.id, entries))
 
     def check_available(self) -> None:
-        """Raises `StorageUnavailableError` while nothing can be written."""
+        """Raise `StorageUnavailableError` while nothing can be written."""
         self._store.check_available()
 
     def load(self, run_id: str) -> Log:
@@ -198,7 +198,7 @@ class Journal:
         return self._logs.setdefault(run_id, log)
 
     def in_memory(self, run_id: str) -> Log | None:
-        """Gives the log of a run that somebody works on or looks at."""
+        """Return the log of a run that somebody works on or looks at."""
         return self._logs.get(run_id)
 
     def append(self, log: Log, event: AnyEvent, *changes: Change) -> Entry:
@@ -235,7 +235,7 @@ class Journal:
         self._batch = None
 
     def _stored(self, shares: Mapping[Log, Share], rejected: Mapping[Log, Exception]) -> None:
-        """Notes that the logs' rows are on disk, or that those rejected never will be; for the writer's greenlet.
+        """Note that the logs' rows are on disk, or that those rejected never will be; for the writer's greenlet.
 
         First all logs are marked, then all waits end together: whoever goes on sees the whole commit.
         """
@@ -263,7 +263,7 @@ class Journal:
             self._listener.run_ended(log.run_id)
 
     def _hand_over(self, log: Log) -> None:
-        """Lets a long log's oldest rows be compacted, so that its ending has little to do."""
+        """Let a long log's oldest rows be compacted, so that its ending has little to do."""
         log.handed_over += HANDED_OVER
         self._store.submit(CompactLog(log.run_id, log.entries[: log.handed_over]))
 
@@ -274,11 +274,11 @@ class Journal:
             self._lose(log)
 
     def wait_committed(self, log: Log, seq: int) -> None:
-        """Returns when the entry `seq` is on disk. Raises `StorageUnavailableError` when the log is suspended."""
+        """Return when the entry `seq` is on disk. Raises `StorageUnavailableError` when the log is suspended."""
         self._wait(log, lambda: log.committed >= seq, "The run's log cannot be written at the moment.")
 
     def wait_ended(self, log: Log) -> None:
-        """Returns when the ending is on disk. Raises `StorageUnavailableError` when it cannot get there now."""
+        """Return when the ending is on disk. Raises `StorageUnavailableError` when it cannot get there now."""
         self._wait(log, lambda: log.ended, "The ending cannot be stored at the moment.")
 
     def _wait(self, log: Log, there: Callable[[], bool], otherwise: str) -> None:
@@ -291,17 +291,17 @@ class Journal:
                 watcher.wait()
 
     def wait_for_room(self, log: Log) -> None:
-        """Returns when less than `UNCOMMITTED_BYTES` of the log wait for the writer."""
+        """Return when less than `UNCOMMITTED_BYTES` of the log wait for the writer."""
         if log.uncommitted_bytes > UNCOMMITTED_BYTES:
             self.wait_committed(log, len(log.entries))
 
     def suspend(self, log: Log) -> None:
-        """Ends the log's followers without an ending, and lets nobody wait for it, until `unsuspend`."""
+        """End the log's followers without an ending, and let nobody wait for it, until `unsuspend`."""
         log.suspended = True
         log.notify()
 
     def unsuspend(self, log: Log) -> None:
-        """Lets the log be followed to its end again."""
+        """Let the log be followed to its end again."""
         log.suspended = False
         log.notify()
 
@@ -327,14 +327,14 @@ class Journal:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def abandon(self, run_id: str) -> Receipt:
-        """Queues closing the row of a run whose log is no longer read or written, so that its thread goes on.
+        """Queue closing the row of a run whose log is no longer read or written, so that its thread goes on.
 
         Until that is on disk, somebody may read the log and follow it.
         """
         return self._store.submit(GiveUpRun(run_id), partial(self._let_go, run_id))
 
     def abandon_damaged(self, thread_id: str) -> None:
-        """Closes the row of the thread's open run, which is damaged, so that the thread goes on without it.
+        """Close the row of the thread's open run, which is damaged, so that the thread goes on without it.
 
         Raises `StorageUnavailableError`.
         """
@@ -342,7 +342,7 @@ class Journal:
             self._let_go(run_id)
 
     def _let_go(self, run_id: str) -> None:
-        """Ends the followers of a log to which nothing is added any more; those that come again read it from disk."""
+        """End the followers of a log to which nothing is added any more; those that come again read it from disk."""
         self._let_gos += 1
         log = self._logs.pop(run_id, None)
         if log is not None:
@@ -350,7 +350,7 @@ class Journal:
             self.suspend(log)
 
     def pages(self, run_id: str, after: int = 0) -> Iterator[list[Entry]]:
-        """Gives committed entries after the SEQ `after`, from disk, as many at a time as can be read in a moment.
+        """Return committed entries after the SEQ `after`, from disk, as many at a time as can be read in a moment.
 
         Others have their turn in between. Raises `BrokenLogError`.
         """
@@ -360,7 +360,7 @@ class Journal:
                 gevent.sleep(0)
 
     def entry(self, run_id: str, seq: int) -> Entry:
-        """Gives one committed entry, from disk. Raises `BrokenLogError`, also when it is not there."""
+        """Return one committed entry, from disk. Raises `BrokenLogError`, also when it is not there."""
         for page in self._store.log_pages(run_id, seq - 1):
             return page[0]
         raise BrokenLogError(f"The run {run_id} has no entry {seq}.")
@@ -395,7 +395,7 @@ class Journal:
                     yield []
 
     def _log_if_open(self, run_id: str) -> Log | None:
-        """Gives the log of a run that waits for somebody; None when it has ended or is gone."""
+        """Return the log of a run that waits for somebody; None when it has ended or is gone."""
         run = self._store.find_run(run_id)
         if run is None or run.ended_at is not None:
             return None
@@ -411,7 +411,7 @@ class Journal:
                 gevent.sleep(0)  # as above
 
     def close(self) -> None:
-        """Ends every follower without an ending: the process is going away."""
+        """End every follower without an ending: the process is going away."""
         self._closed = True
         for log in list(self._logs.values()):
             log.notify()
@@ -423,5 +423,5 @@ def row_of(entry: Entry) -> EventRow:
 
 
 def _to_the_ms(at: float) -> float:
-    """Gives the time, in seconds, as it is kept: the same entry has the same time for ever."""
+    """Return the time, in seconds, as it is kept: the same entry has the same time for ever."""
     return int(at * 1000) / 1000

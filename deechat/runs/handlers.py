@@ -77,7 +77,7 @@ class Handlers:
         )
 
     def _history(self, thread: Thread, run: RunRow, limit: Callable[[], int]) -> _History:
-        """Reads the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""
+        """Read the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""
         read, summary = self._read(thread, run.parent_id, limit)
         turns: list[Message] = []
         cuts: list[Cut] = []
@@ -121,7 +121,7 @@ class Handlers:
 
 
 def _length(provider: Provider, model: str | None, context: int | None) -> int:
-    """Gives how many tokens are worth reading: what is left out of a context of so many can still be summarized."""
+    """Return how many tokens are worth reading: what is left out of a context of so many can still be summarized."""
     room = room_of(provider, model)
     return int(length_of(room, context) / room.ratio)
 

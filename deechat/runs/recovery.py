@@ -46,7 +46,7 @@ class Recovery:
     # -- after a start -------------------------------------------------------------------------------------------------
 
     def at_start(self) -> None:
-        """Lets the runs that an earlier process left go on, and ends those that shall not; what they said is kept.
+        """Let the runs that an earlier process left go on, and end those that shall not; what they said is kept.
 
         Returns when the endings are on disk, so that the first request finds their threads free, but after
         `PATIENCE_AT_START` in any case: reading goes on without a disk that takes writes.
@@ -74,7 +74,7 @@ class Recovery:
             return None
 
     def _may_go_on(self, runner: Runner) -> bool:
-        """Ends a run that is too old or has no life left, and lets one rest that waits for a person."""
+        """End a run that is too old or has no life left, and let one rest that waits for a person."""
         if not runner.state.has_work:
             self._registry.release(runner)
             return False
@@ -124,7 +124,7 @@ class Recovery:
             note.wait(max(0.0, deadline - time.monotonic()))
 
     def _watch(self, runner: Runner, seconds: float) -> None:
-        """Returns when the run got through a step, has nothing to do any more, or has lived for so long."""
+        """Return when the run got through a step, has nothing to do any more, or has lived for so long."""
         finished, deadline = runner.state.finished, time.monotonic() + seconds
         with closing(runner.log.watch()) as watcher:
             while runner.working and runner.state.finished is finished and time.monotonic() < deadline:
@@ -137,7 +137,7 @@ class Recovery:
     # -- endings -------------------------------------------------------------------------------------------------------
 
     def _end(self, runner: Runner, ending: RunFailed) -> None:
-        """Ends a run of which only the log is left."""
+        """End a run of which only the log is left."""
         runner.last_try = True
         if runner.claim():
             runner.end(ending, cut_off=INTERRUPTED)
@@ -153,7 +153,7 @@ class Recovery:
             gevent.spawn(self._bury, runner)
 
     def _bury(self, runner: Runner) -> None:
-        """Ends a run whose rows could not be stored by what is on disk of it."""
+        """End a run whose rows could not be stored by what is on disk of it."""
         if runner.claim():
             runner.cancel(Cancelled())
         try:
@@ -172,7 +172,7 @@ class Recovery:
     # -- the disk ------------------------------------------------------------------------------------------------------
 
     def on_storage(self, available: bool) -> None:
-        """Ends all work when nothing can be written, and says so in the logs when it can be again. Returns at once."""
+        """End all work when nothing can be written, and say so in the logs when it can be again. Returns at once."""
         gevent.spawn(self._on_storage, available)
 
     def _on_storage(self, available: bool) -> None:

@@ -31,7 +31,7 @@ class Reply:
 
 
 def check_issued(request_id: str, issued: Container[str], answered: Container[str]) -> None:
-    """Raises `NotFoundError` for a request that this run never issued, `ConflictError` for one that was answered."""
+    """Raise `NotFoundError` for a request that this run never issued, `ConflictError` for one that was answered."""
     if request_id not in issued:
         raise NotFoundError(f"This run never issued a request {request_id[:80]!r}.")
     if request_id in answered:
@@ -39,7 +39,7 @@ def check_issued(request_id: str, issued: Container[str], answered: Container[st
 
 
 def open_request(state: RunState, request_id: str) -> Request:
-    """Gives the request that a reply is for. Raises like `check_issued`."""
+    """Return the request that a reply is for. Raises like `check_issued`."""
     check_issued(request_id, state.requests, state.replies)
     return state.requests[request_id]
 
@@ -66,7 +66,7 @@ def _approval(request: ToolApprovalRequest, reply: Reply, tools: Mapping[str, To
 
 
 def _edited(request: ToolApprovalRequest, given: object, tools: Mapping[str, Tool]) -> dict[str, Any] | None:
-    """Gives the arguments that a person wrote, fitted to the tool's schema; None where they are the model's."""
+    """Return the arguments that a person wrote, fitted to the tool's schema; None where they are the model's."""
     if given is None:
         return None
     tool = tools.get(request.name)

@@ -83,7 +83,7 @@ class GreenletCrew:
             self._results.put(work())
 
     def wake(self) -> None:
-        """Lets whoever waits for results look at the state: somebody has said something."""
+        """Let whoever waits for results look at the state: somebody has said something."""
         if self._pending:
             self._results.put(None)
 
@@ -160,7 +160,7 @@ class Runner:
         return idle and self.log.committed == self.state.last_seq
 
     def ensure_running(self, *, begun: bool = False) -> None:
-        """Lets the loop run, on a greenlet of its own, if there is something to do and nobody does it.
+        """Let the loop run, on a greenlet of its own, if there is something to do and nobody does it.
 
         `begun`: its step is new, and the model was not asked yet.
         """
@@ -168,11 +168,11 @@ class Runner:
             self._greenlet = gevent.spawn(self._work, begun)
 
     def leave(self) -> None:
-        """Begins nothing new: a step or tool that is in progress may finish, then the greenlet leaves."""
+        """Begin nothing new: a step or tool that is in progress may finish, then the greenlet leaves."""
         self._leaving = True
 
     def join(self, timeout: float) -> None:
-        """Returns when the greenlet has left, or after `timeout` seconds, cancelled then; no ending is written."""
+        """Return when the greenlet has left, or after `timeout` seconds, cancelled then; no ending is written."""
         if self._greenlet is not None:
             self._greenlet.join(timeout)
         if not self._claimed:
@@ -253,7 +253,7 @@ class Runner:
             self._wait_for_cancel()
 
     def _wait_for_cancel(self) -> NoReturn:
-        """Leaves a run whose ending somebody else writes: he is about to cancel this greenlet, once."""
+        """Leave a run whose ending somebody else writes: he is about to cancel this greenlet, once."""
         gevent.sleep(2 * PATIENCE_WITH_CANCELLED)
         raise Cancelled
 
@@ -272,7 +272,7 @@ class Runner:
             self.end(RunFailed(code, message))
 
     def add(self, event: InputReceived | Steered, *changes: Change) -> Entry:
-        """Appends what a person says, whose move was legal in this moment, and lets the run go on with it."""
+        """Append what a person says, whose move was legal in this moment, and let the run go on with it."""
         if isinstance(event, InputReceived) and not self.state.at_work:
             self.log.set_clock()  # days may have passed; how long a person took is not measured
         entry = self._record(event, *changes)
@@ -287,21 +287,21 @@ class Runner:
     # -- the ending ----------------------------------------------------------------------------------------------------
 
     def claim(self) -> bool:
-        """Takes the right to write the ending; true for the first caller alone. Never yields to another greenlet."""
+        """Take the right to write the ending; true for the first caller alone. Never yields to another greenlet."""
         if not self.allows("stop"):
             return False
         self._claimed = True
         return True
 
     def cancel(self, stop: Cancelled) -> None:
-        """Ends the run's greenlet and its tools', each once, and gives them some time to clean up."""
+        """End the run's greenlet and its tools', each once, and give them some time to clean up."""
         greenlets = [each for each in (self._greenlet, *self._crew.greenlets) if each is not None]
         others = [each for each in greenlets if each is not gevent.getcurrent()]
         gevent.killall(others, stop, block=False)
         gevent.joinall(others, timeout=PATIENCE_WITH_CANCELLED)
 
     def end(self, ending: Ending, *, cut_off: str = "Cancelled before it was done.") -> Entry:
-        """Appends the ending with the message that it makes, for whoever claimed it. Never yields to another greenlet.
+        """Append the ending with the message that it makes, for whoever claimed it. Never yields to another greenlet.
 
         Calls without a result get one, so that the next turn is valid: `cut_off` for those that had started.
         """

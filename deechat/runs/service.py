@@ -108,7 +108,7 @@ class Runs:
     # -- starting ------------------------------------------------------------------------------------------------------
 
     def start(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> RunRow:
-        """Stores the prompt with a new run, lets it run, and gives its row; all is on disk by then.
+        """Store the prompt with a new run, let it run, and return its row; all is on disk by then.
 
         A `client_request_id` that came before gives the run that it started. Raises `UnprocessableError` when it came
         with another message, `ConflictError` while another run of the thread is open, `NotFoundError` for an unknown
@@ -130,7 +130,7 @@ class Runs:
                 return known
 
     def go_on(self, run_id: str, language: str) -> RunRow:
-        """Starts a new run that goes on from an ended one, and gives its row; it is on disk by then.
+        """Start a new run that goes on from an ended one, and return its row; it is on disk by then.
 
         Raises `NotFoundError`, `BusyError`, `StorageUnavailableError`, and `ConflictError` unless it is the last run of
         its thread and did not complete, or its answer lacks something.
@@ -173,7 +173,7 @@ class Runs:
 
     @contextmanager
     def _place(self) -> Iterator[None]:
-        """Takes one of the places for runs while one begins. Never yields before it has it. Raises `BusyError`."""
+        """Take one of the places for runs while one begins. Never yields before it has it. Raises `BusyError`."""
         if self.registry.leaving:
             raise BusyError("The server is being restarted; try again in a moment.", retry_after=2)
         if len(self.registry) + self._starting >= self._max_runs:
@@ -185,7 +185,7 @@ class Runs:
             self._starting -= 1
 
     def _open_in(self, thread: Thread) -> str | None:
-        """Gives the id of the thread's open run; closes one whose row is damaged, unless somebody works on it."""
+        """Return the id of the thread's open run; close one whose row is damaged, unless somebody works on it."""
         try:
             return self._store.open_run(thread.id)
         except DamagedError:  # the database tells of it
@@ -204,7 +204,7 @@ class Runs:
     # -- looking -------------------------------------------------------------------------------------------------------
 
     def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[StoredMessage], str | None]:
-        """Gives the thread's messages and the id of its run that has not ended, as of one moment.
+        """Return the thread's messages and the id of its run that has not ended, as of one moment.
 
         An answer stands among the messages or is being made, never both and never neither. Raises `NotFoundError` while
         the thread is being deleted: whoever sees its run end by that and looks finds it gone.
@@ -214,12 +214,12 @@ class Runs:
         return self._store.chats(thread, limit, before)
 
     def view(self, run_id: str) -> RunView:
-        """Gives a run as it stands on disk, as of one moment. Raises `NotFoundError`."""
+        """Return a run as it stands on disk, as of one moment. Raises `NotFoundError`."""
         view = self._view(run_id)
         return self._view(run_id) if view.status == "ended" and view.run.ended_at is None else view
 
     def _view(self, run_id: str) -> RunView:
-        """Gives a run by its row and by its log; looks at little of a long log.
+        """Return a run by its row and by its log; looks at little of a long log.
 
         The status is "ended" and the row is not when it ended between two reads.
         """
@@ -247,13 +247,13 @@ class Runs:
         return RunView(run, workspace, thread, status, pending, len(log.entries))
 
     def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
-        """Yields the run's committed entries after the SEQ `after`; see `Journal.follow`."""
+        """Yield the run's committed entries after the SEQ `after`; see `Journal.follow`."""
         return self.journal.follow(run_id, after, silence)
 
     # -- what a person says meanwhile ----------------------------------------------------------------------------------
 
     def respond(self, run_id: str, reply: Reply) -> None:
-        """Answers a request of the run, which goes on with it; returns when the answer is on disk.
+        """Answer a request of the run, which goes on with it; return when the answer is on disk.
 
         The first answer wins. Raises `NotFoundError` for a request that the run never issued, `ConflictError` when it
         was answered or the run has ended, `BadRequestError` when the reply does not fit, and `StorageUnavailableError`.
@@ -280,7 +280,7 @@ class Runs:
         check_issued(request_id, issued, answered)
 
     def _add(self, runner: Runner, event: InputReceived | Steered, *changes: Change) -> None:
-        """Adds what a person says, and returns when it is on disk."""
+        """Add what a person says, and return when it is on disk."""
         self.journal.check_available()
         entry = runner.add(event, *changes)
         try:
@@ -292,7 +292,7 @@ class Runs:
             ) from exc
 
     def _allowing(self, runner: Runner, event: InputReceived) -> list[Change]:
-        """Gives the change that notes an "always": for the tool in this workspace, or for what its arguments name."""
+        """Return the change that notes an "always": for the tool in this workspace, or for what its arguments name."""
         request = runner.state.requests[event.request_id]
         tool = self._tools.get(request.name) if isinstance(request, ToolApprovalRequest) else None
         if not event.always or tool is None or not isinstance(request, ToolApprovalRequest):
@@ -302,7 +302,7 @@ class Runs:
         return [AllowTool(runner.run.thread_id, tool.name, None if tool.policy == "allow" else "allow", scope)]
 
     def steer(self, run_id: str, message: str) -> None:
-        """Gives the run a message that the model reads before it is asked next; returns when that is on disk.
+        """Give the run a message that the model reads before it is asked next; return when that is on disk.
 
         A word such as /stop stops it instead. Raises `NotFoundError`, `ConflictError` when the run has ended, and
         `StorageUnavailableError`.
@@ -319,7 +319,7 @@ class Runs:
 
     @contextmanager
     def _taken(self, run_id: str) -> Iterator[Runner]:
-        """Gives the runner of a run. Raises `RunEndedError` when it has ended, `NotFoundError` and `BrokenLogError`."""
+        """Return a run's runner. Raises `RunEndedError` when it has ended, `NotFoundError` and `BrokenLogError`."""
         if self._store.run(run_id).ended_at is not None:
             raise RunEndedError
         log = self.journal.load(run_id)  # held, and read while others have their turn
@@ -334,7 +334,7 @@ class Runs:
     # -- stopping ------------------------------------------------------------------------------------------------------
 
     def stop(self, run_id: str) -> bool:
-        """Ends the run now and returns when its ending is on disk; true for the one caller that ended it.
+        """End the run now and return when its ending is on disk; true for the one caller that ended it.
 
         Raises `NotFoundError`, and `StorageUnavailableError` when the ending cannot be stored yet.
         """
@@ -354,7 +354,7 @@ class Runs:
         return first
 
     def _stop_to_delete(self, run_ids: Sequence[str]) -> set[str]:
-        """Stops the runs, and gives the ids of those that are damaged: nobody works on them."""
+        """Stop the runs, and return the ids of those that are damaged: nobody works on them."""
         stopping = {run_id: gevent.spawn(self._is_stopped, run_id) for run_id in run_ids}
         return {run_id for run_id, greenlet in stopping.items() if not greenlet.get()}
 
@@ -368,14 +368,14 @@ class Runs:
         return True
 
     def delete_thread(self, thread: Thread) -> None:
-        """Stops the thread's run and deletes the thread: it is gone for everybody when this returns."""
+        """Stop the thread's run and deletes the thread: it is gone for everybody when this returns."""
         with self._lock(thread.id), self._leaves(thread.id):
             damaged: set[str] = set()
             while run_ids := self._store.delete_thread(thread, damaged):
                 damaged |= self._stop_to_delete(run_ids)
 
     def delete_workspace(self, workspace: Workspace) -> None:
-        """Stops the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
+        """Stop the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
         with self._lock("deleting workspaces"):
             if self._store.is_last(workspace):
                 raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
@@ -398,7 +398,7 @@ def _at(entries: Sequence[Entry], asks: Sequence[int]) -> list[Entry]:
 
 
 def _fold(log: Log) -> RunState:
-    """Folds a log; others have their turn while a long one is folded."""
+    """Fold a log; others have their turn while a long one is folded."""
     state = RunState()
     while rest := log.entries[state.last_seq : state.last_seq + PIECE]:
         for entry in rest:

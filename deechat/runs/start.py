@@ -100,7 +100,7 @@ class Starter:
 
 
 def name_from(prompt: str) -> str:
-    """Gives a thread's name: the prompt's first words, up to about `NAME_LENGTH` characters."""
+    """Return a thread's name: the prompt's first words, up to about `NAME_LENGTH` characters."""
     words = " ".join(prompt.split())
     if len(words) <= NAME_LENGTH:
         return words
@@ -145,7 +145,7 @@ def _started(run: RunRow, workspace: Workspace, thread: Thread) -> RunStarted:
 
 
 def _model(workspace: Workspace, provider: Provider) -> str | None:
-    """Names the model that will answer; None when the model server does not say so in time."""
+    """Name the model that will answer; None when the model server does not say so in time."""
     # The step asks again and fails in words; here it only must not keep the first frame waiting.
     try:
         with gevent.Timeout(MODEL_PATIENCE, ModelError("it does not answer")):

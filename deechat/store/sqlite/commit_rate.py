@@ -40,7 +40,7 @@ class CommitRate:
         self._worked = time.thread_time()
 
     def delay(self) -> float:
-        """Takes a token; gives the seconds until there is one."""
+        """Take a token; return the seconds until there is one."""
         passed = self._measure()
         by_runs = min(max(1, self.runs) * A_RUN, MOST_BY_RUNS)
         by_load = AT_HALF_LOAD * min(self.runs / MANY, 1.0) ** 3 * self._load / (1 - self._load)
@@ -50,7 +50,7 @@ class CommitRate:
         return max(0.0, -self._tokens * self.interval)
 
     def _measure(self) -> float:
-        """Gives the seconds since the last call, and notes how much of them this thread worked."""
+        """Return the seconds since the last call, and notes how much of them this thread worked."""
         now, worked = time.monotonic(), time.thread_time()
         passed = max(now - self._at, 1e-6)
         load = min((worked - self._worked) / passed, 0.99)

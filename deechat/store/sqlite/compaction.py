@@ -60,7 +60,7 @@ _decoder = msgspec.json.Decoder(_Block)
 
 
 def pack(entries: Sequence[Entry], content: str = "", before: int = 0) -> bytes:
-    """Gives entries of a log as a block; `content` is that of the run's message, of which earlier ones hold `before`
+    """Return entries of a log as a block; `content` is that of the run's message, of which earlier ones hold `before`
     characters.
     """
     text: list[str] = []
@@ -86,7 +86,7 @@ def pack(entries: Sequence[Entry], content: str = "", before: int = 0) -> bytes:
 
 
 def unpack(body: bytes, content: str = "", last_seq: int | None = None) -> list[Entry]:
-    """Reads what `pack` wrote, with the same `content`; `last_seq` None is a log's beginning.
+    """Read what `pack` wrote, with the same `content`; `last_seq` None is a log's beginning.
 
     Raises `ValueError` when it is something else.
     """
@@ -138,7 +138,7 @@ def _text(block: _Block, content: str) -> str:
 
 
 def _cut(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
-    """Gives the entries in pieces that are small enough for a block."""
+    """Return the entries in pieces that are small enough for a block."""
     first = size = 0
     for number, entry in enumerate(entries, start=1):
         event = entry.event
@@ -214,7 +214,7 @@ _MESSAGE = checksums.COVERED["message"].columns_of("message")
 
 
 def _stored(connection: sqlite3.Connection, run_id: str) -> tuple[int, str | None]:
-    """Gives the SEQ up to which a run's blocks go, and its message's content: '' without one, None if it is damaged."""
+    """Return the SEQ up to which a run's blocks go, and its message's content: '' without one, None if damaged."""
     packed, *row = connection.execute(
         f"SELECT (SELECT max(last_seq) FROM block WHERE run_id = ?), {_MESSAGE}"
         " FROM (SELECT 1) LEFT JOIN message ON message.run_id = ?",
@@ -225,7 +225,7 @@ def _stored(connection: sqlite3.Connection, run_id: str) -> tuple[int, str | Non
 
 
 def message_content(connection: sqlite3.Connection, run_id: str) -> str:
-    """Gives the content of the message that a run made; '' while there is none.
+    """Return the content of the message that a run made; '' while there is none.
 
     Raises `ValueError` when it is damaged.
     """
@@ -236,7 +236,7 @@ def message_content(connection: sqlite3.Connection, run_id: str) -> str:
 
 
 def next_block(connection: sqlite3.Connection, run_id: str, after: int) -> tuple[int, bytes] | None:
-    """Gives the block with the entry behind `after`: the SEQ of its last entry, and its body; None when all is read.
+    """Return the block with the entry behind `after`: the SEQ of its last entry, and its body; None when all is read.
 
     Raises `ValueError` when it is damaged.
     """
@@ -256,7 +256,7 @@ def _check(run_id: str, row: tuple[str, int, bytes, int]) -> None:
 
 
 def check(connection: sqlite3.Connection, run_id: str, after: int) -> list[Entry]:
-    """Checks what a run's blocks hold after the SEQ `after`, without unpacking it, and gives the last block's entries.
+    """Check what a run's blocks hold after the SEQ `after`, without unpacking it, and return the last block's entries.
 
     Raises `ValueError` when something is damaged or missing.
     """
@@ -271,7 +271,7 @@ def check(connection: sqlite3.Connection, run_id: str, after: int) -> list[Entry
 
 
 def rest(connection: sqlite3.Connection, run_id: str, after: int) -> list[Entry]:
-    """Gives the entries in rows after the SEQ `after`, where the blocks end. Raises `ValueError`."""
+    """Return the entries in rows after the SEQ `after`, where the blocks end. Raises `ValueError`."""
     if _is_packed(connection, run_id):
         return []
     # No index: there are few rows, and logs that somebody works on or looks at are in memory.
@@ -303,13 +303,13 @@ def _is_packed(connection: sqlite3.Connection, run_id: str) -> bool:
 
 
 def last_packed(connection: sqlite3.Connection, run_id: str) -> int:
-    """Gives the SEQ of the last entry in a run's blocks; 0 where there is none."""
+    """Return the SEQ of the last entry in a run's blocks; 0 where there is none."""
     found: int | None = connection.execute("SELECT max(last_seq) FROM block WHERE run_id = ?", (run_id,)).fetchone()[0]
     return found or 0
 
 
 def last_seq(connection: sqlite3.Connection, run_id: str) -> int:
-    """Gives the SEQ of a log's last entry; 0 where there is none. Raises `ValueError`."""
+    """Return the SEQ of a log's last entry; 0 where there is none. Raises `ValueError`."""
     packed = last_packed(connection, run_id)
     if _is_packed(connection, run_id):
         return packed
@@ -317,7 +317,7 @@ def last_seq(connection: sqlite3.Connection, run_id: str) -> int:
 
 
 def numbers(connection: sqlite3.Connection) -> range:
-    """Gives the numbers that rows have, and perhaps some that none has any more."""
+    """Return the numbers that rows have, and perhaps some that none has any more."""
     # Asked for in one SELECT, the two would be looked for in the whole table.
     first, last = connection.execute(
         "SELECT (SELECT min(number) FROM event), (SELECT max(number) FROM event)"
@@ -326,7 +326,7 @@ def numbers(connection: sqlite3.Connection) -> range:
 
 
 def slices(numbers: range, size: int) -> Iterator[range]:
-    """Gives the numbers in pieces of this size."""
+    """Return the numbers in pieces of this size."""
     for at in numbers[::size]:
         yield range(at, min(at + size, numbers.stop))
 

@@ -35,7 +35,7 @@ def open_writer(path: Path, used: bool) -> sqlite3.Connection:
 
 
 def checkpoint(connection: sqlite3.Connection, kind: str) -> None:
-    """Brings the write-ahead log into the file, so that the file alone is whole."""
+    """Bring the write-ahead log into the file, so that the file alone is whole."""
     try:
         connection.execute(f"PRAGMA wal_checkpoint({kind})").fetchall()
     except sqlite3.Error as exc:

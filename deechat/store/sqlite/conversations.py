@@ -42,7 +42,7 @@ _T = TypeVar("_T")
 
 
 def _size(*texts: object) -> int:
-    """Gives how many bytes some texts take; what is none, as in a damaged row, takes nothing."""
+    """Return how many bytes some texts take; what is none, as in a damaged row, takes nothing."""
     return sum(len(text) if text.isascii() else len(text.encode()) for text in texts if isinstance(text, str))
 
 
@@ -51,7 +51,7 @@ def _one_more(limit: int) -> int:
 
 
 def _limited(page: Page[_T], limit: int, *, more: bool) -> Page[_T]:
-    """Leaves the one out that was read beyond the limit."""
+    """Leave the one out that was read beyond the limit."""
     page.more = more or 0 <= limit < len(page)
     del page[limit if limit >= 0 else len(page) :]
     return page
@@ -98,7 +98,7 @@ class Conversations:
         return _workspace(row)
 
     def _is_deleted(self, table: str, row: Row, **expected: object) -> bool:
-        """Says whether a row is marked as deleted. Raises `DamagedError`: a bit that was flipped must hide nothing."""
+        """Say whether a row is marked as deleted. Raises `DamagedError`: a bit that was flipped must hide nothing."""
         return self.database.damage.checked(table, row, **expected)[_DELETED[table]] is not None
 
     def workspace_by_id(self, workspace_id: str) -> Workspace:
@@ -174,7 +174,7 @@ class Conversations:
         return self._sound("thread", _limited(rows, limit, more=rows.more), _thread)
 
     def _page(self, sql: str, values: tuple[object, ...], size: Callable[[Row], int]) -> Page[Row]:
-        """Gives the query's first rows: as many as fit into `PAGE_BYTES` by `size`, but one in any case."""
+        """Return the query's first rows: as many as fit into `PAGE_BYTES` by `size`, but one in any case."""
 
         def work(connection: sqlite3.Connection) -> Page[Row]:
             page, left = Page[Row](), PAGE_BYTES
@@ -365,7 +365,7 @@ def _has_others(connection: sqlite3.Connection, workspace_id: str) -> bool:
 
 
 def _free_slug(connection: sqlite3.Connection, wanted: str) -> str:
-    """Gives the slug itself, or else one with a number: found by halves, since very many may have the same name."""
+    """Return the slug itself, or else one with a number: found by halves, since very many may have the same name."""
 
     def is_taken(number: int) -> bool:
         slug = _numbered(wanted, number)

@@ -84,7 +84,7 @@ class Job(Generic[T]):
         self.outcome: AsyncResult[T] = AsyncResult()
 
     def seal(self) -> None:
-        """Takes nothing more in from here on: the job's batch is taken. May be said again."""
+        """Take nothing more in from here on: the job's batch is taken. May be said again."""
 
     def done(self, value: T) -> None:
         """Is told of the commit."""
@@ -142,7 +142,7 @@ class Database:
         self._before_commit: Callable[[], object] = lambda: None
 
     def start(self, *, used: bool = False, before_commit: Callable[[], object] = lambda: None) -> None:
-        """Opens the file, brings its tables up to date, begins to check it and to write.
+        """Open the file, bring its tables up to date, begin to check it and to write.
 
         `used` says that there was a database before. `before_commit` is called just before a batch is taken: what it
         lets have a turn then can still join it. Raises `SettingError` in words when there is none now, or it cannot be
@@ -171,7 +171,7 @@ class Database:
         self._helpers.append(gevent.spawn(self._watch))
 
     def _open(self, used: bool) -> tuple[str | None, sqlite3.Connection]:
-        """Opens the file for writing; gives what is damaged of its write-ahead log too. Its greenlet alone waits."""
+        """Open the file for writing; return what is damaged of its write-ahead log too. Its greenlet alone waits."""
         words = gevent.spawn_later(_OPENING_SECONDS, self._say_opening)
         try:
             found = self._in_thread(partial(integrity.before_opening, self.path, used=used))
@@ -188,7 +188,7 @@ class Database:
         )
 
     def close(self) -> None:
-        """Commits what is queued, as far as the disk takes it, and closes. Then the one file is whole."""
+        """Commit what is queued, as far as the disk takes it, and close. Then the one file is whole."""
         if self._loop is not None and self._threads is not None:
             if self.available:  # behind whatever is under way, and may be tried again just now
                 self.submit(Job(lambda _: None)).outcome.wait(self._patience)
@@ -222,14 +222,14 @@ class Database:
         return False
 
     def check_alive(self) -> None:
-        """Raises `StorageUnavailableError` in words while the disk does not answer, or the file is not in its place."""
+        """Raise `StorageUnavailableError` in words while the disk does not answer, or the file is not in its place."""
         if not self.answers:
             raise self._refusal()
 
     # -- damage --------------------------------------------------------------------------------------------------------
 
     def _begin_check(self, seconds: float) -> None:
-        """Begins to check the file, and waits up to so many seconds for the end of it, which small ones reach."""
+        """Begin to check the file, and waits up to so many seconds for the end of it, which small ones reach."""
         self._check, self._checks = integrity.Check(self.path), ThreadPool(1)
         done = self._checks.spawn(_outcome, self._check.run)
         done.wait(seconds)
@@ -251,14 +251,14 @@ class Database:
         log.log(logging.INFO if check.is_sound else logging.ERROR, "%s", check.words())
 
     def _met(self, error: Exception) -> DamagedError:
-        """Notes that a statement met damage, and gives the error that says so."""
+        """Note that a statement met damage, and return the error that says so."""
         noted = self.damage.note(words_of(error))
         if is_structure(error):
             self._seal_off()
         return noted
 
     def _seal_off(self) -> None:
-        """Takes no more writes: where the structure of the file is damaged, a write may overwrite what is sound."""
+        """Take no more writes: where the structure of the file is damaged, a write may overwrite what is sound."""
         if self._may_write:
             self._may_write = False
             self._refuse(
@@ -268,7 +268,7 @@ class Database:
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def look(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Gives what `work` reads of what is committed. It must not yield to another greenlet."""
+        """Return what `work` reads of what is committed. It must not yield to another greenlet."""
         if self._reader is None:
             raise RuntimeError("the database is not started")
         try:
@@ -283,7 +283,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Lets several reads see one and the same commit. No greenlet may be switched inside."""
+        """Let several reads see one and the same commit. No greenlet may be switched inside."""
         self.look(lambda connection: connection.execute("BEGIN"))
         try:
             yield
@@ -291,25 +291,25 @@ class Database:
             self.look(lambda connection: connection.execute("COMMIT"))
 
     def read(self, sql: str, *values: object) -> list[Row]:
-        """Gives all rows of a query over what is committed. Never yields to another greenlet in between."""
+        """Return all rows of a query over what is committed. Never yields to another greenlet in between."""
         return self.look(lambda connection: connection.execute(sql, values).fetchall())
 
     def read_one(self, sql: str, *values: object) -> Row | None:
-        """Gives the first row, or None."""
+        """Return the first row, or None."""
         rows = self.read(sql, *values)
         return rows[0] if rows else None
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def write(self, work: Work[T]) -> T:
-        """Runs `work` in the next commit and gives what it gave, once that is on disk.
+        """Run `work` in the next commit and return what it gave, once that is on disk.
 
         Raises what `work` raised (nothing of it is kept then), or `StorageUnavailableError`.
         """
         return cast(T, self.submit(Job(work)).outcome.get())
 
     def submit(self, job: Job[T]) -> Job[T]:
-        """Queues a job. Raises `StorageUnavailableError` at once when writing does not work and the job cannot wait."""
+        """Queue a job. Raises `StorageUnavailableError` at once when writing does not work and the job cannot wait."""
         if not job.lasting:
             self.check_available()
         self._queue.append(job)
@@ -317,7 +317,7 @@ class Database:
         return job
 
     def check_available(self) -> None:
-        """Raises `StorageUnavailableError` while writing does not work."""
+        """Raise `StorageUnavailableError` while writing does not work."""
         if not self.available:
             raise self._refusal()
 
@@ -351,7 +351,7 @@ class Database:
                 batch = []
 
     def _take(self, batch: list[Job[Any]]) -> list[Job[Any]]:
-        """Seals what has gathered and adds it to the batch; while it is unavailable, gives back what does not last."""
+        """Seal what has gathered and add it to the batch; while it is unavailable, give back what does not last."""
         self._wake.clear()
         gathered, self._queue = self._queue, []
         for job in gathered:
@@ -373,12 +373,12 @@ class Database:
         )
 
     def _note_sign(self) -> int:
-        """Notes that the writer thread gets on, from there; the 0 lets SQLite go on."""
+        """Note that the writer thread gets on, from there; the 0 lets SQLite go on."""
         self._signs += 1
         return 0
 
     def _in_thread(self, work: Callable[..., T], *arguments: Any, on_silence: Callable[[], None] | None = None) -> T:
-        """Gives what `work` gives in the writer thread; `on_silence` is called when there was no sign of life from it
+        """Return what `work` gives in the writer thread; `on_silence` is called when there was no sign of life from it
         for `patience` seconds: much work is no broken disk.
         """
         if self._threads is None:
@@ -397,7 +397,7 @@ class Database:
         return cast(T, outcome)
 
     def _note_silence(self) -> None:
-        """Notes that the disk, or the thread, does not answer: what waits behind this commit is given back."""
+        """Note that the disk, or the thread, does not answer: what waits behind this commit is given back."""
         self.answers = False
         self._note_trouble(TimeoutError("a commit does not come back"), self._patience)
         self._trouble = StorageUnavailableError(
@@ -414,7 +414,7 @@ class Database:
             self._tell(False)
 
     def _note_gone(self, error: StorageUnavailableError) -> None:
-        """Notes that the file is not in its place any more: what is written now would be in no file."""
+        """Note that the file is not in its place any more: what is written now would be in no file."""
         if self._may_write:
             self.answers = False
             self._refuse(error)
@@ -440,7 +440,7 @@ class Database:
         return type(trouble)(trouble.message, retry_after=trouble.retry_after)
 
     def _watch(self) -> None:
-        """Looks now and then whether the file is in its place, and brings its log into it in quiet times."""
+        """Look now and then whether the file is in its place, and bring its log into it in quiet times."""
         seen, quiet, is_whole, told = self._commits, 0.0, False, ""
         while True:
             gevent.sleep(_WATCH_SECONDS)
@@ -505,7 +505,7 @@ def _transaction(
     in_place: Callable[[], object] | None,
     note_sign: Callable[[], object],
 ) -> list[Any]:
-    """Commits a batch, or raises and leaves nothing of it. `probe` writes in any case, to see whether writing works.
+    """Commit a batch, or raise and leave nothing of it. `probe` writes in any case, to see whether writing works.
 
     `in_place` is called right before the commit, and its error is raised; `note_sign` after each job.
 
@@ -557,6 +557,6 @@ def _in_savepoint(connection: sqlite3.Connection, work: Work[Any]) -> Any:
 
 
 def is_disk(error: Exception) -> bool:
-    """Says whether the disk or the lock is at fault, so that trying again may help."""
+    """Say whether the disk or the lock is at fault, so that trying again may help."""
     # The low byte is the primary code, the rest says more of it.
     return isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_AT_FAULT

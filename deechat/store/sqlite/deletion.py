@@ -35,12 +35,12 @@ class Deletion:
         self._greenlet: gevent.Greenlet[[], None] | None = None
 
     def wake(self) -> None:
-        """Begins, unless it is at it."""
+        """Begin, unless it is at it."""
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._delete)
 
     def close(self) -> None:
-        """Leaves what is left to the next process."""
+        """Leave what is left to the next process."""
         if self._greenlet is not None:
             self._greenlet.kill()
 
@@ -76,7 +76,7 @@ class _Budget:
 
 
 def delete_slice(connection: sqlite3.Connection) -> bool:
-    """Deletes some of what is marked as deleted, children first; says whether there may be more."""
+    """Delete some of what is marked as deleted, children first; say whether there may be more."""
     budget = _Budget()
     while budget.is_left:
         thread_id = _thread(connection)
@@ -106,7 +106,7 @@ def _thread(connection: sqlite3.Connection) -> str | None:
 
 
 def _delete_workspace(connection: sqlite3.Connection) -> bool:
-    """Deletes a workspace that has no threads any more, if there is one."""
+    """Delete a workspace that has no threads any more, if there is one."""
     workspace_id = _marked(connection, "workspace")
     if workspace_id is not None:
         connection.execute("DELETE FROM workspace WHERE id = ?", (workspace_id,))
@@ -133,7 +133,7 @@ def _delete_thread(connection: sqlite3.Connection, thread_id: str, budget: _Budg
 
 
 def _delete_rows(connection: sqlite3.Connection, sql: str, rows: sqlite3.Cursor, budget: _Budget) -> bool:
-    """Deletes rows, given by number and size, as far as the budget goes; says whether these were all."""
+    """Delete rows, given by number and size, as far as the budget goes; say whether these were all."""
     numbers: list[tuple[int]] = []
     is_all = True
     with closing(rows):

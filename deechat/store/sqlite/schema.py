@@ -253,7 +253,7 @@ def m009_contexts(tables: Tables) -> None:
 
 
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
-    """Brings the database to this version's tables, each migration in a transaction of its own.
+    """Bring the database to this version's tables, each migration in a transaction of its own.
 
     A database that has tables already is copied to `NAME.before-MIGRATION` beside it first, by the first one that it
     lacks: where a start is cut off between two, the next one leaves the copy of the old version as it is.

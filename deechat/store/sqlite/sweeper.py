@@ -26,17 +26,17 @@ class Sweeper:
         self._greenlet: gevent.Greenlet[[], None] | None = None
 
     def wrote(self, rows: int) -> None:
-        """Counts rows that were added."""
+        """Count rows that were added."""
         self._rows += rows
 
     def died(self, rows: int) -> None:
-        """Counts rows that are in a block now."""
+        """Count rows that are in a block now."""
         self._dead += rows
         if rows and self._greenlet is None:
             self._greenlet = gevent.spawn(self._sweep)
 
     def close(self) -> None:
-        """Sweeps what is left, as far as that is soon done."""
+        """Sweep what is left, as far as that is soon done."""
         if self._greenlet is None:
             return
         self._greenlet.kill()
