@@ -18,8 +18,7 @@ from deechat.log.journal import PAGE, Journal, Log
 from deechat.store.base import BeginRun, Change, InsertMessage, RunRow, StoredMessage, Thread
 from deechat.store.sqlite import compaction
 from deechat.store.sqlite.database import Database
-from deechat.store.sqlite.jobs import AppendJob
-from deechat.store.sqlite.store import SQLiteStore
+from deechat.store.sqlite.store import AppendJob, SQLiteStore
 
 # A run of a thread that is not there: every store refuses it.
 REFUSED = BeginRun(RunRow("none", "nowhere", "none-message", "none-prompt", None, None, None, "en", 1.0), [])
