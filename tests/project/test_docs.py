@@ -26,6 +26,7 @@ from deechat.web.errors import _WORDS as FRAMEWORK
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 DESIGN = (ROOT / "docs" / "design.md").read_text()
+PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs" / "design").glob("*.md"))}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -192,7 +193,7 @@ def test_the_layout_names_every_module_and_nothing_that_is_not_there() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    reasons = DESIGN.partition("\n## Dependencies\n")[2].partition("\n## ")[0]
+    reasons = PAGES["dependencies"]
     rows = table(reasons, "library | why | what else was looked at")
     needed = {re.split(r"[<>=]", each)[0] for each in PROJECT["dependencies"]}
     assert {name.strip("`") for name in rows} == needed
@@ -201,6 +202,14 @@ def test_every_dependency_has_its_reason() -> None:
         assert f"`{re.split(r'[<>=]', each)[0]}`" in reasons
     for each in json.loads((PACKAGE / "static" / "vendor" / "manifest.json").read_text()):
         assert each["name"] in reasons.lower()
+
+
+def test_the_design_leads_to_each_of_its_pages() -> None:
+    assert set(re.findall(r"\(design/([a-z0-9]+)\.md\)", DESIGN)) == set(PAGES)
+    for name, page in PAGES.items():
+        assert len(page.splitlines()) <= 80, name
+        for path in re.findall(r"`((?:deechat|tests|bench|scripts|docs)/[\w./]+)`", page):
+            assert (ROOT / path).exists(), (name, path)
 
 
 # -- the README --------------------------------------------------------------------------------------------------------
