@@ -14,7 +14,7 @@ from model_answers import reasoning, reply, status, text, tool_calls
 from model_server import ModelServer
 from server import Server
 
-from deechat.agents.plugins import base
+from deechat.agents.plugins import deechat as frames
 from deechat.agents.words import WORDS
 from deechat.errors import MODEL_CODES
 
