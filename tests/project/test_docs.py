@@ -16,7 +16,7 @@ from server import ROOT, Server
 from test_architecture import MAY_IMPORT, PACKAGE, modules, name_of
 
 from deechat import create_app, events
-from deechat.agents.plugins import deechat as frames
+from deechat.agents.plugins import deechat as table_of_frames
 from deechat.agents.tools import make_tool
 from deechat.agents.words import WORDS
 from deechat.config import TABLE, Settings, as_markdown
@@ -80,8 +80,8 @@ def test_every_event_has_its_frame_in_the_protocol_with_an_example_that_is_whole
     assert examples
     for example in examples:
         assert name in (example.get("type"), example.get("action"))
-    fields = frames._FIELDS[event]
-    tree = ast.parse(Path(frames.__file__).read_text())
+    fields = table_of_frames._FIELDS[event]
+    tree = ast.parse(Path(table_of_frames.__file__).read_text())
     (function,) = [
         node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == fields.__name__
     ]
@@ -92,7 +92,7 @@ def test_every_event_has_its_frame_in_the_protocol_with_an_example_that_is_whole
 
 
 def test_every_frame_of_the_protocol_is_one_of_ours() -> None:
-    ours = {NAMES.get(name, name[0].lower() + name[1:]) for name in (each.__name__ for each in frames._FIELDS)}
+    ours = {NAMES.get(name, name[0].lower() + name[1:]) for name in (each.__name__ for each in table_of_frames._FIELDS)}
     assert set(frames()) == ours
     assert {"heartbeat", "resync"} <= set(re.findall(r'"type":"(\w+)"', PROTOCOL))
 
