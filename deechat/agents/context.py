@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 from deechat.agents import window
 from deechat.agents.history import well_formed
-from deechat.agents.providers.base import Message, Provider, Question, Room, SystemMessage, ToolSpec
+from deechat.agents.providers.base import Provider, Question, Room, ToolSpec
 from deechat.agents.state import RunState
 from deechat.agents.tools.base import Tool
 from deechat.agents.tools.context import OWNER, Principal
 from deechat.errors import ModelError
+from deechat.messages import Message, SystemMessage
 
 DEFAULT_PROMPT = (
     "You are a helpful assistant. Answer in the language of the question, in Markdown. "

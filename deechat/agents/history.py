@@ -6,15 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from deechat.agents.providers.base import (
-    UNSAID,
-    AssistantMessage,
-    Message,
-    SystemMessage,
-    ToolMessage,
-    UserMessage,
-    joined,
-)
+from deechat.messages import UNSAID, AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage, joined
 
 NO_RESULT = "No result was recorded: the call was interrupted."
 

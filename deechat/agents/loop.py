@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from deechat.agents.context import AgentHandler, Plan, new_call_id
-from deechat.agents.providers.base import INTERRUPTED, REFUSED, Notice, Question, Reasoning, Retold, Text, Turn, asking
+from deechat.agents.providers.base import Notice, Question, Reasoning, Retold, Text, Turn, asking
 from deechat.agents.repetition import EVERY, Repetition, Watch
 from deechat.agents.state import (
     REPEATS,
@@ -53,6 +53,7 @@ from deechat.events import (
     ToolProgress,
     Usage,
 )
+from deechat.messages import INTERRUPTED, REFUSED
 
 TOO_LONG = "context_length"  # the code of a refusal of what is more than the model reads
 SHORTER = (

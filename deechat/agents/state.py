@@ -14,15 +14,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from deechat.agents.providers.base import (
-    INTERRUPTED,
-    THOUGHT,
-    AssistantMessage,
-    Message,
-    ToolMessage,
-    UserMessage,
-    is_object,
-)
 from deechat.agents.repetition import without_repeats
 from deechat.events import (
     LACKING,
@@ -51,6 +42,7 @@ from deechat.events import (
     ToolCallResult,
     Usage,
 )
+from deechat.messages import INTERRUPTED, THOUGHT, AssistantMessage, Message, ToolMessage, UserMessage, is_object
 
 RunStatus = Literal["running", "waiting", "ended"]
 Move = Literal["respond", "steer", "stop"]

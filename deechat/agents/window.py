@@ -13,17 +13,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from deechat.agents.providers.base import (
-    GOES_ON,
-    AssistantMessage,
-    Message,
-    SystemMessage,
-    ToolMessage,
-    ToolSpec,
-    UserMessage,
-    quoted,
-)
+from deechat.agents.providers.base import ToolSpec
 from deechat.agents.state import estimate_tokens
+from deechat.messages import GOES_ON, AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage, quoted
 
 SHRUNK = 300  # tokens that are left of a result of a tool
 KEPT = 0.6  # of the room is filled again once turns were left out, so that they are not left out at every question

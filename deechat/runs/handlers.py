@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from deechat.agents import window
 from deechat.agents.context import AgentHandler, Cut, Policies, always_fits, length_of, room_of
 from deechat.agents.history import unpack
-from deechat.agents.providers.base import AssistantMessage, Message, Provider, UserMessage
+from deechat.agents.providers.base import Provider
 from deechat.agents.tools.base import Tool
 from deechat.agents.words import say
+from deechat.messages import AssistantMessage, Message, UserMessage
 from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
 
 _Said = tuple[StoredMessage, list[Message]]  # a stored message, and what a model is shown of it

@@ -15,10 +15,10 @@ from contextlib import closing, suppress
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from deechat.agents.providers.base import INTERRUPTED
 from deechat.errors import Cancelled, DamagedError, NotFoundError, RunEndedError, StorageUnavailableError
 from deechat.events import RunFailed
 from deechat.log.journal import Journal
+from deechat.messages import INTERRUPTED
 from deechat.runs.registry import Registry
 from deechat.runs.runner import Runner
 from deechat.store.base import PATIENCE_AT_START, NoteRetries, RunRow, Store

@@ -26,7 +26,6 @@ from msgspec.structs import asdict
 from deechat.agents import loop
 from deechat.agents.context import AgentHandler
 from deechat.agents.history import pack
-from deechat.agents.providers.base import UNANSWERED
 from deechat.agents.state import LONGEST_RUN, CallState, Move, RunState, fold
 from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
 from deechat.events import (
@@ -48,6 +47,7 @@ from deechat.events import (
     ToolProgress,
 )
 from deechat.log.journal import UNCOMMITTED_BYTES, Journal, Log
+from deechat.messages import UNANSWERED
 from deechat.store.base import Change, InsertMessage, KeepSummary, NoteRetries, RunRow, StoredMessage
 
 TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deechat.agents.plugins.base import frame_of, metrics_of, sources_of
+from deechat.agents.plugins.deechat import frame_of, metrics_of, sources_of
 from deechat.agents.tools.base import Tool
 from deechat.events import Metrics, Source
 from deechat.runs.service import RunView

@@ -11,7 +11,8 @@ from typing import NamedTuple, cast
 
 from flask import Response, jsonify, request
 
-from deechat.agents.plugins.base import Frame, Plugin, frame_of
+from deechat.agents.plugins.base import Plugin
+from deechat.agents.plugins.deechat import Frame, frame_of
 from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.errors import BadRequestError, BusyError

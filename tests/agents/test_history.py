@@ -8,7 +8,6 @@ from itertools import pairwise
 import pytest
 
 from deechat.agents.history import NO_RESULT, pack, unpack, well_formed
-from deechat.agents.providers.base import UNSAID, AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
 from deechat.agents.state import fold
 from deechat.events import (
     Entry,
@@ -22,6 +21,7 @@ from deechat.events import (
     ToolCallResult,
     Usage,
 )
+from deechat.messages import UNSAID, AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
 
 SYSTEM = SystemMessage("Be kind.")
 ASK, AGAIN = UserMessage("What is it?"), UserMessage("And again?")

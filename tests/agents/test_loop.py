@@ -10,18 +10,7 @@ import pytest
 
 from deechat.agents import loop
 from deechat.agents.context import AgentHandler
-from deechat.agents.providers.base import (
-    AssistantMessage,
-    Notice,
-    Part,
-    Reasoning,
-    Retold,
-    Scripted,
-    Text,
-    ToolMessage,
-    Turn,
-    UserMessage,
-)
+from deechat.agents.providers.base import Notice, Part, Reasoning, Retold, Scripted, Text, Turn
 from deechat.agents.state import RunState, UseTools, Wait, fold
 from deechat.agents.tools.base import ToolError, make_tool
 from deechat.agents.tools.context import Principal, ToolContext, ToolResult
@@ -49,6 +38,7 @@ from deechat.events import (
     Usage,
     encode,
 )
+from deechat.messages import AssistantMessage, ToolMessage, UserMessage
 
 
 def double(number: int) -> str:

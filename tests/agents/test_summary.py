@@ -15,8 +15,8 @@ from client import Client
 from model_server import Answer, ModelServer, reply, status, text, tool_calls
 from server import Server
 
+from deechat import config
 from deechat.agents.providers.base import Scripted
-from deechat.config import CONTEXT
 from deechat.runs.handlers import FIRST, Handlers
 from deechat.store.base import InsertMessage, KeepSummary, RunRow, StoredMessage, Thread
 from deechat.store.sqlite.checksums import COVERED
@@ -358,7 +358,9 @@ def made(database: Database, thread: Thread, last: str, length: int | None = Non
     provider = Scripted()
     provider.length = length
     store = Counting(database)
-    handlers = Handlers(store, choose=lambda _: provider, tools={}, max_tool_rounds=10, least_context=CONTEXT.least)
+    handlers = Handlers(
+        store, choose=lambda _: provider, tools={}, max_tool_rounds=10, least_context=config.CONTEXT.least
+    )
     record = RunRow("r", thread.id, "a", last, None, None, "scripted-1", "en", 1.0)
     return store, handlers.build_handler(record)
 

@@ -11,22 +11,20 @@ import pytest
 from deechat.agents import window
 from deechat.agents.context import SMALL, AgentHandler, Cut
 from deechat.agents.history import well_formed
-from deechat.agents.providers.base import (
+from deechat.agents.providers.base import Room, Scripted, ToolSpec
+from deechat.agents.state import RunState, estimate_tokens
+from deechat.agents.window import cut_middle, fit, to_summarize, weigh, with_summary
+from deechat.events import HistorySummarized, ToolCall, Usage
+from deechat.messages import (
     END_OF_RESULT,
     GOES_ON,
     AssistantMessage,
     Message,
-    Room,
-    Scripted,
     SystemMessage,
     ToolMessage,
-    ToolSpec,
     UserMessage,
     quoted,
 )
-from deechat.agents.state import RunState, estimate_tokens
-from deechat.agents.window import cut_middle, fit, to_summarize, weigh, with_summary
-from deechat.events import HistorySummarized, ToolCall, Usage
 
 SEED = 20260130
 

@@ -15,8 +15,9 @@ from model_server import ModelServer
 from playwright.sync_api import expect
 from server import Server
 
-from deechat.agents.providers.base import Question, ToolSpec, Turn, UserMessage
+from deechat.agents.providers.base import Question, ToolSpec, Turn
 from deechat.agents.providers.offline import OfflineProvider
+from deechat.messages import UserMessage
 
 pytest_plugins = ["browser_fixtures"]
 

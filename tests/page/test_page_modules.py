@@ -14,7 +14,7 @@ from model_answers import reasoning, reply, status, text, tool_calls
 from model_server import ModelServer
 from server import Server
 
-from deechat.agents.plugins import base
+from deechat.agents.plugins import deechat as table_of_frames
 from deechat.agents.words import WORDS
 from deechat.errors import MODEL_CODES
 
@@ -60,7 +60,7 @@ def test_the_page_translates_every_code_of_the_server(module_tab: Tab) -> None:
 
 
 def test_every_frame_of_the_wire_stands_in_the_dispatch_table(module_tab: Tab) -> None:
-    source = inspect.getsource(base)
+    source = inspect.getsource(table_of_frames)
     sent = set(re.findall(r'"type": "(\w+)"', source)) | set(re.findall(r'"action": "(\w+)"', source))
     assert len(sent) == 19
     assert set(run(module_tab, "transcript", "return Object.keys(m.FRAMES)")) == sent

@@ -16,6 +16,7 @@ LONGEST_FILE = 600
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "events": (set(), {"msgspec"}),
+    "messages": ({"events"}, {"msgspec"}),
     "config": ({"errors"}, set()),
     "net": ({"errors"}, {"gevent", "h11", "httptools"}),
     "server": ({"config", "errors", "net"}, {"gevent", "gunicorn"}),
@@ -25,11 +26,11 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"gevent", "msgspec", "sqlite_utils"},
     ),
     "log": ({"store.base", "events", "errors", "net"}, {"gevent", "msgspec"}),
-    "agents.providers": ({"events", "errors", "net"}, {"httpx2", "msgspec", "openai"}),
+    "agents.providers": ({"events", "messages", "errors", "net"}, {"httpx2", "msgspec", "openai"}),
     "agents.tools": ({"events", "errors", "net"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
-    "agents": ({"agents.providers", "agents.tools", "events", "errors"}, {"msgspec"}),
-    "runs": ({"log", "store.base", "agents", "events", "errors"}, {"gevent", "msgspec"}),
+    "agents": ({"agents.providers", "agents.tools", "events", "messages", "errors"}, {"msgspec"}),
+    "runs": ({"log", "store.base", "agents", "events", "messages", "errors"}, {"gevent", "msgspec"}),
     "web": (
         {"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
         {"flask", "itsdangerous", "msgspec", "werkzeug"},

@@ -16,7 +16,7 @@ from server import ROOT, Server
 from test_architecture import MAY_IMPORT, PACKAGE, modules, name_of
 
 from deechat import create_app, events
-from deechat.agents.plugins import base
+from deechat.agents.plugins import deechat as table_of_frames
 from deechat.agents.tools import make_tool
 from deechat.agents.words import WORDS
 from deechat.config import TABLE, Settings, as_markdown
@@ -26,6 +26,7 @@ from deechat.web.errors import _WORDS as FRAMEWORK
 README = (ROOT / "README.md").read_text()
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
 DESIGN = (ROOT / "docs" / "design.md").read_text()
+PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs" / "design").glob("*.md"))}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -79,8 +80,8 @@ def test_every_event_has_its_frame_in_the_protocol_with_an_example_that_is_whole
     assert examples
     for example in examples:
         assert name in (example.get("type"), example.get("action"))
-    fields = base._FIELDS[event]
-    tree = ast.parse(Path(base.__file__).read_text())
+    fields = table_of_frames._FIELDS[event]
+    tree = ast.parse(Path(table_of_frames.__file__).read_text())
     (function,) = [
         node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == fields.__name__
     ]
@@ -91,7 +92,7 @@ def test_every_event_has_its_frame_in_the_protocol_with_an_example_that_is_whole
 
 
 def test_every_frame_of_the_protocol_is_one_of_ours() -> None:
-    ours = {NAMES.get(name, name[0].lower() + name[1:]) for name in (each.__name__ for each in base._FIELDS)}
+    ours = {NAMES.get(name, name[0].lower() + name[1:]) for name in (each.__name__ for each in table_of_frames._FIELDS)}
     assert set(frames()) == ours
     assert {"heartbeat", "resync"} <= set(re.findall(r'"type":"(\w+)"', PROTOCOL))
 
@@ -192,7 +193,7 @@ def test_the_layout_names_every_module_and_nothing_that_is_not_there() -> None:
 
 
 def test_every_dependency_has_its_reason() -> None:
-    reasons = DESIGN.partition("\n## Dependencies\n")[2].partition("\n## ")[0]
+    reasons = PAGES["dependencies"]
     rows = table(reasons, "library | why | what else was looked at")
     needed = {re.split(r"[<>=]", each)[0] for each in PROJECT["dependencies"]}
     assert {name.strip("`") for name in rows} == needed
@@ -201,6 +202,14 @@ def test_every_dependency_has_its_reason() -> None:
         assert f"`{re.split(r'[<>=]', each)[0]}`" in reasons
     for each in json.loads((PACKAGE / "static" / "vendor" / "manifest.json").read_text()):
         assert each["name"] in reasons.lower()
+
+
+def test_the_design_leads_to_each_of_its_pages() -> None:
+    assert set(re.findall(r"\(design/([a-z0-9]+)\.md\)", DESIGN)) == set(PAGES)
+    for name, page in PAGES.items():
+        assert len(page.splitlines()) <= 80, name
+        for path in re.findall(r"`((?:deechat|tests|bench|scripts|docs)/[\w./]+)`", page):
+            assert (ROOT / path).exists(), (name, path)
 
 
 # -- the README --------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from model_server import ModelServer
 from runs_rig import House, wait_until
 from server import Server
 
-from deechat.agents.plugins.base import frame_of
+from deechat.agents.plugins.deechat import frame_of
 from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.agents.providers.base import Provider, Scripted, Turn

@@ -12,7 +12,6 @@ from conftest import _run, model_settings
 from model_server import ModelServer, reply, text, tool_calls
 from server import Server, wait_until
 
-from deechat.agents.providers.base import INTERRUPTED
 from deechat.agents.state import fold
 from deechat.events import (
     AnyEvent,
@@ -30,6 +29,7 @@ from deechat.events import (
     Usage,
 )
 from deechat.log.journal import Log
+from deechat.messages import INTERRUPTED
 from deechat.net import clock
 from deechat.store import base
 from deechat.store.base import Before

@@ -9,17 +9,10 @@ from model_server import (
     ModelServer,
 )
 
-from deechat.agents.providers.base import (
-    Notice,
-    Part,
-    Question,
-    Reasoning,
-    Text,
-    ToolSpec,
-    UserMessage,
-)
+from deechat.agents.providers.base import Notice, Part, Question, Reasoning, Text, ToolSpec
 from deechat.agents.providers.openai.provider import OpenAIProvider
 from deechat.errors import ModelError
+from deechat.messages import UserMessage
 
 HELLO = Question([UserMessage("Hello")])
 CLOCK = ToolSpec("clock", "Tells the time.", {"type": "object", "properties": {"zone": {"type": "string"}}})

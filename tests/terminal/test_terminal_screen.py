@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from golden import GOLDEN
 
-from deechat.agents.plugins.base import Frame, frame_of
+from deechat.agents.plugins.deechat import Frame, frame_of
 from deechat.events import (
     LACKING,
     AnyEvent,

@@ -5,7 +5,7 @@ A line is the frame with its number as `seq`. What is no event has no `seq`.
 
 from __future__ import annotations
 
-from deechat.agents.plugins.base import dumps, frame_of
+from deechat.agents.plugins.deechat import dumps, frame_of
 from deechat.events import Entry, Status, ToolProgress
 
 

@@ -6,7 +6,7 @@ other block reaches a plain `onmessage`.
 
 from __future__ import annotations
 
-from deechat.agents.plugins.base import dumps, frame_of, pattern_of
+from deechat.agents.plugins.deechat import dumps, frame_of, pattern_of
 from deechat.events import Entry, ReasoningChunk, Status, TextChunk, ToolProgress
 
 RETRY_MS = 1500  # what a native EventSource waits before it comes again

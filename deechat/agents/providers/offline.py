@@ -14,22 +14,10 @@ from typing import Any
 
 import msgspec
 
-from deechat.agents.providers.base import (
-    REFUSED,
-    UNANSWERED,
-    UNSAID,
-    AssistantMessage,
-    Message,
-    Part,
-    Question,
-    Room,
-    Text,
-    ToolMessage,
-    Turn,
-    UserMessage,
-)
+from deechat.agents.providers.base import Part, Question, Room, Text, Turn
 from deechat.agents.providers.offline_words import QUESTIONS, SKIPPED, WEEKDAYS, WORDS, say
 from deechat.events import ToolCall
+from deechat.messages import REFUSED, UNANSWERED, UNSAID, AssistantMessage, Message, ToolMessage, UserMessage
 
 CALCULATOR, CLOCK, WEB, ASK = "calculator", "current_time", "web_fetch", "ask_user"
 ENOUGH = 32_768  # tokens of a conversation, of which the last message is read

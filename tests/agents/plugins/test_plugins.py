@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 from golden import GOLDEN
 
-from deechat.agents.plugins.base import Plugin, dumps, frame_of
+from deechat.agents.plugins.base import Plugin
+from deechat.agents.plugins.deechat import dumps, frame_of
 from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.events import (

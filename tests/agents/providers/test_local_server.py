@@ -13,12 +13,13 @@ from local_rig import finding, until
 from model_server import ModelServer, drop, reply, status, text, tool_calls
 from server import Server
 
-from deechat.agents.providers.base import Notice, Provider, Question, Scripted, Text, Turn, UserMessage
+from deechat.agents.providers.base import Notice, Provider, Question, Scripted, Text, Turn
 from deechat.agents.providers.chooser import Chooser
 from deechat.agents.providers.local import LOOK_AGAIN, LOOK_SOON, MOVES, Local
 from deechat.agents.providers.offline import OfflineProvider
 from deechat.agents.providers.openai.faults import ADVICE, TABLE, Faults
 from deechat.errors import ModelError
+from deechat.messages import UserMessage
 
 HELLO = Question([UserMessage("Hello")], model="old")
 GONE = ModelError("cannot be reached", code="model_unreachable")

@@ -12,24 +12,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deechat.agents.providers.base import (
-    REFUSED,
-    UNANSWERED,
-    AssistantMessage,
-    Message,
-    Question,
-    SystemMessage,
-    Text,
-    ToolMessage,
-    ToolSpec,
-    Turn,
-    UserMessage,
-)
+from deechat.agents.providers.base import Question, Text, ToolSpec, Turn
 from deechat.agents.providers.offline import OfflineProvider
 from deechat.agents.providers.offline_words import WORDS
 from deechat.agents.tools import ToolError, builtin_tools
 from deechat.agents.tools.ask import questions_of
 from deechat.events import ToolCall
+from deechat.messages import REFUSED, UNANSWERED, AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage
 
 TOOLS = {tool.name: tool for tool in builtin_tools()}
 SPECS = [ToolSpec(tool.name, tool.description, tool.parameters) for tool in TOOLS.values()]

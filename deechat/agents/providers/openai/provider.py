@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from deechat.agents.providers.base import THOUGHT, Notice, Part, Question, Room, Turn
+from deechat.agents.providers.base import Notice, Part, Question, Room, Turn
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, OUR_TRANSPORT, Address, Client
 from deechat.agents.providers.openai.context import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
@@ -31,6 +31,7 @@ from deechat.agents.providers.openai.request import Body, Habits, body_of
 from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
+from deechat.messages import THOUGHT
 
 RETRIES = 2
 MOST_LESSONS = 8  # that one question may teach: a server that changes its mind each time is left alone

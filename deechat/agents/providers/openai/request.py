@@ -9,19 +9,7 @@ from typing import Any
 
 import msgspec
 
-from deechat.agents.providers.base import (
-    END_OF_RESULT,
-    THOUGHT,
-    AssistantMessage,
-    Message,
-    Question,
-    SystemMessage,
-    ToolMessage,
-    UserMessage,
-    is_object,
-    joined,
-    quoted,
-)
+from deechat.agents.providers.base import Question
 from deechat.agents.providers.openai.chunks import KEPT_FIELDS, THOUGHT_FIELDS, mend
 from deechat.agents.providers.openai.profiles import (
     NO_EFFORT,
@@ -36,6 +24,18 @@ from deechat.agents.providers.openai.profiles import (
     UNOPENED,
 )
 from deechat.events import ToolCall
+from deechat.messages import (
+    END_OF_RESULT,
+    THOUGHT,
+    AssistantMessage,
+    Message,
+    SystemMessage,
+    ToolMessage,
+    UserMessage,
+    is_object,
+    joined,
+    quoted,
+)
 
 _LIMITS = ("max_tokens", "max_completion_tokens")  # the second where the first is refused
 

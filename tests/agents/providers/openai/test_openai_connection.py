@@ -25,11 +25,7 @@ from model_server import (
 )
 from openai_rig import HELLO, Rig, joined
 
-from deechat.agents.providers.base import (
-    Reasoning,
-    Text,
-    Turn,
-)
+from deechat.agents.providers.base import Reasoning, Text, Turn
 from deechat.errors import Cancelled
 from deechat.events import ToolCall, Usage
 
@@ -145,7 +141,8 @@ def test_whole_answers_share_a_connection_and_broken_ones_do_not_return(rig):
 GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import sys, gevent
-from deechat.agents.providers.base import Question, UserMessage
+from deechat.agents.providers.base import (Question)
+from deechat.messages import (UserMessage)
 from deechat.agents.providers.openai.provider import OpenAIProvider
 from deechat.errors import Cancelled
 

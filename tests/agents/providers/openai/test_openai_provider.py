@@ -20,24 +20,13 @@ from model_server import (
 )
 from openai_rig import CLOCK, HELLO, Rig, joined, notices
 
-from deechat.agents.providers.base import (
-    END_OF_RESULT,
-    AssistantMessage,
-    Notice,
-    Part,
-    Question,
-    Reasoning,
-    SystemMessage,
-    Text,
-    ToolMessage,
-    Turn,
-    UserMessage,
-)
+from deechat.agents.providers.base import Notice, Part, Question, Reasoning, Text, Turn
 from deechat.agents.providers.openai import provider as provider_module
 from deechat.agents.providers.openai.refusals import Lesson
 from deechat.agents.providers.openai.request import body_of
 from deechat.errors import ModelError
 from deechat.events import ToolCall, Usage
+from deechat.messages import END_OF_RESULT, AssistantMessage, SystemMessage, ToolMessage, UserMessage
 
 
 @pytest.fixture

@@ -12,9 +12,10 @@ import pytest
 from model_server import DONE, delta, frame, stream
 from openai_rig import CLOCK, HELLO, Rig, joined
 
-from deechat.agents.providers.base import Question, Text, Turn, UserMessage
+from deechat.agents.providers.base import Question, Text, Turn
 from deechat.agents.providers.openai.provider import load_sdk
 from deechat.agents.providers.openai.request import body_of
+from deechat.messages import UserMessage
 
 
 @pytest.fixture

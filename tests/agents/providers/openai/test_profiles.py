@@ -11,19 +11,12 @@ from openai_rig import CLOCK, HELLO, Rig, joined, notices
 from server import Server
 from strict_server import no_system, strict
 
-from deechat.agents.providers.base import (
-    AssistantMessage,
-    Question,
-    SystemMessage,
-    Text,
-    ToolMessage,
-    Turn,
-    UserMessage,
-)
+from deechat.agents.providers.base import Question, Text, Turn
 from deechat.agents.providers.openai.profiles import LASTS, MOST, UNOPENED, Profile, Profiles
 from deechat.agents.providers.openai.refusals import REFUSALS
 from deechat.agents.words import HABITS
 from deechat.events import ToolCall
+from deechat.messages import AssistantMessage, SystemMessage, ToolMessage, UserMessage
 
 TOOLED = Question(HELLO.messages, tools=[CLOCK])
 REFUSED = status(400, "this model does not support tools")

@@ -1,0 +1,286 @@
+"""Which frame belongs to which event: one table, from the vocabulary of the log to that of the wire contract.
+
+A frame is a dict of JSON values. It depends on the entry and the message's id alone, so the same entry gives the same
+frame for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from deechat.events import (
+    AnyEvent,
+    ClarificationRequest,
+    Entry,
+    HistorySummarized,
+    InputReceived,
+    Metrics,
+    ReasoningChunk,
+    RunCompleted,
+    RunFailed,
+    RunStarted,
+    RunStopped,
+    Source,
+    Status,
+    Steered,
+    StepFinished,
+    StepRestarted,
+    StepRetold,
+    StepStarted,
+    TextChunk,
+    TextClosed,
+    ThreadRenamed,
+    ToolApprovalRequest,
+    ToolCallInvocation,
+    ToolCallResult,
+    ToolProgress,
+)
+
+Frame = dict[str, Any]
+_MARK = "\0"  # a text that stands nowhere else in a frame
+
+
+def frame_of(entry: Entry, message_id: str) -> Frame:
+    """Gives the frame of an entry, with the assistant message's id first.
+
+    Text and endings share the message's id as `uuid`, since a front end of the AnythingLLM family groups by it; every
+    other frame has a `uuid` of its own.
+    """
+    event = entry.event
+    uuid = message_id if isinstance(event, _GROUPED) else f"{message_id}:{entry.seq}"
+    return {"id": message_id, "uuid": uuid, **_FIELDS[type(event)](event, message_id)}
+
+
+dumps: Callable[[Frame | str], bytes] = msgspec.json.Encoder().encode
+"""Gives a frame as one line of JSON, which never holds a line break."""
+
+
+def pattern_of(kind: type[TextChunk] | type[ReasoningChunk], message_id: str) -> bytes:
+    """Gives what the frames of such pieces have in common, to be filled with `%` by their `seq` and their `text`.
+
+    Nearly all frames are of pieces. The text is to be filled in as `dumps` gives it; what comes of it then is what
+    `dumps` gives of the whole frame.
+    """
+    frame = frame_of(Entry(0, 0.0, kind(_MARK)), message_id)
+    pattern = dumps(frame).replace(b"%", b"%%").replace(dumps(_MARK), b"%(text)b")
+    numbered = dumps(f"{message_id}:").replace(b"%", b"%%")[:-1]
+    return pattern if kind in _GROUPED else pattern.replace(numbered + b'0"', numbered + b'%(seq)d"')
+
+
+def metrics_of(metrics: Metrics) -> Frame:
+    """Gives metrics in the contract's words; `estimated` stands there only when it is true."""
+    frame = {
+        "prompt_tokens": metrics.prompt_tokens,
+        "completion_tokens": metrics.completion_tokens,
+        "total_tokens": metrics.total_tokens,
+        "outputTps": metrics.output_tps,
+        "ttft": metrics.ttft,
+        "duration": metrics.duration,
+        "model": metrics.model,
+    }
+    return {**frame, "estimated": True} if metrics.estimated else frame
+
+
+def sources_of(sources: tuple[Source, ...]) -> list[Frame]:
+    """Gives sources in the contract's words."""
+    return [
+        {"id": each.id, "title": each.title, "text": each.text, "chunkSource": each.chunk_source, "score": each.score}
+        for each in sources
+    ]
+
+
+def beside(result: ToolCallResult) -> Frame:
+    """Return the fields for a result's sources and parts; none where it is text alone."""
+    frame: Frame = {"sources": sources_of(result.sources)} if result.sources else {}
+    return {**frame, "parts": msgspec.to_builtins(result.parts)} if result.parts else frame
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+
+def _run_started(event: RunStarted, _id: str) -> Frame:
+    return {
+        "type": "runStarted",
+        "runId": event.run_id,
+        "thread": {"workspace": event.workspace, "slug": event.thread, "name": event.name},
+        "model": event.model,
+        "continues": event.continues,
+        "close": False,
+    }
+
+
+def _thread_renamed(event: ThreadRenamed, _id: str) -> Frame:
+    return {"action": "rename_thread", "thread": {"slug": event.thread, "name": event.name}}
+
+
+def _step_started(event: StepStarted, _id: str) -> Frame:
+    return {"type": "stepStarted", "step": event.step}
+
+
+def _status(event: Status, _id: str) -> Frame:
+    return {
+        "type": "statusResponse",
+        "textResponse": event.text,
+        "code": event.code,
+        "params": event.params,
+        "sources": [],
+        "close": False,
+        "animate": True,
+    }
+
+
+def _reasoning(event: ReasoningChunk, _id: str) -> Frame:
+    return {"type": "reasoningChunk", "textResponse": event.text, "close": False}
+
+
+def _text(event: TextChunk, _id: str) -> Frame:
+    return {"type": "textResponseChunk", "textResponse": event.text, "sources": [], "close": False, "error": None}
+
+
+def _text_closed(event: TextClosed, _id: str) -> Frame:
+    sources = sources_of(event.sources)
+    return {"type": "textResponseChunk", "textResponse": "", "sources": sources, "close": True, "error": None}
+
+
+def _step_finished(event: StepFinished, _id: str) -> Frame:
+    return {"type": "stepFinished", "step": event.step, "finishReason": event.finish_reason}
+
+
+def _invocation(event: ToolCallInvocation, _id: str) -> Frame:
+    return {
+        "type": "toolCallInvocation",
+        "toolCallId": event.call_id,
+        "name": event.name,
+        "arguments": event.arguments,
+        "close": False,
+    }
+
+
+def _progress(event: ToolProgress, _id: str) -> Frame:
+    return {
+        "type": "toolProgress",
+        "toolCallId": event.call_id,
+        "name": event.name,
+        "text": event.text,
+        "share": event.share,
+    }
+
+
+def _result(event: ToolCallResult, _id: str) -> Frame:
+    return {
+        "type": "toolCallResult",
+        "toolCallId": event.call_id,
+        "name": event.name,
+        "content": event.content,
+        "isError": event.is_error,
+        "seconds": event.seconds,
+        **beside(event),
+    }
+
+
+def _approval(event: ToolApprovalRequest, _id: str) -> Frame:
+    return {
+        "type": "toolApprovalRequest",
+        "requestId": event.request_id,
+        "toolCallId": event.call_id,
+        "skillName": event.name,
+        "payload": event.arguments,
+        "description": event.description,
+    }
+
+
+def _clarification(event: ClarificationRequest, _id: str) -> Frame:
+    return {
+        "type": "clarificationRequest",
+        "requestId": event.request_id,
+        "toolCallId": event.call_id,
+        "questions": list(event.questions),
+        "allowSkip": event.allow_skip,
+    }
+
+
+def _input(event: InputReceived, _id: str) -> Frame:
+    given = {"approved": event.approved} if event.approved is not None else {"answers": list(event.answers or ())}
+    return {"type": "inputReceived", "requestId": event.request_id, **given, "summary": event.summary}
+
+
+def _steered(event: Steered, _id: str) -> Frame:
+    return {"type": "steered", "message": event.message}
+
+
+def _step_restarted(event: StepRestarted, _id: str) -> Frame:
+    return {"type": "stepRestarted", "step": event.step, "afterId": event.after}
+
+
+def _step_retold(event: StepRetold, _id: str) -> Frame:
+    # Whoever takes back what a restart made void takes this back too, without knowing the field.
+    return {"type": "stepRestarted", "step": event.step, "afterId": event.after, "retold": event.kind}
+
+
+def _summarized(event: HistorySummarized, _id: str) -> Frame:
+    return {"type": "historySummarized", "upTo": event.upto, "summary": event.text}
+
+
+def _completed(event: RunCompleted, message_id: str) -> Frame:
+    return {
+        "type": "finalizeResponseStream",
+        "sources": sources_of(event.sources),
+        "metrics": metrics_of(event.metrics),
+        "chatId": message_id,
+        "finishReason": event.finish_reason,
+        "reason": "completed",
+        "close": True,
+        "error": False,
+    }
+
+
+def _stopped(event: RunStopped, message_id: str) -> Frame:
+    return {
+        "type": "stopGeneration",
+        "reason": "stopped",
+        "chatId": message_id,
+        "upstreamClosedMs": event.upstream_closed_ms,
+        "close": True,
+    }
+
+
+def _failed(event: RunFailed, message_id: str) -> Frame:
+    return {
+        "type": "abort",
+        "textResponse": None,
+        "sources": [],
+        "close": True,
+        "error": event.message,
+        "code": event.code,
+        "reason": event.reason,
+        "chatId": message_id,
+    }
+
+
+_GROUPED = (TextChunk, TextClosed, RunCompleted, RunStopped, RunFailed)
+_FIELDS: dict[type[AnyEvent], Callable[[Any, str], Frame]] = {
+    RunStarted: _run_started,
+    ThreadRenamed: _thread_renamed,
+    StepStarted: _step_started,
+    Status: _status,
+    ReasoningChunk: _reasoning,
+    TextChunk: _text,
+    TextClosed: _text_closed,
+    StepFinished: _step_finished,
+    ToolCallInvocation: _invocation,
+    ToolProgress: _progress,
+    ToolCallResult: _result,
+    ToolApprovalRequest: _approval,
+    ClarificationRequest: _clarification,
+    InputReceived: _input,
+    Steered: _steered,
+    StepRestarted: _step_restarted,
+    StepRetold: _step_retold,
+    HistorySummarized: _summarized,
+    RunCompleted: _completed,
+    RunStopped: _stopped,
+    RunFailed: _failed,
+}

@@ -1,0 +1,98 @@
+"""Messages: what a model is shown, in the order in which every server accepts them.
+
+A history is a list of messages; what a person reads of it is made of events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from deechat.events import ToolCall
+
+
+class SystemMessage(msgspec.Struct, frozen=True, tag_field="role", tag="system"):
+    """What the model is told before everything else."""
+
+    text: str
+
+
+class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
+    """What a person said."""
+
+    text: str
+
+
+THOUGHT = "thought"  # in `Turn.extra`: the provider wants the turn's thinking back with it, and keeps there how
+
+
+class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="assistant"):
+    """A turn of the model: text, the calls it made, and the provider's own fields of it (`StepFinished.extra`).
+
+    `thought` is the turn's thinking where `extra` says by `THOUGHT` that it is wanted back, else "".
+    """
+
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+    extra: dict[str, Any] = {}
+    thought: str = ""
+
+
+# The results of calls that no tool was asked for, in words for a model.
+REFUSED = "The user refused this call. Do not repeat it: go on without it, or ask what to do instead."
+INTERRUPTED = "Interrupted: the server was restarted. It may have happened."
+UNANSWERED = "The user had not answered when the run ended, so it was not done."
+# Stands between results and what a person says next, where the model was stopped or steered: many servers refuse a
+# user's message right behind a tool's, and an empty turn of the assistant too.
+UNSAID = "(The next message came before I said anything about this.)"
+
+
+class ToolMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="tool"):
+    """What a call of the turn before gave; `is_error`: it gave none, and `content` says why."""
+
+    call_id: str
+    name: str
+    content: str
+    is_error: bool = False
+
+
+Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+def joined(messages: Iterable[Message]) -> list[Message]:
+    """Joins neighbours of one role: many templates want the roles to alternate."""
+    whole: list[Message] = []
+    for message in messages:
+        last = whole[-1] if whole else None
+        if isinstance(message, UserMessage | SystemMessage) and type(message) is type(last):
+            whole[-1] = type(message)(f"{last.text}\n\n{message.text}")
+        elif isinstance(message, AssistantMessage) and isinstance(last, AssistantMessage) and not last.calls:
+            text = "\n\n".join(filter(None, (last.text, message.text)))
+            whole[-1] = msgspec.structs.replace(message, text=text)
+        else:
+            whole.append(message)
+    return whole
+
+
+GOES_ON, END_OF_RESULT = "[The conversation goes on from here.]", "[End of the result.]"
+_MARKS = re.compile(rf"\[(?:{'|'.join([re.escape(mark[1:-1]) for mark in (GOES_ON, END_OF_RESULT)])})\]", re.IGNORECASE)
+
+
+def quoted(text: str) -> str:
+    """Quotes what is told within a message: each line of it begins with "> ", and no mark of ours is in it.
+
+    A page, a tool or a summary could otherwise go on in the words of a person.
+    """
+    return "\n".join([f"> {line}" for line in _MARKS.sub("[…]", text).splitlines() or [""]])
+
+
+def is_object(text: str) -> bool:
+    """Says whether a text is a JSON object as it stands, which model servers ask of arguments in a history."""
+    try:
+        msgspec.json.decode(text, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return False
+    return True
