@@ -16,7 +16,7 @@ __all__ = ["create_app"]
 
 
 def create_app(settings: Settings | None = None, tools: Iterable[Tool] = ()) -> Flask:
-    """Makes the application; None reads the settings from the environment. Nothing is opened or started by it.
+    """Make the application; None reads the settings from the environment. Nothing is opened or started by it.
 
     `tools` are the agent's besides the built-in ones; one of the same name takes the built-in one's place.
 

@@ -20,7 +20,7 @@ A backup of an earlier version is brought along at the next start."""
 
 
 def main() -> None:
-    """Does what the command line says; without a command it serves."""
+    """Do what the command line says; without a command it serves."""
     arguments = _parser().parse_args()
     if arguments.command == "chat":
         raise SystemExit(_chat(arguments))
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _files(arguments: argparse.Namespace) -> int:
-    """Makes a backup or restores one; the exit code is 1 when that was not done, with the reason in one line."""
+    """Make a backup or restores one; the exit code is 1 when that was not done, with the reason in one line."""
     from deechat.config import Settings  # noqa: PLC0415
     from deechat.errors import SettingError  # noqa: PLC0415
     from deechat.server.folder import DataFolder  # noqa: PLC0415

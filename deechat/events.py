@@ -347,5 +347,5 @@ encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
 
 
 def decode(body: bytes) -> AnyEvent:
-    """Reads what `encode` wrote, by this version of the program or an earlier one. Raises `msgspec.DecodeError`."""
+    """Read what `encode` wrote, by this version of the program or an earlier one. Raises `msgspec.DecodeError`."""
     return _decoder.decode(body)

@@ -63,7 +63,7 @@ Message = SystemMessage | UserMessage | AssistantMessage | ToolMessage
 
 
 def joined(messages: Iterable[Message]) -> list[Message]:
-    """Joins neighbours of one role: many templates want the roles to alternate."""
+    """Join neighbours of one role: many templates want the roles to alternate."""
     whole: list[Message] = []
     for message in messages:
         last = whole[-1] if whole else None
@@ -82,7 +82,7 @@ _MARKS = re.compile(rf"\[(?:{'|'.join([re.escape(mark[1:-1]) for mark in (GOES_O
 
 
 def quoted(text: str) -> str:
-    """Quotes what is told within a message: each line of it begins with "> ", and no mark of ours is in it.
+    """Quote what is told within a message: each line of it begins with "> ", and no mark of ours is in it.
 
     A page, a tool or a summary could otherwise go on in the words of a person.
     """
@@ -90,7 +90,7 @@ def quoted(text: str) -> str:
 
 
 def is_object(text: str) -> bool:
-    """Says whether a text is a JSON object as it stands, which model servers ask of arguments in a history."""
+    """Return whether a text is a JSON object as it stands, which model servers ask of arguments in a history."""
     try:
         msgspec.json.decode(text, type=dict[str, Any])
     except (ValueError, RecursionError):

@@ -39,7 +39,7 @@ Policies = Callable[[Tool, dict[str, Any] | None], str]
 
 
 def own_policy(tool: Tool, _arguments: dict[str, Any] | None) -> str:
-    """Gives the policy that a tool has where nobody decided otherwise."""
+    """Return the policy that a tool has where nobody decided otherwise."""
     return tool.policy
 
 
@@ -99,7 +99,7 @@ class AgentHandler:
     _weighed: list[int] | None = field(default=None, init=False, repr=False)
 
     def plan(self, state: RunState) -> Plan:
-        """Says what of the conversation the next step is asked with, and what of it no longer fits."""
+        """Say what of the conversation the next step is asked with, and what of it no longer fits."""
         begin, summary = self._begin(state)
         messages = [*self.history[begin:], *state.turns]
         weights = [*self._history_weights[begin:], *window.weigh(state.turns)]
@@ -123,7 +123,7 @@ class AgentHandler:
         return self._weighed
 
     def _begin(self, state: RunState) -> tuple[int, str]:
-        """Gives where the history begins for this step, and the summary of what was before."""
+        """Return where the history begins for this step, and the summary of what was before."""
         told = state.summary
         if told is None:
             return 0, self.summary
@@ -136,7 +136,7 @@ class AgentHandler:
         return bool(plan.left and plan.upto) and not failed and self.room().writes
 
     def question(self, state: RunState, *, may_use_tools: bool, plan: Plan | None = None) -> Question:
-        """Puts together what the model is asked in the next step."""
+        """Put together what the model is asked in the next step."""
         plan = plan or self.plan(state)
         system, tools = self._beside
         return Question(
@@ -150,7 +150,7 @@ class AgentHandler:
         )
 
     def summary_question(self, plan: Plan, share: int = 1) -> Question:
-        """Puts together what asks for a summary of what the plan leaves out, in a `share`th of the context."""
+        """Put together what asks for a summary of what the plan leaves out, in a `share`th of the context."""
         room = self.room()
         answer = min(SUMMARY_ANSWER, self._length(room) // 4)
         messages = window.to_summarize(plan.summary, plan.left, self._free(room, answer) // share, answer)
@@ -158,11 +158,11 @@ class AgentHandler:
         return Question(messages=messages, model=self.model, max_tokens=answer, tokens=tokens)
 
     def kept(self, summary: str) -> str:
-        """Cuts a summary to what is kept of it."""
+        """Cut a summary to what is kept of it."""
         return window.cut_middle(summary.strip(), self._length(self.room()) // SUMMARY_SHARE)
 
     def refused(self, question: Question) -> None:
-        """Takes in that a server refused a question as too long: from now on less is asked."""
+        """Take in that a server refused a question as too long: from now on less is asked."""
         self.ceiling = question.tokens * 9 // 10
 
     @property
@@ -174,16 +174,16 @@ class AgentHandler:
         ]
 
     def room(self) -> Room:
-        """Says what is known of how much the model reads."""
+        """Say what is known of how much the model reads."""
         return room_of(self.provider, self.model)
 
     def _length(self, room: Room) -> int:
-        """Gives the context's tokens; a refusal in this run counts more than a person's number."""
+        """Return the context's tokens; a refusal in this run counts more than a person's number."""
         length = length_of(room, self.context)
         return length if self.ceiling is None else min(length, room.length or length)
 
     def _free(self, room: Room, answer: int) -> int:
-        """Gives the estimated tokens that may be sent where so many are left for the answer."""
+        """Return the estimated tokens that may be sent where so many are left for the answer."""
         most = int((self._length(room) - answer) * MARGIN / room.ratio)
         return most if self.ceiling is None else min(most, self.ceiling)
 
@@ -199,19 +199,19 @@ def always_fits(context: int | None) -> int:
 
 
 def room_of(provider: Provider, model: str | None) -> Room:
-    """Says what the provider knows of how much a model reads."""
+    """Say what the provider knows of how much a model reads."""
     with suppress(ModelError):  # the question itself will say what is wrong
         return provider.room(model)
     return Room()
 
 
 def length_of(room: Room, context: int | None) -> int:
-    """Gives a context's tokens: as a person set them, else as its provider knows them, else as they are assumed."""
+    """Return a context's tokens: as a person set them, else as its provider knows them, else as they are assumed."""
     return context or min(room.length or ASSUMED, MOST_TOLD)
 
 
 def new_call_id(taken: set[str]) -> str:
-    """Gives an id for a tool call that is not among those taken, and takes it."""
+    """Return an id for a tool call that is not among those taken, and take it."""
     while True:
         call_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
         if call_id not in taken:

@@ -14,12 +14,12 @@ _turns = msgspec.json.Decoder(list[AssistantMessage | ToolMessage | UserMessage]
 
 
 def pack(turns: Sequence[Message], content: str) -> str:
-    """Gives turns as the JSON text that a message with this content keeps; "" where its content says it all."""
+    """Return turns as the JSON text that a message with this content keeps; "" where its content says it all."""
     return "" if turns == _plain(content) else msgspec.json.encode(turns).decode()
 
 
 def unpack(turns: str, content: str) -> list[Message]:
-    """Reads what `pack` wrote."""
+    """Read what `pack` wrote."""
     return list(_turns.decode(turns)) if turns else _plain(content)
 
 
@@ -29,7 +29,7 @@ def _plain(content: str) -> list[Message]:
 
 
 def well_formed(messages: Iterable[Message]) -> list[Message]:
-    """Makes a history valid in the form that all model servers accept.
+    """Make a history valid in the form that all model servers accept.
 
     It begins with a user's message after the system's, and the roles alternate: neighbours of one role are joined,
     empty turns of the model are gone, and something of the assistant stands between a result and the user. Every call
@@ -44,13 +44,13 @@ def well_formed(messages: Iterable[Message]) -> list[Message]:
 
 
 def _begun(messages: list[Message]) -> list[Message]:
-    """Leaves out what stands before the first thing that a user said, but for the system's words."""
+    """Leave out what stands before the first thing that a user said, but for the system's words."""
     first = next((at for at, message in enumerate(messages) if isinstance(message, UserMessage)), 0)
     return [message for message in messages[:first] if isinstance(message, SystemMessage)] + messages[first:]
 
 
 def _answered(messages: Iterable[Message]) -> list[Message]:
-    """Puts its result behind each call, and leaves out empty turns."""
+    """Put its result behind each call, and leave out empty turns."""
     valid: list[Message] = []
     results: dict[str, ToolMessage] = {}
     pending: AssistantMessage | None = None

@@ -73,7 +73,7 @@ class Crew(Protocol):
     """Where tools run, side by side. Whoever stops the run cancels its crew by name."""
 
     def start(self, work: Callable[[], ToolCallResult]) -> None:
-        """Starts the work and returns at once."""
+        """Start the work and return at once."""
         ...
 
     def report(self, progress: ToolProgress) -> None:
@@ -81,7 +81,7 @@ class Crew(Protocol):
         ...
 
     def results(self) -> Iterator[ToolCallResult | ToolProgress | None]:
-        """Yields each result as it comes, until nothing that was started is left; None when somebody said something.
+        """Yield each result as it comes, until nothing that was started is left; None when somebody said something.
 
         Of a call's lines it yields some, the newest at last, and none after its result.
         """
@@ -89,7 +89,7 @@ class Crew(Protocol):
 
 
 def run(handler: AgentHandler, state: RunState, crew: Crew, *, begun: bool = False) -> Events:
-    """Goes on from the state until it has an ending or waits for a person, whose answer is a later entry in the log.
+    """Go on from the state until it has an ending or waits for a person, whose answer is a later entry in the log.
 
     `begun`: the state's step has only just begun, so that the model is asked for it and it is not restarted.
     A `RunCompleted` is an offer: when something joined the run meanwhile its driver leaves it out and the loop goes on.
@@ -122,7 +122,7 @@ def _begin_step(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
 
 
 def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
-    """Asks; once more with less where the server says that it was too much."""
+    """Ask; once more with less where the server says that it was too much."""
     plan = yield from _make_room(handler, state)
     said, refusal = Watch(), ""
     for again in (True, False):
@@ -144,7 +144,7 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
 
 
 def _make_room(handler: AgentHandler, state: RunState) -> Generator[AnyEvent, None, Plan]:
-    """Puts a summary in the place of the oldest turns where they no longer fit; the model writes it.
+    """Put a summary in the place of the oldest turns where they no longer fit; the model writes it.
 
     Gives what is to be sent then.
     """
@@ -166,7 +166,7 @@ def _make_room(handler: AgentHandler, state: RunState) -> Generator[AnyEvent, No
 
 
 def _summary(handler: AgentHandler, plan: Plan) -> Generator[AnyEvent, None, HistorySummarized]:
-    """Asks the model for a summary, in half of the room where the server says that it was too much.
+    """Ask the model for a summary, in half of the room where the server says that it was too much.
 
     Raises `ModelError`. What it says is shown to nobody, but who stops the run stops it too.
     """
@@ -234,12 +234,12 @@ def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Questi
 
 
 def _gap(state: RunState) -> str:
-    """Gives what sets the text of a step apart from that of the steps before."""
+    """Return what sets the text of a step apart from that of the steps before."""
     return "\n\n" if state.text else ""
 
 
 def _retell(state: RunState, retold: Retold) -> Events:
-    """Voids what the step said, and says it as it should have been told apart."""
+    """Void what the step said, and say it as it should have been told apart."""
     thought = state.step_reasoning
     if retold.kind == "text":
         thought = thought.removesuffix(retold.said)
@@ -268,7 +268,7 @@ def _estimated(question: Question, said: str) -> Usage:
 
 
 def _check(state: RunState, said: Watch) -> None:
-    """Raises `ModelError` when the answer is too long, or the model only repeats itself."""
+    """Raise `ModelError` when the answer is too long, or the model only repeats itself."""
     if state.answer_bytes > ANSWER_BYTES:
         words = f"The answer grew beyond {ANSWER_BYTES // 1_000_000} MB and was ended there."
         raise ModelError(words, code="answer_too_long")
@@ -293,7 +293,7 @@ def _why_no_more_tools(handler: AgentHandler, state: RunState, reason: str) -> S
 
 
 def _use_tools(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
-    """Starts every call that may start, side by side, asks a person about the others, and yields results as they come.
+    """Start every call that may start, side by side, ask a person about the others, and yield results as they come.
 
     A call that was asked about starts when the step's last request is answered, whatever else still runs.
     """
@@ -310,7 +310,7 @@ def _results(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
 
 
 def _begun(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
-    """Starts calls, or asks about them. One that may not start is a result alone, with words for the model."""
+    """Start calls, or ask about them. One that may not start is a result alone, with words for the model."""
     for each in calls:
         call = each.call
         try:
@@ -327,7 +327,7 @@ def _begun(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...],
 
 
 def _resume(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
-    """Starts again what may run twice; of the rest says that it may have happened."""
+    """Start again what may run twice; of the rest says that it may have happened."""
     for each in calls:
         call, tool = each.call, handler.tools.get(each.call.name)
         if tool is None or not tool.repeatable or each.arguments is None:
@@ -339,7 +339,7 @@ def _resume(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...]
 
 
 def _ready(handler: AgentHandler, state: RunState, each: CallState, crew: Crew) -> _Work | Request:
-    """Gives a call ready to start, or what a person has to be asked first.
+    """Return a call ready to start, or what a person has to be asked first.
 
     Raises `ToolError` with words for the model when it may not start at all.
     """
@@ -362,7 +362,7 @@ def _ready(handler: AgentHandler, state: RunState, each: CallState, crew: Crew) 
 
 
 def _answered(each: CallState) -> dict[str, Any]:
-    """Gives the arguments that a person said yes to. Raises `ToolError` when it was a no."""
+    """Return the arguments that a person said yes to. Raises `ToolError` when it was a no."""
     if isinstance(each.request, ClarificationRequest):
         return {"questions": list(each.request.questions)}
     if each.request is None or each.reply is None or not each.reply.approved:
@@ -371,7 +371,7 @@ def _answered(each: CallState) -> dict[str, Any]:
 
 
 def _effect(handler: AgentHandler, tool: Tool, arguments: dict[str, Any]) -> str:
-    """Says to a person what will happen when the call starts."""
+    """Say to a person what will happen when the call starts."""
     code = f"approve_{tool.name}"
     return say(code if code in SENTENCES else "approve_tool", {**arguments, "name": tool.name}, handler.language)
 
@@ -427,7 +427,7 @@ class _Work:
 
 
 def _cut(content: str) -> str:
-    """Cuts a tool's text to what a model is given, and says so at its end."""
+    """Cut a tool's text to what a model is given, and say so at its end."""
     raw = content.encode()
     if len(raw) <= RESULT_BYTES:
         return content

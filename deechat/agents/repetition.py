@@ -29,7 +29,7 @@ class Repetition(NamedTuple):
 
 
 def repetition(text: str) -> Repetition | None:
-    """Says what the text's end repeats too often; None when it does not."""
+    """Say what the text's end repeats too often; None when it does not."""
     if len(text) < TIMES * LEAST:
         return None
     probe = text[-_PROBE:]
@@ -48,7 +48,7 @@ def repetition(text: str) -> Repetition | None:
 
 
 def without_repeats(text: str) -> str:
-    """Leaves of what the text's end repeats too often the first time alone."""
+    """Leave of what the text's end repeats too often the first time alone."""
     found = repetition(text)
     if found is None:
         return text
@@ -66,7 +66,7 @@ class Watch:
         self._tail = ""
 
     def look(self) -> Repetition | None:
-        """Says what is repeated by now."""
+        """Say what is repeated by now."""
         self._tail = (self._tail + "".join(self.pieces))[-_WINDOW:]
         self.pieces.clear()
         return repetition(self._tail)

@@ -202,7 +202,7 @@ class RunState(msgspec.Struct):
         return [self.request_seqs[each.request_id] for each in self.pending]
 
     def before(self, later: Sequence[Entry]) -> tuple[RunStatus, list[int]]:
-        """Says where the run stood before the log's last entries, `later`: its status, and where the open requests
+        """Say where the run stood before the log's last entries, `later`: its status, and where the open requests
         stand.
 
         As the fold of the others would, without folding them.
@@ -246,7 +246,7 @@ class RunState(msgspec.Struct):
         return "".join(self.reasoning[self._reasoning_mark :])
 
     def next_move(self, max_tool_rounds: int) -> Ask | UseTools | Resume | Finish | Wait:
-        """Says what the loop has to do now.
+        """Say what the loop has to do now.
 
         The run has not ended, and no step or tool of this process is under way: what looks so was cut off in another,
         or is a step that has only just begun.
@@ -288,7 +288,7 @@ class RunState(msgspec.Struct):
         return turns + [UserMessage(message) for message in self.unread]
 
     def metrics(self, now: float | None = None) -> Metrics:
-        """Sums up what the run took until `now`, by the log's clock; without it, until the last entry."""
+        """Sum up what the run took until `now`, by the log's clock; without it, until the last entry."""
         worked = (now if now is not None and self.at_work else self.last_at) - self._idle
         usage = list(self._usage)
         output_seconds = self._output_seconds
@@ -318,7 +318,7 @@ class RunState(msgspec.Struct):
     # -- the fold ------------------------------------------------------------------------------------------------------
 
     def apply(self, entry: Entry) -> None:
-        """Takes the next entry. Raises `ValueError` when it is not the next one, or the run has ended."""
+        """Take the next entry. Raises `ValueError` when it is not the next one, or the run has ended."""
         if entry.seq != self.last_seq + 1 or self.ending is not None:
             raise ValueError(f"entry {entry.seq} cannot follow entry {self.last_seq}")
         self.last_seq = entry.seq
@@ -343,7 +343,7 @@ class RunState(msgspec.Struct):
             self._model = event.params.get("model")
 
     def take_up(self, at: float) -> None:
-        """Leaves the time since the last entry out of what the run took: nothing was at work."""
+        """Leave the time since the last entry out of what the run took: nothing was at work."""
         self._idle += max(0.0, at - self.last_at)
         self.last_at = max(at, self.last_at)
 
@@ -413,7 +413,7 @@ class RunState(msgspec.Struct):
             self._rewrite(ToolCall(each.call.id, each.call.name, json.dumps(event.arguments, ensure_ascii=False)))
 
     def _rewrite(self, call: ToolCall) -> None:
-        """Lets the model see the arguments that its call ran with, which are those that the result is of.
+        """Let the model see the arguments that its call ran with, which are those that the result is of.
 
         They are not its own where a person gave others, or where its own were an object only as it was meant.
         """
@@ -479,7 +479,7 @@ _FOLD: dict[type, Callable[[RunState, Any, float], None]] = {
 
 
 def fold(entries: Iterable[Entry]) -> RunState:
-    """Folds a log from its first entry on."""
+    """Fold a log from its first entry on."""
     state = RunState()
     for entry in entries:
         state.apply(entry)
@@ -487,7 +487,7 @@ def fold(entries: Iterable[Entry]) -> RunState:
 
 
 def estimate_tokens(text: str) -> int:
-    """Guesses the tokens of a text: four letters of an alphabet make one, and so does each wide character.
+    """Guess the tokens of a text: four letters of an alphabet make one, and so does each wide character.
 
     A history is weighed at each question, so they are counted as bytes: for mixed letters a pattern takes 15 times as
     long.

@@ -108,6 +108,6 @@ HABITS: dict[str, dict[str, str]] = {
 
 
 def say(code: str, params: dict[str, Any], language: str) -> str:
-    """Gives the words of a code in the language (a BCP 47 tag), in English where that one is not spoken."""
+    """Return the words of a code in the language (a BCP 47 tag), in English where that one is not spoken."""
     words = WORDS.get(code) or HABITS.get(code) or SENTENCES[code]
     return words.get(language.split("-", maxsplit=1)[0].lower(), words["en"]).format(**params)

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 def keep_temporary_files(folder: Path) -> Path | None:
-    """Makes this folder that of temporary files where no other can be written, and returns it then.
+    """Make this folder that of temporary files where no other can be written, and return it then.
 
     That is so with a root that is read-only, or a `/tmp` that is full. Children and SQLite want it as `TMPDIR`.
     """
@@ -51,7 +51,7 @@ class DataFolder:
         return (self.path / "secret").exists()
 
     def hold(self, patience: float = 10.0) -> None:
-        """Makes the folder with mode 0700 when it is missing, and holds it.
+        """Make the folder with mode 0700 when it is missing, and hold it.
 
         Waits up to `patience` seconds for a process that holds it to leave. Raises `SettingError` in words when it does
         not leave, or when the folder cannot be written.
@@ -81,14 +81,14 @@ class DataFolder:
             time.sleep(0.1)
 
     def release(self) -> None:
-        """Lets go of the folder; harmless when it is not held."""
+        """Let go of the folder; harmless when it is not held."""
         for descriptor in (self._folder, self._lock):
             if descriptor is not None:
                 os.close(descriptor)
         self._folder = self._lock = self._database = None
 
     def check_in_place(self) -> None:
-        """Raises `StorageUnavailableError` when the database is no longer the file that was there at the first call,
+        """Raise `StorageUnavailableError` when the database is no longer the file that was there at the first call,
         or another process took the folder. A `lock` that was removed is made again.
         """
         try:
@@ -123,7 +123,7 @@ class DataFolder:
         return os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
     def secret(self) -> bytes:
-        """Gives the 32 bytes that sign log-ins; they are made at the first call, in a file of mode 0600.
+        """Return the 32 bytes that sign log-ins; they are made at the first call, in a file of mode 0600.
 
         Raises `SettingError` when the file is damaged, or cannot be read or written.
         """

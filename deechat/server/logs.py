@@ -61,7 +61,7 @@ class JsonLines(logging.Formatter):
 
 
 def configuration(level: str, *, terminal: bool | None = None) -> dict[str, Any]:
-    """Gives the `logging.config` dictionary; `terminal` None asks stderr."""
+    """Return the `logging.config` dictionary; `terminal` None asks stderr."""
     if terminal is None:
         terminal = sys.stderr.isatty()
     level = level.upper()

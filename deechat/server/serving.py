@@ -29,7 +29,7 @@ log = logging.getLogger("deechat")
 
 
 def leave(problem: object) -> NoReturn:
-    """Ends the process with one line for a person."""
+    """End the process with one line for a person."""
     raise SystemExit(f"DeeChat cannot start: {problem}")
 
 
@@ -65,7 +65,7 @@ logconfig_dict = configuration(_settings.log_level)
 
 
 def on_starting(server: Any) -> None:
-    """Says in one line what would keep a worker from starting, before there is one."""
+    """Say in one line what would keep a worker from starting, before there is one."""
     for line in unknown_settings():
         log.warning("%s", line)
     os.umask(0o077)  # what is kept is for its owner alone, also in a folder that others may look into
@@ -92,7 +92,7 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Warns of an address that other machines reach while there is no password."""
+    """Warn of an address that other machines reach while there is no password."""
     # Where it listens in truth: under a Procfile that is no setting of ours.
     bound = [listener.sock.getsockname() for listener in server.LISTENERS]
     public = [_in_words(address) for address in bound if not (isinstance(address, tuple) and is_loopback(address[0]))]
@@ -105,7 +105,7 @@ def when_ready(server: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Starts the application in its worker, before the first request."""
+    """Start the application in its worker, before the first request."""
     try:
         names = [name for sock in worker.sockets if isinstance(name := sock.getsockname(), tuple)]
         with worker.showing_life():
@@ -119,7 +119,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Commits what is left."""
+    """Commit what is left."""
     application = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("deechat")
     if application is not None:
         application.close()
@@ -158,7 +158,7 @@ def _check_address(address: Any) -> None:
 
 
 def serve() -> None:
-    """Serves through gunicorn until it is told to stop."""
+    """Serve through gunicorn until it is told to stop."""
     from gunicorn.app.wsgiapp import WSGIApplication  # noqa: PLC0415 - gunicorn itself imports this module
 
     sys.argv = ["deechat", "--config", "python:deechat.server.serving", "deechat:create_app()"]

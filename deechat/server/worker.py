@@ -87,7 +87,7 @@ class Connection(gevent.socket.socket):
         self._unwanted = False  # the request has a body that is too large to read for nothing
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Sends it all. gevent's own first asks the system how much at a time it may be, for each token that is."""
+        """Send it all. gevent's own first asks the system how much at a time it may be, for each token that is."""
         try:
             sent = 0 if flags else os.write(self.fileno(), data)
         except BlockingIOError:
@@ -234,7 +234,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
                 _end(sock)
 
     def handle_error(self, _req: Any, client: Any, addr: Any, exc: BaseException) -> None:
-        """Answers in the contract's words where gunicorn has a page of its own."""
+        """Answer in the contract's words where gunicorn has a page of its own."""
         if not isinstance(exc, Exception):
             return  # this greenlet is being ended
         client.place.enter_step(Step.ANSWER, time.monotonic())
@@ -250,7 +250,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
         util.close_graceful(client)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """Leaves once: Ctrl+C reaches the worker from the terminal and again from the master.
+        """Leave once: Ctrl+C reaches the worker from the terminal and again from the master.
 
         The second one would end the process in the middle of closing the database.
         """
@@ -314,7 +314,7 @@ def _as_http(refusal: _Refusal) -> bytes:
 
 
 def _end(client: Any, how: int = socket.SHUT_RD) -> None:
-    """Lets whoever reads from the connection, or writes to it, see its end, as if the client had left."""
+    """Let whoever reads from the connection, or writes to it, see its end, as if the client had left."""
     # On the system's own socket: gevent's would raise an error in whoever reads, and gunicorn logs it with a traceback.
     with suppress(OSError), _SystemSocket(fileno=os.dup(client.fileno())) as plain:  # OSError: it has
         plain.shutdown(how)

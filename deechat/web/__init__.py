@@ -28,7 +28,7 @@ class _Flask(Flask):
 
 
 def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) -> Flask:
-    """Makes the WSGI application over services that are ready before the first request.
+    """Make the WSGI application over services that are ready before the first request.
 
     `proxies` are trusted to say who asks, besides those on this machine.
     """

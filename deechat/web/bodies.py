@@ -100,7 +100,7 @@ class Nothing(Struct):
 
 
 def read_body(kind: type[T], most: int = LARGEST_BODY) -> T:
-    """Reads the request's body of at most `most` bytes as the type; an empty one is `{}`.
+    """Read the request's body of at most `most` bytes as the type; an empty one is `{}`.
 
     Raises `TooLargeError`, `UnsupportedMediaError` and `BadRequestError`.
     """
@@ -122,7 +122,7 @@ def read_body(kind: type[T], most: int = LARGEST_BODY) -> T:
 
 
 def _read_raw(most: int) -> bytes:
-    """Gives the body's bytes. Raises `TooLargeError`, and `BadRequestError` when they end too early."""
+    """Return the body's bytes. Raises `TooLargeError`, and `BadRequestError` when they end too early."""
     length = request.content_length or 0
     if length > most:
         raise TooLargeError(f"The body is larger than the {most // 1_000_000} MB that are taken.")
@@ -148,14 +148,14 @@ def _read_raw(most: int) -> bytes:
 
 
 def not_blank(name: str, text: str) -> str:
-    """Gives the text. Raises `BadRequestError` when it is all blank."""
+    """Return the text. Raises `BadRequestError` when it is all blank."""
     if not text.strip():
         raise BadRequestError(f"The field {name!r} must not be blank.")
     return text
 
 
 def read_count(name: str, default: int, most: int) -> int:
-    """Reads a whole number from 1 to `most` out of the query string. Raises `BadRequestError`."""
+    """Read a whole number from 1 to `most` out of the query string. Raises `BadRequestError`."""
     text = request.args.get(name, "")
     if not text:
         return default
@@ -165,7 +165,7 @@ def read_count(name: str, default: int, most: int) -> int:
 
 
 def read_position(beginning: Position) -> Position:
-    """Reads out of `?after=` where a list goes on, as the answer before it said in `next`: a time and an id.
+    """Read out of `?after=` where a list goes on, as the answer before it said in `next`: a time and an id.
 
     Raises `BadRequestError` with the code `bad_cursor`.
     """
@@ -181,17 +181,17 @@ def read_position(beginning: Position) -> Position:
 
 
 def position(time: float, row_id: str) -> str:
-    """Gives the cursor that `read_position` reads."""
+    """Return the cursor that `read_position` reads."""
     return f"{time!r}:{row_id}"
 
 
 def read_language() -> str:
-    """Reads from `Accept-Language` which of `LANGUAGES` the agent shall speak; the first one where none fits."""
+    """Read from `Accept-Language` which of `LANGUAGES` the agent shall speak; the first one where none fits."""
     return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
 
 
 def read_wait() -> float | None:
-    """Reads from `?wait=` how many seconds a poll may take; None when it is not there. Raises `BadRequestError`."""
+    """Read from `?wait=` how many seconds a poll may take; None when it is not there. Raises `BadRequestError`."""
     text = request.args.get("wait")
     if text is None:
         return None
@@ -211,7 +211,7 @@ _PLAIN_TYPES = {
 
 
 def _in_words(fault: str) -> str:
-    """Turns "Expected `str`, got `int` - at `$.message`" into a sentence about the field."""
+    """Turn "Expected `str`, got `int` - at `$.message`" into a sentence about the field."""
     what, _, where = fault.partition(" - at ")
     field = where.strip("`").removeprefix("$").removeprefix(".")
     plain = what

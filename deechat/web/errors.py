@@ -23,7 +23,7 @@ _WORDS = {
 
 
 def answer_errors(app: Flask) -> None:
-    """Lets the application answer every error so."""
+    """Let the application answer every error so."""
     app.register_error_handler(DeeChatError, _ours)
     app.register_error_handler(HTTPException, _the_frameworks)
     app.register_error_handler(Exception, _unforeseen)

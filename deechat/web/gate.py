@@ -63,7 +63,7 @@ class Gate:
         return URLSafeTimedSerializer(key, salt="deechat-login")
 
     def guard(self, app: Flask) -> None:
-        """Puts the gate before the application's routes, and the log-in beside them."""
+        """Put the gate before the application's routes, and the log-in beside them."""
         app.before_request(_stay_outside)
         app.before_request(self.check)
         app.before_request(_come_in)
@@ -75,7 +75,7 @@ class Gate:
         app.register_blueprint(blueprint)
 
     def check(self) -> Response | None:
-        """Lets the request pass, or gives the page that refuses it. Raises `ForbiddenError` and `UnauthorizedError`."""
+        """Let the request pass, or return the page that refuses it. Raises `ForbiddenError` and `UnauthorizedError`."""
         if request.endpoint == "pages.ping":
             return None
         if self._password is None and (refusal := self._outside.refuse()):
@@ -88,7 +88,7 @@ class Gate:
         return None
 
     def log_in(self) -> Response:
-        """Sets the cookie for whoever sends the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
+        """Set the cookie for whoever sends the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
         given = read_body(LogIn, LARGEST_LOG_IN).password.encode()
         if self._password is not None and not self._try("log-in", lambda: self._is_password(given)):
             time.sleep(WRONG_PASSWORD_SECONDS)  # of this request's greenlet alone: guessing is slow, serving is not
@@ -106,7 +106,7 @@ class Gate:
         return response
 
     def log_out(self) -> Response:
-        """Makes the request's cookie worthless, for ever and everywhere, and takes it from the browser."""
+        """Make the request's cookie worthless, for ever and everywhere, and take it from the browser."""
         read_body(Nothing, LARGEST_LOG_IN)
         cookie = request.cookies.get(COOKIE, "")
         if self._is_signed(cookie):

@@ -59,7 +59,7 @@ class Streams:
         self._open: set[object] = set()
 
     def open(self, find: Callable[[], View]) -> Response:
-        """Gives the response that shows what `find` says: a run's log after a cursor, then live.
+        """Return the response that shows what `find` says: a run's log after a cursor, then live.
 
         `find` is called when there is a place for one more stream, and may raise; `BusyError` is raised before it is.
         """
@@ -74,7 +74,7 @@ class Streams:
         return response
 
     def _take_place(self) -> Callable[[], None]:
-        """Gives what frees the place again, however often it is called. Raises `BusyError` when all are taken."""
+        """Return what frees the place again, however often it is called. Raises `BusyError` when all are taken."""
         if len(self._open) >= self._most:
             raise BusyError(f"{self._most} streams are open already; try again soon.", retry_after=5)
         place = object()
@@ -111,7 +111,7 @@ class Streams:
 
 
 def read_cursor() -> int:
-    """Reads after which SEQ a follower wants to go on: `Last-Event-ID`, else `?after=`; 0 is from the start.
+    """Read after which SEQ a follower wants to go on: `Last-Event-ID`, else `?after=`; 0 is from the start.
 
     Raises `BadRequestError` with the code `bad_cursor`.
     """

@@ -44,7 +44,7 @@ _MARK = "\0"  # a text that stands nowhere else in a frame
 
 
 def frame_of(entry: Entry, message_id: str) -> Frame:
-    """Gives the frame of an entry, with the assistant message's id first.
+    """Return the frame of an entry, with the assistant message's id first.
 
     Text and endings share the message's id as `uuid`, since a front end of the AnythingLLM family groups by it; every
     other frame has a `uuid` of its own.
@@ -59,7 +59,7 @@ dumps: Callable[[Frame | str], bytes] = msgspec.json.Encoder().encode
 
 
 def pattern_of(kind: type[TextChunk] | type[ReasoningChunk], message_id: str) -> bytes:
-    """Gives what the frames of such pieces have in common, to be filled with `%` by their `seq` and their `text`.
+    """Return what the frames of such pieces have in common, to be filled with `%` by their `seq` and their `text`.
 
     Nearly all frames are of pieces. The text is to be filled in as `dumps` gives it; what comes of it then is what
     `dumps` gives of the whole frame.
@@ -71,7 +71,7 @@ def pattern_of(kind: type[TextChunk] | type[ReasoningChunk], message_id: str) ->
 
 
 def metrics_of(metrics: Metrics) -> Frame:
-    """Gives metrics in the contract's words; `estimated` stands there only when it is true."""
+    """Return metrics in the contract's words; `estimated` stands there only when it is true."""
     frame = {
         "prompt_tokens": metrics.prompt_tokens,
         "completion_tokens": metrics.completion_tokens,
@@ -85,7 +85,7 @@ def metrics_of(metrics: Metrics) -> Frame:
 
 
 def sources_of(sources: tuple[Source, ...]) -> list[Frame]:
-    """Gives sources in the contract's words."""
+    """Return sources in the contract's words."""
     return [
         {"id": each.id, "title": each.title, "text": each.text, "chunkSource": each.chunk_source, "score": each.score}
         for each in sources

@@ -117,29 +117,29 @@ class Provider(Protocol):
     name: str
 
     def models(self) -> list[str]:
-        """Lists what can be asked for, in the server's order. Raises `ModelError`."""
+        """List what can be asked for, in the server's order. Raises `ModelError`."""
         ...
 
     def default_model(self) -> str | None:
-        """Names the model that is used when nobody chose one; None when there is none. Raises `ModelError`."""
+        """Name the model that is used when nobody chose one; None when there is none. Raises `ModelError`."""
         ...
 
     def model_for(self, wanted: str | None) -> str | None:
-        """Names the model that answers where this one was chosen, or nobody chose one. Raises `ModelError`."""
+        """Name the model that answers where this one was chosen, or nobody chose one. Raises `ModelError`."""
         ...
 
     def room(self, model: str | None) -> Room:
-        """Says how much the model that `model_for` names reads at once; may look it up. Raises `ModelError`."""
+        """Say how much the model that `model_for` names reads at once; may look it up. Raises `ModelError`."""
         ...
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
-        """Asks, and yields the parts of the turn."""
+        """Ask, and yield the parts of the turn."""
         ...
 
 
 @contextmanager
 def asking(provider: Provider, question: Question) -> Iterator[Iterator[Part]]:
-    """Asks, and closes what was opened, whoever ends it. The provider sees a `Cancelled` and notes its time on it."""
+    """Ask, and close what was opened, whoever ends it. The provider sees a `Cancelled` and notes its time on it."""
     parts = provider.ask(question)
     try:
         yield parts

@@ -22,7 +22,7 @@ class Chooser:
         self._local = local
 
     def current(self) -> Provider:
-        """Gives the provider for a new question; may take the 300 ms that looking takes."""
+        """Return the provider for a new question; may take the 300 ms that looking takes."""
         if self._fixed is not None:
             return self._fixed
         if self._local.is_there():
@@ -33,7 +33,7 @@ class Chooser:
         return _Instead(self._offline, self._local.lost) if self._local.lost else self._offline
 
     def of_run(self, model: str | None) -> Provider:
-        """Gives the provider for a run that was begun with a model, or None while none was known.
+        """Return the provider for a run that was begun with a model, or None while none was known.
 
         Raises `ModelError` where only the offline helper is there for a run that a model began.
         """
@@ -46,7 +46,7 @@ class Chooser:
         return self._fixed or self._local
 
     def going_on(self, model: str | None) -> Provider:
-        """Gives the provider for a new run that goes on from one which was begun with a model."""
+        """Return the provider for a new run that goes on from one which was begun with a model."""
         return self.current() if model == self._offline.default_model() else self.of_run(model)
 
 

@@ -43,7 +43,7 @@ class _Server:
         return self.provider.room(None if model in self.foreign else model)
 
     def follow(self, before: _Server, wanted: str | None) -> None:
-        """Takes the place of another server, whose models may still be chosen somewhere."""
+        """Take the place of another server, whose models may still be chosen somewhere."""
         with suppress(ModelError):  # then it is asked for what was chosen, and says what it thinks of it
             self.models()
             others = {*before.names, *before.foreign, wanted or ""}
@@ -81,7 +81,7 @@ class Local:
         self.lost: str | None = None
 
     def is_there(self) -> bool:
-        """Says whether a server is there for a new question; may take the 300 ms that looking takes."""
+        """Return whether a server is there for a new question; may take the 300 ms that looking takes."""
         pause = LOOK_SOON if self.lost else LOOK_AGAIN
         if self._server is None:
             self._look(unless_since=self._clock() - pause)
@@ -100,7 +100,7 @@ class Local:
         return self._told(lambda server: server.room(model))
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
-        """Asks, at another server where the one that was found is gone, and says so. Raises `ModelError`."""
+        """Ask, at another server where the one that was found is gone, and say so. Raises `ModelError`."""
         broken_off = False
         for left in reversed(range(MOVES)):
             server, said = self._there(), False
@@ -140,7 +140,7 @@ class Local:
         return tell(now)
 
     def _there(self) -> _Server:
-        """Gives the server, looked for at once where there is none. Raises `ModelError`."""
+        """Return the server, looked for at once where there is none. Raises `ModelError`."""
         if self._server is None:
             self._look(unless_since=self._clock())
         if self._server is None:
@@ -148,7 +148,7 @@ class Local:
         return self._server
 
     def _instead_of(self, server: _Server, fault: ModelError) -> _Server:
-        """Gives the server that runs now, which may be the same. Raises the fault, or says that there is none."""
+        """Return the server that runs now, which may be the same. Raises the fault, or says that there is none."""
         if fault.code != "model_unreachable":
             raise fault
         since = self._clock()
@@ -159,7 +159,7 @@ class Local:
         return self._server
 
     def _look(self, unless_since: float) -> None:
-        """Looks, unless somebody has done so since a moment: who comes while another looks takes what that finds."""
+        """Look, unless somebody has done so since a moment: who comes while another looks takes what that finds."""
         with self._looking:
             if self._looked_at is not None and self._looked_at > unless_since:
                 return

@@ -58,7 +58,7 @@ class Tool:
     context: str | None = None
 
     def arguments(self, text: str) -> dict[str, Any]:
-        """Reads the model's arguments and fits them to the schema; no text at all is an empty object.
+        """Read the model's arguments and fit them to the schema; no text at all is an empty object.
 
         A slip with one meaning only is taken for what it means: see `deechat.agents.tools.arguments`.
 
@@ -67,7 +67,7 @@ class Tool:
         return self.fit(_read(text)) if text.strip() else self.fit({})
 
     def fit(self, given: object) -> dict[str, Any]:
-        """Gives the arguments as JSON values that fit the schema. Parameters that were left out stay out.
+        """Return the arguments as JSON values that fit the schema. Parameters that were left out stay out.
 
         A number written as a string, and null for a parameter that has a default, are taken for what they mean.
         Raises `ToolError` that names what is wrong, all at once.
@@ -90,7 +90,7 @@ class Tool:
         return fitted
 
     def check_scope(self, arguments: dict[str, Any]) -> None:
-        """Raises `ToolError` where the arguments name nothing that a person could allow: the call could only fail."""
+        """Raise `ToolError` where the arguments name nothing that a person could allow: the call could only fail."""
         if self.scope is not None:
             self.scope(arguments)
 
@@ -109,7 +109,7 @@ class Tool:
         return ToolResult(sound(result if isinstance(result, str) else msgspec.json.encode(result).decode()))
 
     def _usage(self) -> str:
-        """Says what the tool takes, such as `calculator takes {"expression": string}`."""
+        """Say what the tool takes, such as `calculator takes {"expression": string}`."""
         required = self.parameters["required"]
         names = [
             f"{json.dumps(name)}{'' if name in required else ' (optional)'}: {_expected(schema)}"
@@ -128,7 +128,7 @@ def make_tool(
     scope: Callable[[dict[str, Any]], str] | None = None,
     scope_name: str = "scope",
 ) -> Tool:
-    """Makes a tool of a function with type hints and a docstring; the options are `Tool`'s.
+    """Make a tool of a function with type hints and a docstring; the options are `Tool`'s.
 
     The docstring's lines `parameter: what it is` describe the parameters (deeper indented lines go on), the rest of it
     the tool. A parameter of the type `ToolContext` is no part of the schema, wherever it stands. Raises `TypeError` for
@@ -148,7 +148,7 @@ def make_tool(
 
 
 def _read(text: str) -> Any:
-    """Reads the model's arguments; whatever is wrong with them becomes a `ToolError`."""
+    """Read the model's arguments; whatever is wrong with them becomes a `ToolError`."""
     try:
         return read(text)
     except RecursionError as error:
@@ -160,7 +160,7 @@ def _read(text: str) -> Any:
 
 
 def _fit(value: Any, hint: Any) -> Any:
-    """Converts to the type and back to JSON values. Raises `ValueError` for what does not fit or is not JSON."""
+    """Convert to the type and back to JSON values. Raises `ValueError` for what does not fit or is not JSON."""
     fitted = msgspec.to_builtins(msgspec.convert(value, hint, strict=False))
     json.dumps(fitted, allow_nan=False)
     return fitted
@@ -182,13 +182,13 @@ _JSON_NAMES = {
 
 
 def _fault(name: str, value: Any, schema: dict[str, Any], error: Exception) -> str:
-    """Says which parameter is wrong, what was expected and what came."""
+    """Say which parameter is wrong, what was expected and what came."""
     why = re.sub(r"`(\w+)`", lambda match: _JSON_NAMES.get(match[1], match[1]), str(error)[:200])
     return f"parameter {json.dumps(name)}: {why}; it must be {_expected(schema)}, and was {_shown(value)}"
 
 
 def _expected(schema: dict[str, Any]) -> str:
-    """Says in a few words what fits the schema."""
+    """Say in a few words what fits the schema."""
     if "enum" in schema:
         return "one of " + ", ".join(json.dumps(each, ensure_ascii=False) for each in schema["enum"])
     if "anyOf" in schema:
@@ -199,7 +199,7 @@ def _expected(schema: dict[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Shows the head of a value, whatever it is."""
+    """Show the head of a value, whatever it is."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):

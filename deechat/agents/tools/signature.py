@@ -19,7 +19,7 @@ Parameters = Mapping[str, inspect.Parameter]
 
 
 def parameters_of(function: Callable[..., Any], tool: str) -> Parameters:
-    """Lists the parameters. Raises `TypeError` where a model could not pass one by name, or could not wait."""
+    """List the parameters. Raises `TypeError` where a model could not pass one by name, or could not wait."""
     if inspect.iscoroutinefunction(function) or inspect.isgeneratorfunction(function):
         raise TypeError(f"tool {tool}: a tool is a plain function, neither a coroutine nor a generator")
     parameters = inspect.signature(function).parameters
@@ -30,7 +30,7 @@ def parameters_of(function: Callable[..., Any], tool: str) -> Parameters:
 
 
 def hints_of(function: Callable[..., Any], tool: str, parameters: Parameters) -> dict[str, Any]:
-    """Gives every parameter's type. Raises `TypeError` for a parameter without."""
+    """Return every parameter's type. Raises `TypeError` for a parameter without."""
     try:
         hints = get_type_hints(function, include_extras=True)
     except NameError as error:
@@ -59,7 +59,7 @@ def _is_context(hint: Any) -> bool:
 
 
 def words_of(function: Callable[..., Any], tool: str, parameters: Parameters) -> tuple[str, dict[str, str]]:
-    """Parts the docstring into the tool's description and its parameters' descriptions."""
+    """Part the docstring into the tool's description and its parameters' descriptions."""
     rest: list[str] = []
     words: dict[str, str] = {}
     current = None
@@ -80,7 +80,7 @@ def words_of(function: Callable[..., Any], tool: str, parameters: Parameters) ->
 
 
 def schema_of(tool: str, parameters: Parameters, hints: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
-    """Gives the schema of the arguments: an object with these parameters, without any `$ref`.
+    """Return the schema of the arguments: an object with these parameters, without any `$ref`.
 
     That it takes no other is not said: models need not hear it, and Gemini refuses the word `additionalProperties`.
     """
@@ -92,7 +92,7 @@ def schema_of(tool: str, parameters: Parameters, hints: dict[str, Any], words: d
 
 
 def _properties(tool: str, parameters: Parameters, hints: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
-    """Gives each parameter's schema, with its description and default."""
+    """Return each parameter's schema, with its description and default."""
     try:
         schemas, components = msgspec.json.schema_components(list(hints.values()))
         properties = {name: _whole(schema, components) for name, schema in zip(hints, schemas, strict=True)}
@@ -107,7 +107,7 @@ def _properties(tool: str, parameters: Parameters, hints: dict[str, Any], words:
 
 
 def _whole(schema: Any, components: dict[str, Any]) -> Any:
-    """Puts what a `$ref` points to in its place, and says an enum's type, which some model servers insist on."""
+    """Put what a `$ref` points to in its place, and say an enum's type, which some model servers insist on."""
     if isinstance(schema, list):
         return [_whole(each, components) for each in schema]
     if not isinstance(schema, dict):

@@ -17,7 +17,7 @@ MOST_MESSAGES = 1000
 
 
 def make(services: Services) -> Blueprint:
-    """Makes the routes of chats; without a thread in their path they mean the default one."""
+    """Make the routes of chats; without a thread in their path they mean the default one."""
     store, runs, streams = services.store, services.runs, services.streams
     blueprint = Blueprint("chats", __name__, url_prefix="/api/workspace/<slug>")
 

@@ -12,7 +12,7 @@ from deechat.web.streams import View, read_cursor
 
 
 def make(services: Services) -> Blueprint:
-    """Makes the routes below `/api/runs`."""
+    """Make the routes below `/api/runs`."""
     runs, streams = services.runs, services.streams
     blueprint = Blueprint("runs", __name__, url_prefix="/api/runs/<run_id>")
 

@@ -13,7 +13,7 @@ MOST_THREADS = 1000
 
 
 def make(services: Services) -> Blueprint:
-    """Makes the routes of threads, those of their messages apart."""
+    """Make the routes of threads, those of their messages apart."""
     store, runs = services.store, services.runs
     blueprint = Blueprint("threads", __name__, url_prefix="/api/workspace/<slug>")
 

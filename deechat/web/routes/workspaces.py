@@ -27,7 +27,7 @@ MOST_WORKSPACES = 1000
 
 
 def make(services: Services) -> Blueprint:
-    """Makes the routes of workspaces."""
+    """Make the routes of workspaces."""
     store, runs = services.store, services.runs
     blueprint = Blueprint("workspaces", __name__, url_prefix="/api")
 
@@ -71,7 +71,7 @@ def _workspace(workspace: Workspace) -> Response:
 
 
 def _changes(body: UpdateWorkspace, tools: Mapping[str, Tool]) -> dict[str, Any]:
-    """Gives the workspace's fields that the body changes. Raises `BadRequestError` for what cannot be."""
+    """Return the workspace's fields that the body changes. Raises `BadRequestError` for what cannot be."""
     changes = {name: getattr(body, name) for name in body.__struct_fields__ if getattr(body, name) is not UNSET}
     if "name" in changes:
         changes["name"] = not_blank("name", changes["name"]).strip()

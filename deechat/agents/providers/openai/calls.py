@@ -57,7 +57,7 @@ class _Hints(NamedTuple):
 
 
 def _label(name: Any) -> str:
-    """Gives an id that may be a number."""
+    """Return an id that may be a number."""
     return name if isinstance(name, str) else "" if name is None or isinstance(name, bool) else json.dumps(name)
 
 
@@ -75,7 +75,7 @@ class _Call:
         self._depth, self._in_string, self._escaped_at, self._length, self._closed = 0, False, -1, 0, False
 
     def _scan(self, text: str) -> None:
-        """Follows the brackets, so that whether the arguments are whole is known without reading them again."""
+        """Follow the brackets, so that whether the arguments are whole is known without reading them again."""
         for match in _STRUCTURE.finditer(text):
             at, sign = self._length + match.start(), match[0]
             if at == self._escaped_at:
@@ -91,7 +91,7 @@ class _Call:
         self._length += len(text)
 
     def add(self, piece: _Hints) -> int:
-        """Takes a piece; gives how many bytes are new."""
+        """Take a piece; return how many bytes are new."""
         self._parts += 1
         self.id = self.id or piece.id
         self.number = piece.number if self.number is None else self.number
@@ -127,7 +127,7 @@ class _Call:
         return self._length > 0 and not self._closed
 
     def is_other(self, piece: _Hints, tools: Collection[str]) -> bool:
-        """Says whether a piece that some hint leads here begins another call."""
+        """Return whether a piece that some hint leads here begins another call."""
         if piece.goes_on and self._is_open and piece.name in {"", self.name}:
             return False
         if piece.id and self.id and piece.id != self.id:
@@ -137,7 +137,7 @@ class _Call:
         return self._length > 0 or {piece.name, self.name} <= set(tools)
 
     def takes(self, piece: _Hints) -> bool:
-        """Says whether a piece belongs here though its number is a new one: some servers count pieces, not calls."""
+        """Return whether a piece belongs here though its number is a new one: some servers count pieces, not calls."""
         if piece.goes_on:
             return not piece.name or piece.name == self.name
         is_ours = piece.id == self.id if piece.id else not piece.name
@@ -145,7 +145,7 @@ class _Call:
         return is_ours and is_waiting and piece.name in {"", self.name}
 
     def is_repeated(self, piece: _Hints) -> bool:
-        """Says whether a piece without number and id is a second call with this one's name: each came whole.
+        """Return whether a piece without number and id is a second call with this one's name: each came whole.
 
         Where this one came in parts, the other is what some servers end with: all of it again.
         """
@@ -157,7 +157,7 @@ class _Call:
         return not self.name and self._length == 0
 
     def whole(self, before: str, tools: Collection[str]) -> Iterator[ToolCall]:
-        """Gives the call, or the calls; no arguments at all are an empty object. `before`: the name of the one before,
+        """Return the call, or the calls; no arguments at all are an empty object. `before`: the name of the one before,
         which is that of a call without one. A name in the harmony format's markup is that of the tool that it names.
         """
         name = self.name or before
@@ -171,7 +171,7 @@ class _Call:
 
 
 def _told_apart(pieces: list[str], *, grew: bool) -> list[str]:
-    """Gives the arguments that pieces are: mostly of one call.
+    """Return the arguments that pieces are: mostly of one call.
 
     A piece that begins an object after a whole one begins another call's, of which there are `MOST_CALLS` at most. An
     empty object before another is none, and
@@ -218,7 +218,7 @@ def _is_object(text: str) -> bool:
 
 
 def canonical(arguments: str) -> str:
-    """Gives arguments in the one way of writing that equal ones have in common; as they are where they are no JSON."""
+    """Return arguments in the one way of writing that equal ones have in common; as they are where they are no JSON."""
     try:
         return json.dumps(json.loads(arguments, strict=False), sort_keys=True)
     except (ValueError, RecursionError):
@@ -242,7 +242,7 @@ class Calls:
         return bool(self._calls)
 
     def feed(self, piece: CallPiece) -> int:
-        """Takes a piece; gives how many bytes it added. Raises `ModelError` where there are too many calls."""
+        """Take a piece; return how many bytes it added. Raises `ModelError` where there are too many calls."""
         hints = _Hints.of(piece)
         if not (hints.id or hints.name or hints.arguments or hints.extra):
             return 0
@@ -282,7 +282,7 @@ class Calls:
         return call
 
     def whole(self) -> tuple[tuple[ToolCall, ...], list[Any]]:
-        """Gives the calls, and what the server wants back with each: nothing where it wants nothing.
+        """Return the calls, and what the server wants back with each: nothing where it wants nothing.
 
         What has the id, or else the number, the name and the arguments of a call before is that call once more.
         """

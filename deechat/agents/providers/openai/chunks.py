@@ -54,7 +54,7 @@ class Lines:
         self._after_cr = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Takes a read, gives the lines that are whole by now."""
+        """Take a read, return the lines that are whole by now."""
         if self._after_cr:
             data, self._after_cr = data.removeprefix(b"\n"), False  # the other half of a CRLF
         if b"\r" in data:
@@ -73,7 +73,7 @@ class Lines:
         return lines
 
     def end(self) -> bytes:
-        """Gives what came after the last line break."""
+        """Return what came after the last line break."""
         return b"".join(self._rest)
 
 
@@ -82,7 +82,7 @@ def _too_long() -> ModelError:
 
 
 def field(line: bytes) -> tuple[bytes, bytes]:
-    """Gives a line's field name and value, both empty for a comment.
+    """Return a line's field name and value, both empty for a comment.
 
     A line that begins with a brace has the name `BARE`: some servers say errors, or all they say, without field names.
     """
@@ -163,7 +163,7 @@ _BETWEEN = re.compile(r"(?:[\s,]++|data:)*+")
 
 
 def decode(line: bytes) -> tuple[Sequence[tuple[Chunk, Any]], bytes]:
-    """Gives the chunks of a line that begins with a brace, nearly always one, and what is left of it.
+    """Return the chunks of a line that begins with a brace, nearly always one, and what is left of it.
 
     Each has the object it was made from beside it, or None where it is all of the line.
 
@@ -208,7 +208,7 @@ def _choice_of(value: dict[str, Any]) -> Choice:
 
 
 def delta_of(value: dict[str, Any]) -> Delta:
-    """Gives what a delta, or a whole message, holds of what is needed."""
+    """Return what a delta, or a whole message, holds of what is needed."""
     given = {name: value.get(name) for name in Delta.__struct_fields__}
     given["tool_calls"] = [_piece_of(each) for each in _objects(value.get("tool_calls"))]
     given["function_call"] = _function_of(value.get("function_call"))
@@ -232,7 +232,7 @@ def _objects(value: Any) -> list[dict[str, Any]]:
 
 
 def number(value: Any) -> int | None:
-    """Gives an index, which may be written as text, or with a point."""
+    """Return an index, which may be written as text, or with a point."""
     if isinstance(value, str):
         return int(value) if value.isascii() and value.isdigit() and len(value) < 10 else None
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
@@ -433,7 +433,7 @@ _decode_plain = msgspec.json.Decoder(PlainChunk).decode
 
 
 def said_plainly(lines: Iterable[bytes]) -> tuple[Kind, list[str], str | None] | None:
-    """Gives what lines say, piece by piece, where each is empty or a plain chunk's and all say text, or all thinking,
+    """Return what lines say, piece by piece, where each is empty or a plain chunk's and all say text, or all thinking,
     and in which field thinking came.
 
     None where any is another; then nothing is known of any. No piece is empty, and none holds half of a surrogate pair:
@@ -467,7 +467,7 @@ def said_plainly(lines: Iterable[bytes]) -> tuple[Kind, list[str], str | None] |
 
 
 def first_of(choices: Sequence[Choice]) -> Sequence[Choice]:
-    """Gives what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
+    """Return what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
     if len(choices) > MOST_ITEMS:  # no call more: this is done for each token
         raise _too_many_items()
     return [choice for choice in choices if not choice.index] or choices[:1]
@@ -484,7 +484,7 @@ def _few(items: list[Any]) -> list[Any]:
 
 
 def spoken(delta: Delta) -> Iterator[Said]:
-    """Gives what a delta says: thinking first, once even if it stands in several fields, then the answer."""
+    """Return what a delta says: thinking first, once even if it stands in several fields, then the answer."""
     thoughts = [getattr(delta, field) for field in THOUGHT_FIELDS]
     for thought in dict.fromkeys([thought for thought in thoughts if isinstance(thought, str)]):
         yield Reasoning, thought
@@ -494,7 +494,7 @@ def spoken(delta: Delta) -> Iterator[Said]:
 
 
 def thought_field(delta: Delta) -> str | None:
-    """Names the field in which a delta has thinking, if only an empty one."""
+    """Name the field in which a delta has thinking, if only an empty one."""
     return next((field for field in THOUGHT_FIELDS if isinstance(getattr(delta, field), str)), None)
 
 
@@ -509,7 +509,7 @@ def _content(content: Any) -> Iterator[Said]:
 
 
 def _item(item: Any) -> Iterator[Said]:
-    """Gives what a piece of a content list says: OpenAI's text, Mistral's thinking."""
+    """Return what a piece of a content list says: OpenAI's text, Mistral's thinking."""
     if isinstance(item, str):
         yield Text, item
     elif isinstance(item, dict):
@@ -520,13 +520,13 @@ def _item(item: Any) -> Iterator[Said]:
 
 
 def called(delta: Delta) -> Iterator[CallPiece]:
-    """Gives the pieces of calls: a list of them as OpenAI has it, or one alone."""
+    """Return the pieces of calls: a list of them as OpenAI has it, or one alone."""
     pieces = _few(delta.tool_calls) if isinstance(delta.tool_calls, list) else [delta.tool_calls]
     yield from (piece for piece in pieces if piece is not None)
 
 
 def counted(usage: Any) -> Usage | None:
-    """Gives the tokens where the server counted both kinds of them."""
+    """Return the tokens where the server counted both kinds of them."""
     if not isinstance(usage, dict):
         return None
     counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
@@ -537,7 +537,7 @@ def counted(usage: Any) -> Usage | None:
 
 
 def kept(delta: Delta) -> Iterator[tuple[str, list[Any]]]:
-    """Gives the lists that belong back in the history."""
+    """Return the lists that belong back in the history."""
     for name in KEPT_FIELDS:
         value = getattr(delta, name)
         if isinstance(value, list) and value:
@@ -548,14 +548,14 @@ def kept(delta: Delta) -> Iterator[tuple[str, list[Any]]]:
 
 
 def mend(text: str) -> str:
-    """Joins surrogate pairs and makes lone surrogates U+FFFD, so that the text can be written as UTF-8."""
+    """Join surrogate pairs and make lone surrogates U+FFFD, so that the text can be written as UTF-8."""
     if not _SURROGATE.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def mend_all(value: Any) -> Any:
-    """Mends every text in a JSON value."""
+    """Mend every text in a JSON value."""
     if isinstance(value, str):
         return mend(value)
     if isinstance(value, list):
@@ -572,7 +572,7 @@ class Mender:
         self.held = ""
 
     def feed(self, piece: str) -> str:
-        """Takes a piece, gives what is sure."""
+        """Take a piece, return what is sure."""
         if not self.held and piece.isascii():
             return piece
         piece, self.held = self.held + piece, ""
@@ -581,6 +581,6 @@ class Mender:
         return mend(piece)
 
     def end(self) -> str:
-        """Gives what was still held."""
+        """Return what was still held."""
         held, self.held = self.held, ""
         return mend(held)

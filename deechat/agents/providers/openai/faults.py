@@ -90,7 +90,7 @@ class Foreign:
     location: str = ""
 
     def is_a(self, *kinds: str) -> bool:
-        """Says whether the error is one of these classes."""
+        """Return whether the error is one of these classes."""
         return not self.kinds.isdisjoint(kinds)
 
 
@@ -217,7 +217,7 @@ TABLE = (
 
 
 def broken(what: str) -> ModelError:
-    """Gives the error of an answer that does not keep to the protocol."""
+    """Return the error of an answer that does not keep to the protocol."""
     return ModelError(f"The model server's answer cannot be used: {what}.", code="model_protocol")
 
 
@@ -260,7 +260,7 @@ class Faults:
         return self._translated(foreign, model, waited)
 
     def said(self, error: Any, model: str, *, late: bool = True) -> ModelFault:
-        """Translates an error object that came in a stream, `late` behind a part of the answer."""
+        """Translate an error object that came in a stream, `late` behind a part of the answer."""
         error = _few(error)
         inner = error.get("error") if isinstance(error, dict) else None
         holders = [each for each in (error, inner) if isinstance(each, dict)]
@@ -280,7 +280,7 @@ class Faults:
         return fault
 
     def clean(self, words: str) -> str:
-        """Gives words fit for a message: without secrets and control characters, in one line, cut."""
+        """Return words fit for a message: without secrets and control characters, in one line, cut."""
         words = words[:MAX_READ]
         for secret in self._secrets:
             words = re.sub(re.escape(secret), "***", words, flags=re.IGNORECASE)
@@ -329,7 +329,7 @@ _EVENT = re.compile(r"(?:(?:event|id|retry):[^\r\n]*[\r\n]+|:[^\r\n]*[\r\n]+)*da
 
 
 def words_in(body: Any) -> str:
-    """Gives the words for a person in an error body, whichever server's habit it is; HTML gives its title."""
+    """Return the words for a person in an error body, whichever server's habit it is; HTML gives its title."""
     words = reason_in(body)
     if words or not body:
         return words
@@ -340,7 +340,7 @@ def words_in(body: Any) -> str:
 
 
 def reason_in(body: Any, depth: int = _DEPTH) -> str:
-    """Gives the words for a person in an error body; "" where none stand at a known place."""
+    """Return the words for a person in an error body; "" where none stand at a known place."""
     if not depth or not body or isinstance(body, bool):
         return ""
     if isinstance(body, dict):
@@ -360,7 +360,7 @@ def _distinct(found: Iterable[str]) -> list[str]:
 
 
 def _unwrapped(text: str, depth: int) -> str:
-    """Gives the words in a text that is a page, an event, or JSON once more."""
+    """Return the words in a text that is a page, an event, or JSON once more."""
     if text.startswith("<"):
         title = re.search(r"(?is)<title[^<>]{0,200}>([^<]*)", text[:MAX_READ])
         words = title[1] if title else re.sub(r"<[^<>]*>", " ", text[:MAX_READ])
@@ -374,7 +374,7 @@ def _unwrapped(text: str, depth: int) -> str:
 
 
 def retry_after(headers: Any) -> float | None:
-    """Gives the seconds of `Retry-After`, which is a number or an HTTP date; None without a usable one.
+    """Return the seconds of `Retry-After`, which is a number or an HTTP date; None without a usable one.
 
     A date is compared with the response's own `Date`: the clocks of two machines may differ by hours.
     """
@@ -401,7 +401,7 @@ def _later(seconds: float | None) -> str:
 
 
 def _host(location: str) -> str:
-    """Gives where a redirect points, without what may be secret in a URL."""
+    """Return where a redirect points, without what may be secret in a URL."""
     if not location:
         return ""
     try:
@@ -419,7 +419,7 @@ def _reason(exc: BaseException) -> str:
 
 
 def is_garbled(body: Any) -> bool:
-    """Says whether a server reports that it could not read what the model wrote."""
+    """Return whether a server reports that it could not read what the model wrote."""
     return bool(_GARBLED.search(_lower(body)))
 
 
@@ -435,7 +435,7 @@ def _lower(body: Any) -> str:
 
 
 def _few(body: Any, depth: int = _DEEPEST) -> Any:
-    """Gives the first fields and items of an error, which may be as long as a line; nothing of what lies too deep."""
+    """Return the first fields and items of an error, which may be as long as a line; nothing of what lies too deep."""
     if not isinstance(body, dict | list):
         return body
     if not depth:
@@ -446,7 +446,7 @@ def _few(body: Any, depth: int = _DEEPEST) -> Any:
 
 
 def _own(body: Any, depth: int = _DEEPEST) -> Any:
-    """Leaves out of an error what its server only repeats, fields without a value, and what lies too deep."""
+    """Leave out of an error what its server only repeats, fields without a value, and what lies too deep."""
     if not depth or not isinstance(body, dict | list):
         return None if isinstance(body, dict | list) else body
     if isinstance(body, list):

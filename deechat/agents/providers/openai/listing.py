@@ -66,7 +66,7 @@ class Row(NamedTuple):
 
 
 def can_chat(name: str) -> bool:
-    """Says whether a model's name is none of an embedding, speech, image, video, moderation, ... model."""
+    """Return whether a model's name is none of an embedding, speech, image, video, moderation, ... model."""
     small = name[:LONGEST_NAME].lower()
     return not any(pattern.search(small) for pattern in _NO_CHAT)
 
@@ -80,7 +80,7 @@ _LIKELY: tuple[Callable[[Row], bool | None], ...] = (
 
 
 def default_of(rows: Sequence[Row], host: str) -> str | None:
-    """Names the model of a server at this host to ask when nobody chose one; None when none can chat."""
+    """Name the model of a server at this host to ask when nobody chose one; None when none can chat."""
     listed = {row.name for row in rows}
     named = [name for name in FIRST_CHOICES.get(host, ()) if name in listed]
     likely = (row.name for fits in _LIKELY for row in rows if fits(row))
@@ -88,7 +88,7 @@ def default_of(rows: Sequence[Row], host: str) -> str | None:
 
 
 def rows_in(body: bytes) -> list[Row]:
-    """Gives the rows in the answer to `GET /models`, in its order, without those that name nothing to ask for.
+    """Return the rows in the answer to `GET /models`, in its order, without those that name nothing to ask for.
 
     Raises `ValueError` or `RecursionError` when it is no such answer.
     """
@@ -105,7 +105,7 @@ def _is_whole(name: str) -> bool:
 
 
 def _decoded(body: bytes) -> Any:
-    """Decodes JSON; where it is not strict, with a lone surrogate or a number without end, as far as it has a sense."""
+    """Decode JSON; where it is not strict, with a lone surrogate or a number without end, as far as it has a sense."""
     try:
         return msgspec.json.decode(body)
     except ValueError:
@@ -121,7 +121,7 @@ def _rows_of(answer: dict[str, Any]) -> Any:
 
 
 def _read(row: Any) -> Row:
-    """Reads a row; its name is empty where it has none."""
+    """Read a row; its name is empty where it has none."""
     if isinstance(row, str):
         return Row(row)
     if not isinstance(row, dict):
@@ -131,7 +131,7 @@ def _read(row: Any) -> Row:
 
 
 def _chats(row: dict[str, Any]) -> bool | None:
-    """Says whether a row is of a model that chats; None where it says nothing of that."""
+    """Return whether a row is of a model that chats; None where it says nothing of that."""
     if row.get("active") is False or isinstance(row.get("supports_chat"), bool):
         return row.get("active") is not False and row["supports_chat"]
     said = {_verdict(list(islice(_words(row[field]), MOST_WORDS))) for field in _FIELDS if field in row}
@@ -139,7 +139,7 @@ def _chats(row: dict[str, Any]) -> bool | None:
 
 
 def _verdict(words: list[str]) -> bool | None:
-    """Says what the words of a field mean: one of chat is enough, and else all have to be of something else."""
+    """Say what the words of a field mean: one of chat is enough, and else all have to be of something else."""
     if any(map(_CHATS.search, words)):
         return True
     others = ("text to text" not in word and _OTHER.search(word) for word in words)
@@ -147,7 +147,7 @@ def _verdict(words: list[str]) -> bool | None:
 
 
 def _words(value: Any, depth: int = 0) -> Iterator[str]:
-    """Gives the words of a field: a word, a list of them, or an object of switches or of fields of its own."""
+    """Return the words of a field: a word, a list of them, or an object of switches or of fields of its own."""
     if depth > DEEPEST:
         return
     match value:

@@ -77,7 +77,7 @@ class Profiles:
         self._learnt: dict[tuple[str, str | None, str], Habit] = {}
 
     def learn(self, server: str, model: str | None, code: str, params: Mapping[str, Any] | None = None) -> None:
-        """Notes a habit, from now on."""
+        """Note a habit, from now on."""
         key = (server, model, code)
         self._learnt.pop(key, None)
         self._learnt[key] = Habit(server, model, code, dict(params or {}), self._clock())
@@ -85,7 +85,7 @@ class Profiles:
             del self._learnt[next(iter(self._learnt))]
 
     def forget(self, code: str | None = None, model: str | None = None, server: str | None = None) -> None:
-        """Forgets a habit of this model, or of all models; without a code everything that was learnt.
+        """Forget a habit of this model, or of all models; without a code everything that was learnt.
 
         At this server, or at all without one.
         """
@@ -94,12 +94,12 @@ class Profiles:
                 self._learnt.pop(key, None)
 
     def of(self, server: str, model: str) -> dict[str, dict[str, Any]]:
-        """Gives the habits that count for a model: what fills the words of each, by its code."""
+        """Return the habits that count for a model: what fills the words of each, by its code."""
         ours = [each for each in self._holding() if each.server == server and each.model in {None, model}]
         return {each.code: each.params for each in (*known_of(model), *ours)}
 
     def shown(self, model: str | None) -> list[Habit]:
-        """Lists what counts for a model, what is known of it first, then what was learnt, oldest first; without a
+        """List what counts for a model, what is known of it first, then what was learnt, oldest first; without a
         model all that was learnt.
         """
         learnt = self._holding()
@@ -108,7 +108,7 @@ class Profiles:
         return known_of(model) + [each for each in learnt if each.model in {None, model}]
 
     def _holding(self) -> list[Habit]:
-        """Lists what was learnt and holds, oldest first."""
+        """List what was learnt and holds, oldest first."""
         now = self._clock()
         # A clock that was set back makes a moment that is still to come: then it is asked again, too.
         return [
@@ -117,7 +117,7 @@ class Profiles:
 
 
 def known_of(model: str) -> list[Habit]:
-    """Lists what is known beforehand of a model, at whichever server."""
+    """List what is known beforehand of a model, at whichever server."""
     return [Habit("", model, code) for family in KNOWN if family.name.search(model) for code in family.habits]
 
 
@@ -128,13 +128,13 @@ class Profile(NamedTuple):
     server: str
 
     def of(self, model: str) -> dict[str, dict[str, Any]]:
-        """Gives the habits that count for a model."""
+        """Return the habits that count for a model."""
         return self.profiles.of(self.server, model)
 
     def learn(self, model: str | None, code: str, params: Mapping[str, Any] | None = None) -> None:
-        """Notes a habit."""
+        """Note a habit."""
         self.profiles.learn(self.server, model, code, params)
 
     def forget(self, model: str, code: str) -> None:
-        """Forgets a habit that an answer proved wrong."""
+        """Forget a habit that an answer proved wrong."""
         self.profiles.forget(code, model, self.server)

@@ -94,7 +94,7 @@ class OpenAIProvider:
         self._left: Client | None = None  # for the address without its path: somebody may be about to ask with it
 
     def models(self) -> list[str]:
-        """Lists what the server has. Raises `ModelError`."""
+        """List what the server has. Raises `ModelError`."""
         rows = self._listing()
         self._contexts.take_listing(rows)
         names = [row.name for row in rows]
@@ -104,7 +104,7 @@ class OpenAIProvider:
         return names
 
     def _listing(self) -> list[Row]:
-        """Asks for the list of models, below `/v1` too where the address has no path; then all is asked there."""
+        """Ask for the list of models, below `/v1` too where the address has no path; then all is asked there."""
         client, address = self._client(), self._address
         try:
             rows = self._listed(client, address, self._faults)
@@ -147,7 +147,7 @@ class OpenAIProvider:
         return rows
 
     def _listed(self, client: Client, address: Address, faults: Faults) -> list[Row]:
-        """Gives a list of models that is one."""
+        """Return a list of models that is one."""
         patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
         body = bytearray()
         with (
@@ -165,7 +165,7 @@ class OpenAIProvider:
             raise _no_list(bytes(body), address, faults) from None
 
     def default_model(self) -> str | None:
-        """Names the configured model, else the server's first that can chat; None when it has none."""
+        """Name the configured model, else the server's first that can chat; None when it has none."""
         if self._model is not None and self._model not in self._gone:
             return self._model
         if self._found is None:
@@ -173,11 +173,11 @@ class OpenAIProvider:
         return self._found
 
     def model_for(self, wanted: str | None) -> str | None:
-        """Names the model that answers where this one was chosen: it, as far as is known, or else the default."""
+        """Name the model that answers where this one was chosen: it, as far as is known, or else the default."""
         return wanted if wanted and wanted not in self._gone else self.default_model()
 
     def room(self, model: str | None) -> Room:
-        """Says how much the model reads at once; looks it up where no list told it. Raises `ModelError`."""
+        """Say how much the model reads at once; look it up where no list told it. Raises `ModelError`."""
         name = self.model_for(model)
         if name is None:
             return Room()
@@ -190,7 +190,7 @@ class OpenAIProvider:
         return self._client().look(path, body, seconds)
 
     def close(self) -> None:
-        """Closes idle connections. The provider can be used again."""
+        """Close idle connections. The provider can be used again."""
         with self._lock:
             clients = [client for client in (self._loaded, self._left) if client is not None]
             self._loaded = self._left = None
@@ -198,7 +198,7 @@ class OpenAIProvider:
             client.close()
 
     def ask(self, question: Question) -> Generator[Part, None, None]:
-        """Asks, again where that may help, and yields the parts of the turn. Raises `ModelError`."""
+        """Ask, again where that may help, and yield the parts of the turn. Raises `ModelError`."""
         self._find_path()
         model = self.model_for(question.model)
         if question.model and model and model != question.model:
@@ -241,7 +241,7 @@ class OpenAIProvider:
             del fault  # its traceback holds the body that was sent, for as long as the next answer takes
 
     def _instead_of(self, model: str, fault: ModelFault) -> str | None:
-        """Names the model to ask where the server no longer has one that no setting of this server named."""
+        """Name the model to ask where the server no longer has one that no setting of this server named."""
         if fault.code != "model_not_found" or not (self._is_found or model == self._found):
             return None
         with suppress(ModelError):
@@ -299,7 +299,7 @@ class OpenAIProvider:
             yield self._noted(part, turn, model, estimated) if isinstance(part, Turn) else part
 
     def _noted(self, turn: Turn, told: Assembler, model: str, estimated: int) -> Turn:
-        """Notes how the model's thinking came, and on a turn with calls in which field it is wanted back.
+        """Note how the model's thinking came, and on a turn with calls in which field it is wanted back.
 
         What the server counted in the question is compared with our estimate of it.
         """
@@ -316,7 +316,7 @@ class OpenAIProvider:
         return msgspec.structs.replace(turn, extra={**turn.extra, THOUGHT: came})
 
     def _is_over(self, turn: Assembler, patience: Patience) -> bool:
-        """Says whether nothing more has to be read; sets how long the end may take to come."""
+        """Return whether nothing more has to be read; set how long the end may take to come."""
         if not turn.settled:
             patience.go_on()
             return False
@@ -357,7 +357,7 @@ class OpenAIProvider:
 
 
 def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
-    """Makes the error of a list of models that is none, in the server's own words where it has some."""
+    """Make the error of a list of models that is none, in the server's own words where it has some."""
     with suppress(ValueError, RecursionError):
         answer = json.loads(body)
         if isinstance(answer, dict) and answer.get("error"):
@@ -375,7 +375,7 @@ class _Failed:
         self.wait = 0.0
 
     def again(self, fault: ModelFault, model: str) -> Notice:
-        """Gives the notice of another try; raises the fault where it would not help."""
+        """Return the notice of another try; raise the fault where it would not help."""
         self.times += 1
         attempts = {"attempt": self.times, "attempts": RETRIES}
         if fault.garbled and not fault.late and self.times <= RETRIES:
@@ -390,12 +390,12 @@ class _Failed:
 
 
 def _is_heeded(lesson: Lesson, lessons: list[Lesson], habits: Habits) -> bool:
-    """Says whether a request heeded a lesson already, or one like it: taken again it would change nothing."""
+    """Return whether a request heeded a lesson already, or one like it: taken again it would change nothing."""
     return habits.get(lesson.code) == lesson.params or any(each.code == lesson.code for each in lessons)
 
 
 def _told(lesson: Lesson, model: str) -> Iterator[Notice]:
-    """Gives the notice of a lesson that changes what a person gets."""
+    """Return the notice of a lesson that changes what a person gets."""
     if lesson.code == NO_TOOLS:
         yield Notice("tools_refused", {"model": model})
     elif lesson.code == f"{NO_FIELD}:max_completion_tokens":
@@ -404,7 +404,7 @@ def _told(lesson: Lesson, model: str) -> Iterator[Notice]:
 
 @contextmanager
 def _closed_when_cancelled() -> Iterator[None]:
-    """Notes on a `Cancelled` that a connection was being opened: on its way here it has closed it."""
+    """Note on a `Cancelled` that a connection was being opened: on its way here it has closed it."""
     try:
         yield
     except Cancelled as cancelled:
@@ -416,7 +416,7 @@ def _closed_when_cancelled() -> Iterator[None]:
 
 
 def _drain(client: Client, pieces: Iterator[bytes], patience: Patience) -> None:
-    """Reads to the body's end for a moment, so that the connection can be used again."""
+    """Read to the body's end for a moment, so that the connection can be used again."""
     patience.end_within(DRAIN_SECONDS)
     with suppress(*client.foreign):
         while not patience.over() and next(pieces, None) is not None:

@@ -40,7 +40,7 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """Gives the proxy through which a server is asked; None where it is asked directly.
+    """Return the proxy through which a server is asked; None where it is asked directly.
 
     Raises `NoProxyError` when what is named for it is no proxy.
     """
@@ -58,7 +58,7 @@ def proxy_for(url: str) -> Proxy | None:
 
 
 def _parts(value: str) -> SplitResult | None:
-    """Takes a proxy's address apart; None where it is none."""
+    """Take a proxy's address apart; None where it is none."""
     try:
         proxy = urlsplit(value if "://" in value else f"http://{value}")
         is_sound = proxy.scheme in _SCHEMES and bool(proxy.hostname) and proxy.port != 0 and " " not in value
@@ -81,7 +81,7 @@ def _is_exempt(host: str, port: int | None, listed: str) -> bool:
 
 
 def _names(entry: str, host: str, port: int | None) -> bool:
-    """Says whether an entry of `NO_PROXY` is for a host: itself, a domain of it, or a network around it."""
+    """Return whether an entry of `NO_PROXY` is for a host: itself, a domain of it, or a network around it."""
     entry = entry.rpartition("://")[2]
     place = re.fullmatch(r"\[([^\]]*)\](?::(\d+))?|([^:]*):(\d+)|(.*)", entry)
     bracketed, port_there, name, port_here, rest = place.groups() if place else ("",) * 5

@@ -125,7 +125,7 @@ class Lesson(NamedTuple):
 
 
 def lesson_of(fault: ModelFault, body: Body, *, again: bool) -> Lesson | None:
-    """Gives what the server refused in this request, or demanded; None for nothing.
+    """Return what the server refused in this request, or demanded; None for nothing.
 
     `again`: the same request was failed before. A refusal of tools that came with `tool_choice` may be one of that
     field alone, and is taken for it.
@@ -148,7 +148,7 @@ def _fits(row: Refusal, fault: ModelFault, *, again: bool) -> bool:
 
 
 def _demanded(fault: ModelFault, body: Body) -> Lesson | None:
-    """Gives the field in which a server wants thoughts back that it did not get."""
+    """Return the field in which a server wants thoughts back that it did not get."""
     if CALLS not in body.shows or fault.status_said not in _REQUEST:
         return None
     field = next((field for field, words in _DEMANDS if words.search(fault.evidence)), None)

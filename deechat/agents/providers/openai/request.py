@@ -64,7 +64,7 @@ class Body:
         self._raw = msgspec.json.encode(body)
 
     def take(self) -> bytes:
-        """Gives the bytes, once."""
+        """Return the bytes, once."""
         raw, self._raw = self._raw, b""
         return raw
 
@@ -92,7 +92,7 @@ def _shown_of_calls(calls: list[dict[str, Any]]) -> set[str]:
 
 
 def body_of(question: Question, model: str, habits: Habits, server: str = "") -> Body:
-    """Gives the request's body for a server and a model with these habits."""
+    """Return the request's body for a server and a model with these habits."""
     # Calls without tools beside them are refused by some: where there are none, old calls are told as text.
     toolless = not question.tools or NO_TOOLS in habits or (question.tool_choice == "none" and NO_TOOL_CHOICE in habits)
     messages = _sent(_shaped(question.messages, habits, toolless=toolless), model, habits, server)
@@ -141,7 +141,7 @@ def _sent(messages: Sequence[Message], model: str, habits: Habits, server: str) 
 
 
 def _thought_field(messages: Sequence[Message], model: str, habits: Habits, server: str) -> str | None:
-    """Names the field in which a model's thoughts go back; None where none goes.
+    """Name the field in which a model's thoughts go back; None where none goes.
 
     It is known of a server that sent one since the start, or else by a turn that this model made before.
     """
@@ -153,7 +153,7 @@ def _thought_field(messages: Sequence[Message], model: str, habits: Habits, serv
 
 
 def _thought_at(message: AssistantMessage) -> tuple[Any, ...]:
-    """Gives the field in which a turn's thought came, from which server and model; nothing where none came."""
+    """Return the field in which a turn's thought came, from which server and model; nothing where none came."""
     came = message.extra.get(THOUGHT)
     return (came.get("field"), came.get("server"), came.get("model")) if isinstance(came, dict) else ()
 
@@ -178,12 +178,12 @@ def _calls(message: AssistantMessage, *, signed: bool) -> list[dict[str, Any]]:
 
 
 def _signed(message: AssistantMessage) -> Iterator[tuple[ToolCall, Any]]:
-    """Gives each call with what its server wants back with it; None for nothing."""
+    """Return each call with what its server wants back with it; None for nothing."""
     return zip_longest(message.calls, message.extra.get("tool_calls", ())[: len(message.calls)])
 
 
 def _shaped(messages: Sequence[Message], habits: Habits, *, toolless: bool) -> list[Message]:
-    """Gives a history in the form that a model with these habits takes."""
+    """Return a history in the form that a model with these habits takes."""
     shaped = list(messages)
     if toolless:
         shaped = [_plain(message) for message in shaped]
@@ -195,7 +195,7 @@ def _shaped(messages: Sequence[Message], habits: Habits, *, toolless: bool) -> l
 
 
 def _one_by_one(messages: Iterable[Message]) -> list[Message]:
-    """Makes a turn of each call, with its result behind it, for a model that takes one call a turn."""
+    """Make a turn of each call, with its result behind it, for a model that takes one call a turn."""
     waiting: list[AssistantMessage] = []
     apart: list[Message] = []
     for message in messages:
@@ -215,7 +215,7 @@ def _apart(message: AssistantMessage) -> list[AssistantMessage]:
 
 
 def _plain(message: Message) -> Message:
-    """Tells a call or its result as text, for a model that knows no tools."""
+    """Tell a call or its result as text, for a model that knows no tools."""
     match message:
         case ToolMessage(_, name, content):
             head = f"[Result of {_named(name)}, in lines that begin with >]"

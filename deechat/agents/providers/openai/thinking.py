@@ -94,14 +94,14 @@ class ThinkSplitter:
         self._kind: Kind = Text
 
     def feed(self, piece: str) -> list[Told]:
-        """Takes a piece, gives what is sure, in order and without empty texts."""
+        """Take a piece, return what is sure, in order and without empty texts."""
         if not piece:
             return []
         text, self._held = self._held + piece, ""
         return self._state(text)
 
     def passes(self, piece: str) -> bool:
-        """Says whether a piece is text as it stands, and takes it if it is: then `feed` would give nothing else.
+        """Return whether a piece is text as it stands, and take it if it is: then `feed` would give nothing else.
 
         Nearly all pieces are, so that this is asked for each: no tag begins without one of three letters.
         """
@@ -112,13 +112,13 @@ class ThinkSplitter:
         return True
 
     def think_beside(self) -> None:
-        """Notes that thinking came beside the text: then none stands in it that nothing opened."""
+        """Note that thinking came beside the text: then none stands in it that nothing opened."""
         self._thinks, self._beside = False, True
         if self._state is self._watching:
             self._state = self._after
 
     def end(self, *, is_answer: bool) -> list[Told]:
-        """Gives what was held back until now. `is_answer`: the turn ended by itself and calls no tool."""
+        """Return what was held back until now. `is_answer`: the turn ended by itself and calls no tool."""
         held, self._held = self._held, ""
         if self._state == self._harmony and self._header is not None:
             is_text = not self._messages or (self._in_text and is_answer)
@@ -200,7 +200,7 @@ class ThinkSplitter:
         return self._pass(self._keep(text, _OF_CLOSING), looked=at)
 
     def _look(self, text: str) -> None:
-        """Looks at what was said since the last look, and at this text behind it."""
+        """Look at what was said since the last look, and at this text behind it."""
         self._before.add("".join([*self._said[self._looked :], text]))
         self._looked = len(self._said)
 
@@ -227,7 +227,7 @@ class ThinkSplitter:
     # -- what they share ---------------------------------------------------------------------------------------------
 
     def _keep(self, text: str, beginnings: frozenset[str]) -> str:
-        """Holds back what may be the beginning of a tag at the end of a text; gives the rest."""
+        """Hold back what may be the beginning of a tag at the end of a text; return the rest."""
         at = max(text.rfind("<"), text.rfind("["), text.rfind("◁"))
         if at < 0 or text[at : at + _LONGEST].lower() not in beginnings:
             return text
@@ -235,7 +235,7 @@ class ThinkSplitter:
         return text[:at]
 
     def _pass(self, text: str, *, looked: int) -> list[Told]:
-        """Notes a text that may yet turn out to be thinking, and at the beginning of which we have looked already."""
+        """Note a text that may yet turn out to be thinking, and at the beginning of which we have looked already."""
         if looked:
             self._said.append(text[:looked])
             self._looked = len(self._said)
@@ -246,7 +246,7 @@ class ThinkSplitter:
         return _told(Text, text)
 
     def _end_thinking(self, thought: str, answer: str) -> list[Told]:
-        """Turns all that was said as text into thinking, which a tag ends that nothing opened."""
+        """Turn all that was said as text into thinking, which a tag ends that nothing opened."""
         self.learnt = True
         said, tag = "".join(self._said), self._tag
         if said:
@@ -259,7 +259,7 @@ class ThinkSplitter:
         return self._answer(text)
 
     def _turn(self, mark: str) -> None:
-        """Follows a token of the harmony format."""
+        """Follow a token of the harmony format."""
         if mark in _HEADS:
             self._header = (self._header or "") + mark
         elif mark == "<|message|>":
@@ -300,7 +300,7 @@ class _Before:
         self._at_start = True
 
     def add(self, text: str) -> None:
-        """Takes what comes next."""
+        """Take what comes next."""
         self._note_opened(text.lower())
         line, broke, rest = text.partition("\n")
         self._go_on(line)
@@ -319,7 +319,7 @@ class _Before:
         self._tail = said[-2:] + line[len(said) :][:1]
 
     def _note_opened(self, text: str) -> None:
-        """Notes the tags that were opened, other than by a word at the very beginning."""
+        """Note the tags that were opened, other than by a word at the very beginning."""
         text = self._recent + text
         if self._at_start:
             text = text.lstrip()
@@ -330,7 +330,7 @@ class _Before:
         self._recent = text if self._at_start else text[1 - _LONGEST :]
 
     def ends_thinking(self, closing: str, after: str) -> bool | None:
-        """Says whether a closing tag that nothing opened ends a model's thinking, or is a word of its answer.
+        """Return whether a closing tag that nothing opened ends a model's thinking, or is a word of its answer.
 
         It is a word in code, in quotes, and where the same tag was opened before. It ends thinking at the beginning of
         a line, behind a sentence, and right behind a word; behind a blank where a line ends or a sentence begins. None:

@@ -93,7 +93,7 @@ class Assembler:
         return self.done or self._settled
 
     def feed(self, data: bytes) -> Iterable[Part]:
-        """Gives the parts of a read; what was said before a fault comes before the fault.
+        """Return the parts of a read; what was said before a fault comes before the fault.
 
         Where all of it does nothing but say more, what comes of taking it at once is what comes of taking it line by
         line: no half of a pair is held, and what it says, at four bytes a letter, stays below the limit.
@@ -151,7 +151,7 @@ class Assembler:
         self._pending, self._kind = [], None
 
     def rest(self) -> Iterator[Part]:
-        """Gives what was held back, as it may have been half of something: for when the stream has broken off."""
+        """Return what was held back, as it may have been half of something: for when the stream has broken off."""
         self._let_out(is_answer=False)
         yield from self._told()
 
@@ -163,7 +163,7 @@ class Assembler:
     # -- what is read --------------------------------------------------------------------------------------------------
 
     def _leftover(self) -> None:
-        """Takes the last line, which has no line break, and lets out what was held back."""
+        """Take the last line, which has no line break, and let out what was held back."""
         try:
             self._take(self._reader.end())
         except ModelError as exc:
@@ -185,13 +185,13 @@ class Assembler:
             self.finished = self.done = True
 
     def _note(self, words: bytes) -> None:
-        """Notes words that are no chunk. They are a sign of life, or all that an answer says that is none."""
+        """Note words that are no chunk. They are a sign of life, or all that an answer says that is none."""
         if not self._has_spoken and len(self._odd) < MAX_READ:
             self._odd += words[:MAX_READ] + b"\n"
             self._reader.reads_bare = not self._odd.startswith(b"<")
 
     def _hear_all(self, kind: Kind, pieces: list[str]) -> None:
-        """Hears one piece after the other until the text is past its head, and the others at once."""
+        """Hear one piece after the other until the text is past its head, and the others at once."""
         rest = iter(pieces)
         while kind is Text and self._splitter.at_head and (piece := next(rest, "")):
             self._hear(kind, piece)
@@ -212,7 +212,7 @@ class Assembler:
             self._usage = counted(chunk.usage) or self._usage
 
     def _fail(self, errors: list[Any], chunk: Chunk) -> None:
-        """Raises the first error that says anything: some servers have an empty one in every chunk."""
+        """Raise the first error that says anything: some servers have an empty one in every chunk."""
         error = next((each for each in errors if not isinstance(each, dict) or any(each.values())), None)
         if error is not None or chunk.object == "error":
             raise self._said(error if isinstance(error, str | dict | list) else {"message": chunk.message})
@@ -278,7 +278,7 @@ class Assembler:
             self._tell(told)
 
     def _tell(self, told: Told) -> None:
-        """Adds to the parts that come next."""
+        """Add to the parts that come next."""
         if not isinstance(told, Retold):
             self._add(*told)
             return
@@ -288,7 +288,7 @@ class Assembler:
         self._kind, self.spoke, self._answered = None, True, told.kind == "text"
 
     def _add(self, kind: Kind, text: str) -> None:
-        """Adds to the parts that come next; neighbours of the same kind become one."""
+        """Add to the parts that come next; neighbours of the same kind become one."""
         if kind is Reasoning:
             text = self._told_thought(text)
         if not text:
@@ -302,7 +302,7 @@ class Assembler:
         self._pieces.append(text)
 
     def _told_thought(self, text: str) -> str:
-        """Gives what is to be told of thinking: nothing while all of it is white space."""
+        """Return what is to be told of thinking: nothing while all of it is white space."""
         if self._thought:
             return text
         self._blanks.append(text)
@@ -310,7 +310,7 @@ class Assembler:
         return "".join(self._blanks) if self._thought else ""
 
     def _go_on(self) -> None:
-        """Notes that the answer goes on, whatever was said before."""
+        """Note that the answer goes on, whatever was said before."""
         self._aside, self._settled = None, False
         self._finished_early |= self.finished
 
@@ -326,7 +326,7 @@ class Assembler:
         return self.spoke or bool(self._kept or self._calls)
 
     def _check_end(self) -> None:
-        """Raises `ModelError` unless there is an answer, and an end to it.
+        """Raise `ModelError` unless there is an answer, and an end to it.
 
         What came beside the chunks and had words for a person is the reason where there is none.
         """
@@ -349,12 +349,12 @@ class Assembler:
         return broken(f"it is {label}, not an event stream{self._words(': ')}")
 
     def _words(self, before: str) -> str:
-        """Gives the words that are no chunk, if any."""
+        """Return the words that are no chunk, if any."""
         words = "" if self._has_spoken else self._clean(words_in(self._odd.decode(errors="replace")))
         return words and before + words
 
     def _reason(self) -> str:
-        """Names why the turn ended; the calls count, whatever the server says."""
+        """Name why the turn ended; the calls count, whatever the server says."""
         if self._calls:
             return "tool_calls" if self._finish in {"", "stop", "function_call"} else self._finish
         return "stop" if self._finish in {"", "tool_calls", "function_call"} else self._finish
@@ -416,7 +416,7 @@ _MEANINGS = {
 
 
 def word_of(finish_reason: Any) -> str:
-    """Gives the word of a finish reason; "" for none, "other" for one that is neither known nor small letters.
+    """Return the word of a finish reason; "" for none, "other" for one that is neither known nor small letters.
 
     A word for programs. What does not look like one may be anything, a secret among it: `FAULT` where it tells of one.
     """
@@ -433,7 +433,7 @@ def word_of(finish_reason: Any) -> str:
 
 
 def meaning_of(word: str) -> str:
-    """Gives what a word means: `length`, `content_filter`, `FAULT` for a failure, else the server's own word."""
+    """Return what a word means: `length`, `content_filter`, `FAULT` for a failure, else the server's own word."""
     return _MEANINGS.get(word, FAULT if _FAILS.search(word) else word)
 
 
@@ -454,7 +454,7 @@ class _Item:
         self._pieces = {name: [fields[name]] for name in _TEXTS if isinstance(fields.get(name), str)}
 
     def takes(self, item: Any) -> bool:
-        """Adds a piece of a text to the pieces before it; says whether it belonged there."""
+        """Add a piece of a text to the pieces before it; say whether it belonged there."""
         mine = self._value
         if not (isinstance(mine, dict) and isinstance(item, dict)):
             return False
@@ -472,7 +472,7 @@ class _Item:
         return True
 
     def whole(self) -> Any:
-        """Gives the item."""
+        """Return the item."""
         if not self._pieces:
             return self._value
         return {**self._value, **{name: "".join(pieces) for name, pieces in self._pieces.items()}}
@@ -489,7 +489,7 @@ class Kept:
         return self._size > 0
 
     def feed(self, name: str, items: list[Any]) -> None:
-        """Takes some items of a list. Raises `ModelError` where all are longer than the limit."""
+        """Take some items of a list. Raises `ModelError` where all are longer than the limit."""
         self._size += len(str(items))
         if self._size > MAX_KEPT:
             raise ModelError(
@@ -501,5 +501,5 @@ class Kept:
                 mine.append(_Item(item))
 
     def whole(self) -> dict[str, list[Any]]:
-        """Gives the lists."""
+        """Return the lists."""
         return {name: [item.whole() for item in items] for name, items in self._lists.items()}
