@@ -162,7 +162,7 @@ class ToolProgress(Event, frozen=True):
 
 
 class ToolCallResult(Event, frozen=True):
-    """What a call gave, as text for the model. A call that never started has this event and no invocation.
+    """The result of a call, as text for the model. A call that never started has this event and no invocation.
 
     `sources` are what the text rests on, `parts` what else a person sees; neither goes to the model.
     """

@@ -15,13 +15,13 @@ from deechat.events import ToolCall
 
 
 class SystemMessage(msgspec.Struct, frozen=True, tag_field="role", tag="system"):
-    """What the model is told before everything else."""
+    """The instructions to the model; they stand before all other messages."""
 
     text: str
 
 
 class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
-    """What a person said."""
+    """A message of a person."""
 
     text: str
 

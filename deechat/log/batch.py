@@ -10,7 +10,7 @@ from deechat.store.base import Change, EventRow, Share
 
 
 class Key(Protocol):
-    """What is known here of a log, which is a key. `lost`: nothing may follow in it, as it would leave a gap."""
+    """A log, as a key. `lost`: nothing may follow in it, as it would leave a gap."""
 
     lost: bool
 

@@ -61,8 +61,8 @@ dumps: Callable[[Frame | str], bytes] = msgspec.json.Encoder().encode
 def pattern_of(kind: type[TextChunk] | type[ReasoningChunk], message_id: str) -> bytes:
     """Return what the frames of such pieces have in common, to be filled with `%` by their `seq` and their `text`.
 
-    Nearly all frames are of pieces. The text is to be filled in as `dumps` gives it; what comes of it then is what
-    `dumps` gives of the whole frame.
+    Nearly all frames are of pieces. The text is filled in as `dumps` returns it; the result equals `dumps` of the
+    whole frame.
     """
     frame = frame_of(Entry(0, 0.0, kind(_MARK)), message_id)
     pattern = dumps(frame).replace(b"%", b"%%").replace(dumps(_MARK), b"%(text)b")

@@ -1,4 +1,4 @@
-"""What a tool may use of the run that it works for, and what it gives beside its text."""
+"""The run as a tool sees it, and a result with more than text."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ToolResult(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who asks. There is one person today, `OWNER`."""
+    """The person who asks. There is one today, `OWNER`."""
 
     id: str
 
