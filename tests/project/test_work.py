@@ -28,6 +28,8 @@ from openai_rig import HELLO, Rig
 from runs_rig import House
 
 import deechat
+from deechat.agents.plugins.base import Plugin
+from deechat.agents.plugins.deechat import DeeChat
 from deechat.agents.plugins.sse import SSE
 from deechat.agents.providers.base import Scripted, Text, Turn
 from deechat.agents.providers.openai.turn import Assembler
@@ -282,7 +284,7 @@ def test_decoding_a_token_the_general_way_takes_few_calls() -> None:
 
 
 def test_a_frame_takes_few_calls() -> None:
-    plugin = SSE("message")
+    plugin = Plugin(DeeChat("message"), SSE())
     entries = [Entry(number, 1.0, TextChunk(f"word{number} ")) for number in range(TOKENS)]
     with calls() as called:
         frames = [plugin.frame(entry) for entry in entries]
@@ -406,6 +408,6 @@ def test_a_token_that_comes_alone_takes_few_calls_from_the_model_server_to_the_v
     for place in (
         "agents/providers/openai/chunks.py:said_plainly",
         "log/journal.py:append",
-        "agents/plugins/sse.py:frame",
+        "agents/plugins/base.py:frame",
     ):
         assert called[place] == ALONE, called.most_common()

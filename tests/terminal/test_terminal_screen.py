@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 from golden import GOLDEN
 
-from deechat.agents.plugins.deechat import Frame, frame_of
+from deechat.agents.plugins.base import Json
+from deechat.agents.plugins.deechat import frame_of
 from deechat.events import (
     LACKING,
     AnyEvent,
@@ -45,11 +46,11 @@ CHOICE = {
 }
 
 
-def frame(event: AnyEvent) -> Frame:
+def frame(event: AnyEvent) -> Json:
     return frame_of(Entry(7, 1.5, event), "i")
 
 
-def read(*frames: Frame) -> str:
+def read(*frames: Json) -> str:
     """Gives what a person at a terminal reads of the frames."""
     out = io.StringIO()
     out.isatty = lambda: True  # type: ignore[method-assign]
