@@ -28,7 +28,8 @@ from deechat.agents.tools import Tool, builtin_tools
 from deechat.agents.words import say
 from deechat.config import CONTEXT, Settings
 from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
-from deechat.net.rounds import ReadRounds, no_interval
+from deechat.net.connection import Watch
+from deechat.net.rounds import ReadRounds
 from deechat.runs.service import Runs
 from deechat.server.folder import DataFolder
 from deechat.store.sqlite.database import Database
@@ -60,7 +61,9 @@ class Application:
         self._store = SQLiteStore(self._database)
         self._own_ports = {self.settings.port}
         self._profiles = Profiles()
-        self._chooser = _chooser(self.settings, self._own_ports, self._profiles)
+        # Model servers are read in rounds, and what is read in one goes into one commit.
+        self._rounds = ReadRounds(self._database.commit_rate)
+        self._chooser = _chooser(self.settings, self._own_ports, self._profiles, self._rounds.readable)
         by_name = {tool.name: tool for tool in (*builtin_tools(), *tools)}
         self._runs = Runs(
             self._store,
@@ -125,10 +128,7 @@ class Application:
         gevent.get_hub().NOT_ERROR += (Cancelled,)  # whoever stops a run asked for it: no traceback of that
         self._folder.hold()
         try:
-            # What is read in one round goes into one commit.
-            rounds = ReadRounds.here()
-            rounds.interval = lambda: self._database.commit_rate.interval
-            self._database.start(used=self._folder.was_used, before_commit=rounds.run_soon)
+            self._database.start(used=self._folder.was_used, before_commit=self._rounds.run_soon)
             self._folder.secret()  # after the database: it shows that there was one
             if self._store.available:
                 self._take_over()
@@ -176,7 +176,7 @@ class Application:
 
     def _let_go(self) -> None:
         """Close the database and let go of the folder."""
-        ReadRounds.here().interval = no_interval
+        self._rounds.close()
         self._store.close()
         self._folder.release()
 
@@ -234,8 +234,8 @@ def _check_server() -> None:
         raise SystemExit(arbiter.Arbiter.WORKER_BOOT_ERROR)  # which ends its master too
 
 
-def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles) -> Chooser:
-    connect = partial(_connect, settings, profiles)
+def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles, watch: Watch) -> Chooser:
+    connect = partial(_connect, settings, profiles, watch)
     offline = OfflineProvider()
     fixed: Provider | None = None
     if settings.provider == "offline":
@@ -246,7 +246,9 @@ def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles)
     return Chooser(fixed=fixed, offline=offline, local=local)
 
 
-def _connect(settings: Settings, profiles: Profiles, base_url: str | None, *, is_found: bool = False) -> OpenAIProvider:
+def _connect(
+    settings: Settings, profiles: Profiles, watch: Watch, base_url: str | None, *, is_found: bool = False
+) -> OpenAIProvider:
     return OpenAIProvider(
         base_url=base_url,
         is_found=is_found,
@@ -255,6 +257,7 @@ def _connect(settings: Settings, profiles: Profiles, base_url: str | None, *, is
         first_byte_timeout=settings.first_byte_timeout,
         stall_timeout=settings.stall_timeout,
         profiles=profiles,
+        watch=watch,
         load=_load_openai,
     )
 

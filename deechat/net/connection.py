@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from deechat.net.deadline import Deadline
-from deechat.net.rounds import LARGE, Readable
+from deechat.net.rounds import LARGE, Alone, Readable
 
 SIZE = 65_536  # bytes of a read
 SHARE = 65_536  # bytes that are read before others have their turn
@@ -57,6 +57,8 @@ class Origin(NamedTuple):
 
 Connect = Callable[[str, int, float], socket.socket]
 """Connects to a host and a port within so many seconds, or raises `OSError`."""
+Watch = Callable[[int], Readable]
+"""Makes of a descriptor that does not block the place where it is waited for and read."""
 
 
 def connect(host: str, port: int, seconds: float) -> socket.socket:
@@ -85,22 +87,25 @@ class Connection:
     A read of a fast server never waits, so nobody else would have a turn: reads give one every `SHARE` bytes.
     """
 
-    def __init__(self, origin: Origin, sock: socket.socket) -> None:
+    def __init__(self, origin: Origin, sock: socket.socket, watch: Watch = Alone) -> None:
         self.origin = origin
         self._sock = sock
         # Without TLS the descriptor is read past the socket: it does not block, since gevent's never do.
-        self._reader = _Records(sock) if origin.is_secure else Readable.of(sock.fileno())
+        readable = watch(sock.fileno())
+        self._reader = _Records(sock, readable) if origin.is_secure else readable
         self._share = 0
 
     @classmethod
-    def open(cls, origin: Origin, trust: ssl.SSLContext, seconds: float, connect: Connect = connect) -> Connection:
+    def open(
+        cls, origin: Origin, trust: ssl.SSLContext, seconds: float, connect: Connect = connect, watch: Watch = Alone
+    ) -> Connection:
         """Return a new connection, with TLS where the origin has it. Raises `ConnectError` and `ConnectTimeout`."""
         with _named(ConnectTimeout, ConnectError):
             sock = connect(origin.host, origin.port, seconds)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 secured = trust.wrap_socket(sock, server_hostname=origin.host) if origin.is_secure else sock
-                return cls(origin, secured)
+                return cls(origin, secured, watch)
             except BaseException:
                 sock.close()
                 raise
@@ -155,13 +160,13 @@ class Connection:
 class _Records:
     """The reading side of a connection over TLS, which gives one record a read: joins all that are here.
 
-    A reader that has read all is told of the next bytes by the descriptor, in rounds with others, as without TLS:
-    OpenSSL reads no further ahead than the record that it is at. To be closed before its socket is.
+    A reader that has read all is told of the next bytes by the descriptor, as without TLS: OpenSSL reads no further
+    ahead than the record that it is at. To be closed before its socket is.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, readable: Readable) -> None:
         self._sock = sock
-        self._readable = Readable.of(sock.fileno())
+        self._readable = readable
         self._fault: OSError | None = None
 
     def read(self, size: int, seconds: float) -> bytes:

@@ -13,9 +13,8 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from gevent import get_hub, monkey
 
@@ -25,32 +24,50 @@ MOST = 1_000  # descriptors of a round, as many as streams are open by default; 
 AHEAD = 0.002  # seconds: a round that is at least so far off is set at once; if nearer, the next arrival is waited for
 LARGE = 4_096  # bytes of a read: a server that sends so much writes faster than it is read, so no round is put off
 
-_here = monkey.get_original("threading", "local")()  # gevent's own is of each greenlet
+
+class Pace(Protocol):
+    """Says how far apart rounds are: `interval` seconds, read anew for each."""
+
+    @property
+    def interval(self) -> float: ...
 
 
 class ReadRounds:
-    """The rounds of one thread's hub. `interval` returns the seconds to the next one, and is called in each.
+    """The rounds of one hub, that of its first reader. It opens nothing before there is one; to be closed.
 
     `is_behind`: a read was `LARGE`, so the next round is not put off.
     """
 
-    def __init__(self) -> None:
-        self.interval: Callable[[], float] = no_interval
+    def __init__(self, pace: Pace) -> None:
         self.is_behind = False
+        self._pace = pace
         self._last = 0.0
-        self._loop: Any = get_hub().loop
-        self._epoll: Any = monkey.get_original("select", "epoll")() if _has_epoll() else None
-        self._watcher: Any = self._loop.io(self._epoll.fileno(), 1) if self._epoll else None
+        self._loop: Any = None
+        self._epoll: Any = None
+        self._watcher: Any = None
         self._timer: Any = None
         self._readers: dict[int, _Batched] = {}
 
-    @classmethod
-    def here(cls) -> ReadRounds:
-        """Return those of this thread's hub."""
-        rounds: ReadRounds | None = getattr(_here, "rounds", None)
-        if rounds is None:
-            rounds = _here.rounds = cls()
-        return rounds
+    def readable(self, descriptor: int) -> Readable:
+        """Return a descriptor to be read in these rounds.
+
+        It waits alone where the system has no epoll, and in another thread than the first.
+        """
+        loop = get_hub().loop
+        if self._loop is None and hasattr(select, "EPOLLET"):
+            self._loop = loop
+            self._epoll = monkey.get_original("select", "epoll")()
+            self._watcher = loop.io(self._epoll.fileno(), 1)
+        return _Batched(descriptor, self) if self._loop is loop else Alone(descriptor)
+
+    def close(self) -> None:
+        """Let go of the epoll; its readers wait no longer."""
+        if self._epoll is not None:
+            self._drop_timer()
+            self._watcher.close()
+            self._epoll.close()
+            self._loop = self._epoll = self._watcher = None
+            self._readers.clear()
 
     def add(self, descriptor: int, reader: _Batched) -> None:
         """Watch a descriptor from now on; bytes that came before count too."""
@@ -96,7 +113,7 @@ class ReadRounds:
 
     def _seconds_left(self) -> float:
         """Return how long the next round is put off."""
-        return 0.0 if self.is_behind else self._last + self.interval() - time.monotonic()
+        return 0.0 if self.is_behind else self._last + self._pace.interval - time.monotonic()
 
     def run_soon(self) -> None:
         """Run a round in the next iteration of the loop, before callbacks that are added from now on."""
@@ -123,15 +140,6 @@ class ReadRounds:
             self._run_after(seconds)
 
 
-def no_interval() -> float:
-    """Return 0: a round comes as soon as there is something to read."""
-    return 0.0
-
-
-def _has_epoll() -> bool:
-    return hasattr(select, "EPOLLET")
-
-
 class Readable(Waiter):
     """A descriptor that does not block, and its one reader; to be closed before the descriptor is.
 
@@ -146,11 +154,6 @@ class Readable(Waiter):
         self.descriptor = descriptor
         self.is_empty = True  # a read before the first wait would nearly always fail
         self.has_ended = False
-
-    @staticmethod
-    def of(descriptor: int) -> Readable:
-        """Return one that is read in rounds with others where the system has epoll, else one that waits alone."""
-        return _Batched(descriptor) if _has_epoll() else _Alone(descriptor)
 
     def read(self, size: int, seconds: float | None) -> bytes:
         """Return what has come, b"" at the end, waiting so long for it. Raises `TimeoutError` and other `OSError`s."""
@@ -175,10 +178,10 @@ class Readable(Waiter):
 class _Batched(Readable):
     __slots__ = ("_rounds",)
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, rounds: ReadRounds) -> None:
         super().__init__(descriptor)
-        self._rounds = ReadRounds.here()
-        self._rounds.add(descriptor, self)
+        self._rounds = rounds
+        rounds.add(descriptor, self)
 
     def hurry(self) -> None:
         self._rounds.is_behind = True
@@ -188,7 +191,9 @@ class _Batched(Readable):
         self._rounds.remove(self.descriptor, self)
 
 
-class _Alone(Readable):
+class Alone(Readable):
+    """One that waits by itself."""
+
     __slots__ = ("_watcher",)
 
     def __init__(self, descriptor: int) -> None:

@@ -17,7 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any
 
 import gevent
@@ -37,7 +37,6 @@ from deechat.application import Application
 from deechat.config import Settings
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk
 from deechat.log.journal import Log
-from deechat.net import rounds
 from deechat.store.base import RunRow
 from deechat.store.sqlite.database import Job
 
@@ -319,7 +318,6 @@ def test_a_whole_answer_costs_by_reads_and_not_by_tokens(
     """From the request to its last byte, through the application, with a model server that sends all at once."""
     if not gathers:
         monkeypatch.delattr(select, "EPOLLET")
-        monkeypatch.setattr(rounds, "_here", SimpleNamespace())
     body = [delta("stop"), b"data: [DONE]\n\n"]
     with served(tmp_path) as (model, application):
         model.script(reply("Hello"), reply(lines(TOKENS), *body))

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from deechat.agents.providers.openai.proxies import proxy_for
 from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.net.addresses import is_loopback
-from deechat.net.connection import NetError
+from deechat.net.connection import NetError, Watch
 
 OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # servers that want no key take any
@@ -98,10 +98,11 @@ def _secrets(key: str, user: str, token: str, query: str) -> tuple[str, ...]:
 class Client:
     """The SDK, loaded, and its client.
 
-    `foreign` are the errors that asking and reading may raise. `close` closes its idle connections.
+    `foreign` are the errors that asking and reading may raise. `watch` makes the readers of its connections. `close`
+    closes the idle ones.
     """
 
-    def __init__(self, module: Any, address: Address, patience: float) -> None:
+    def __init__(self, module: Any, address: Address, patience: float, watch: Watch) -> None:
         http = importlib.import_module("httpx2")  # the SDK's own, so it is loaded by now
         ours = importlib.import_module(OUR_TRANSPORT)
         self._module, self._library, self._address = module, http, address
@@ -115,7 +116,9 @@ class Client:
             ssl.SSLError,
         )
         self.proxy = None if address.is_local else proxy_for(address.url)
-        self._transport = ours.make_transport(trust, self.proxy, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
+        self._transport = ours.make_transport(
+            trust, self.proxy, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS, watch=watch
+        )
         self._http = http.Client(
             timeout=http.Timeout(patience, connect=min(patience, CONNECT_SECONDS), pool=None),
             limits=http.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS),

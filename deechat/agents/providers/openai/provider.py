@@ -32,6 +32,8 @@ from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
 from deechat.messages import THOUGHT
+from deechat.net.connection import Watch
+from deechat.net.rounds import Alone
 
 RETRIES = 2
 MOST_LESSONS = 8  # that one question may teach: a server that changes its mind each time is left alone
@@ -57,7 +59,8 @@ class OpenAIProvider:
 
     `model` is the one that is asked for when nobody chose. `is_found`: no setting names the server, so a model that was
     chosen may be another server's, and where this one does not have it its own default answers. The timeouts are in
-    seconds of silence. `profiles` keep what is learnt of servers. `load` gives the SDK. `sleep` waits before a retry:
+    seconds of silence. `profiles` keep what is learnt of servers. `watch` makes the readers of connections. `load`
+    gives the SDK. `sleep` waits before a retry:
     `backoff` seconds the first time, twice that the second, a little more by chance.
     """
 
@@ -73,6 +76,7 @@ class OpenAIProvider:
         first_byte_timeout: float = 300,
         stall_timeout: float = 120,
         profiles: Profiles | None = None,
+        watch: Watch = Alone,
         load: Callable[[], Any] = load_sdk,
         sleep: Callable[[float], object] = time.sleep,
         backoff: float = 0.5,
@@ -86,7 +90,7 @@ class OpenAIProvider:
         self._found: str | None = None
         self._gone: set[str] = set()  # names that were chosen, and that the server does not have
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
-        self._load, self._sleep, self._backoff = load, sleep, backoff
+        self._load, self._sleep, self._backoff, self._watch = load, sleep, backoff, watch
         self._profile = Profile(profiles or Profiles(), self._address.url)
         self._contexts = Contexts(self._profile, self._look if self._origin != "default" else None)
         self._lock = threading.Lock()
@@ -345,7 +349,7 @@ class OpenAIProvider:
 
     def _made(self, sdk: Any, address: Address) -> Client:
         try:
-            return Client(sdk, address, self._first_byte)
+            return Client(sdk, address, self._first_byte, self._watch)
         except NoProxyError as exc:
             words = f"The model server at {address.url} cannot be asked: {exc}."
             raise ModelError(words, code="model_unreachable") from None

@@ -10,13 +10,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpx2
 
 from deechat.agents.providers.openai.proxies import Proxy
 from deechat.agents.providers.openai.response import Answer
 from deechat.net import connection, http1
-from deechat.net.connection import NetError, Origin
+from deechat.net.connection import NetError, Origin, Watch
 from deechat.net.http1 import Body, Form, Head, Request, Timeouts
 from deechat.net.pool import Pool
 from deechat.net.socks import Socks
@@ -35,20 +36,20 @@ _ERRORS: dict[type[NetError], type[httpx2.TransportError]] = {
 
 
 def make_transport(
-    trust: ssl.SSLContext, proxy: Proxy | None, *, max_idle: int, idle_seconds: float
+    trust: ssl.SSLContext, proxy: Proxy | None, *, max_idle: int, idle_seconds: float, watch: Watch
 ) -> Transport | None:
     """Return a transport that goes straight to servers or through a SOCKS proxy; None for an HTTP proxy."""
+    make_pool = partial(Pool, trust, max_idle=max_idle, idle_seconds=idle_seconds, watch=watch)
     if proxy is None:
         ordinary: httpx2.BaseTransport = httpx2.HTTPTransport(verify=trust, trust_env=False)
-        return Transport(Pool(trust, max_idle=max_idle, idle_seconds=idle_seconds), ordinary)
+        return Transport(make_pool(), ordinary)
     if not proxy.is_socks:
         return None
 
     def refuse(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.UnsupportedProtocol(f"{request.method} is not sent through a SOCKS proxy")
 
-    pool = Pool(trust, max_idle=max_idle, idle_seconds=idle_seconds, connect=Socks.of(proxy.url).connect)
-    return Transport(pool, httpx2.MockTransport(refuse))
+    return Transport(make_pool(connect=Socks.of(proxy.url).connect), httpx2.MockTransport(refuse))
 
 
 class Transport(httpx2.BaseTransport):
