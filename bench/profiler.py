@@ -24,7 +24,7 @@ import workloads
 from sampler import PARTS
 from workloads import WORKLOADS, Workload
 
-MORE = {"idle": 10, "W1": 10, "W2": 4}  # times the repeats, for looks enough
+MORE = {"idle": 10}  # times the repeats, for looks enough
 
 
 def main() -> int:

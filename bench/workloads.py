@@ -61,8 +61,8 @@ class Workload:
 ALL = (DEECHAT, *FLOORS)
 WORKLOADS = (
     Workload("idle", 1, Order(1), repeats=50, rounds=3, contestants=ALL),
-    Workload("W1", 1, Order(2_000), repeats=20, rounds=3, contestants=ALL),
-    Workload("W2", 50, Order(400), repeats=5, rounds=3, contestants=ALL),
+    Workload("W1", 1, Order(2_000), repeats=200, rounds=3, contestants=ALL),
+    Workload("W2", 50, Order(400), repeats=20, rounds=3, contestants=ALL),
     Workload("W3", 200, Order(500, 50.0), rounds=2),
     Workload("W4", 1_000, Order(40, 2.0)),
     Workload("W5", 500, Order(500, 50.0), contestants=(DEECHAT,)),
