@@ -58,7 +58,8 @@ class ToolContext:
         """Show a line to whoever watches; `share` says how much is done, 0 to 1, where that is known.
 
         It may be called as often as one likes: of what comes fast only some is shown, the newest last. Other greenlets
-        have their turn in it, and a stop is raised here, so a tool that computes for long should call it.
+        have their turn in it, and a stop is raised here, so a tool that computes for long should call it. It is for the
+        tool's greenlet and those that it spawns, not for threads.
         """
         if self._report is not None:
             if share is not None:
