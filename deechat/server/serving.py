@@ -19,9 +19,9 @@ from gunicorn.glogging import Logger as GunicornLogger
 from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 from deechat.net.addresses import is_loopback
+from deechat.server.admission import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE
 from deechat.server.folder import DataFolder, keep_temporary_files
 from deechat.server.logs import configuration
-from deechat.server.places import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE
 
 _EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - what `bind` may be, and no address to go to
 
@@ -55,7 +55,7 @@ keepalive = int(IDLE_SECONDS)
 max_requests = 0
 preload_app = False
 control_socket_disable = True
-# gunicorn believes no header about paths, schemes and peers: deechat/web/front.py alone decides which are believed.
+# gunicorn believes no header about paths, schemes and peers: deechat/web/forwarded.py alone decides which are believed.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}

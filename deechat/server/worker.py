@@ -26,8 +26,8 @@ from gunicorn.http.body import LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 
 from deechat.net.addresses import address_of, network_of
+from deechat.server.admission import Place, Places, Step
 from deechat.server.logs import Tally
-from deechat.server.places import Place, Places, Step
 
 PATIENCE_WITH_READERS = 8.0  # seconds after which a stream that nobody reads does not hold the worker any longer
 LARGEST_HEAD = 65_536  # bytes of a request line and its headers; gunicorn alone takes 100 headers of 8 kB each

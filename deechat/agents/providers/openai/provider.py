@@ -21,7 +21,7 @@ import msgspec
 
 from deechat.agents.providers.base import Notice, Part, Question, Room, Turn
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, OUR_TRANSPORT, Address, Client
-from deechat.agents.providers.openai.context import Contexts
+from deechat.agents.providers.openai.context_length import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
 from deechat.agents.providers.openai.listing import MAX_LISTING, Row, default_of, rows_in
 from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, UNOPENED, Profile, Profiles

@@ -72,7 +72,7 @@ def test_the_reason_is_said_in_every_language() -> None:
 
 
 def told(server: Server) -> list[str]:
-    return [str(line["message"]) for line in server.log_lines if line["logger"] == "deechat.web.outside"]
+    return [str(line["message"]) for line in server.log_lines if line["logger"] == "deechat.web.local_only"]
 
 
 def test_the_log_says_it_once_for_each_peer_and_quotes_nothing_at_length(server: Server) -> None:

@@ -18,7 +18,7 @@ from flask import Response, make_response, render_template, request
 
 from deechat.errors import ForbiddenError
 from deechat.net.addresses import is_loopback
-from deechat.web.front import front
+from deechat.web.forwarded import front
 from deechat.web.loopback import Neighbours
 
 JUDGED_FOR = 1.0  # seconds for which a connection that was let in is not looked at again: its process may change
