@@ -15,9 +15,9 @@ from deechat.agents.history import well_formed
 from deechat.agents.providers.base import Provider, Question, Room, ToolSpec
 from deechat.agents.state import RunState
 from deechat.agents.tools.base import Tool
-from deechat.agents.tools.context import OWNER, Principal
 from deechat.errors import ModelError
 from deechat.messages import Message, SystemMessage
+from deechat.principal import OWNER, Principal
 
 DEFAULT_PROMPT = (
     "You are a helpful assistant. Answer in the language of the question, in Markdown. "
@@ -76,7 +76,7 @@ class AgentHandler:
     None when nobody chose one and the provider uses its default. `summary` stands for what comes before the history, in
     which `cuts` are the places where a window may begin. `context` is how many tokens the model reads at once, None
     where nobody said; `ceiling` how many estimated ones may be sent since a server refused more. `thread` is the id of
-    the run's thread and `principal` who asks, both for the tools.
+    the run's thread and `principal` whose it is, both for the tools.
     """
 
     provider: Provider

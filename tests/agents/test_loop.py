@@ -13,7 +13,7 @@ from deechat.agents.context import AgentHandler
 from deechat.agents.providers.base import Notice, Part, Reasoning, Retold, Scripted, Text, Turn
 from deechat.agents.state import RunState, UseTools, Wait, fold
 from deechat.agents.tools.base import ToolError, make_tool
-from deechat.agents.tools.context import Principal, ToolContext, ToolResult
+from deechat.agents.tools.context import ToolContext, ToolResult
 from deechat.errors import Cancelled, ModelError
 from deechat.events import (
     AnyEvent,
@@ -39,6 +39,7 @@ from deechat.events import (
     encode,
 )
 from deechat.messages import AssistantMessage, ToolMessage, UserMessage
+from deechat.principal import Principal
 
 
 def double(number: int) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
 from deechat.events import Part, Source
+from deechat.principal import OWNER, Principal
 
 LONGEST_LINE = 500  # characters of a line of progress, and of a source's title
 
@@ -26,20 +26,10 @@ class ToolResult(msgspec.Struct, frozen=True):
     parts: tuple[Part, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """The person who asks. There is one today, `OWNER`."""
-
-    id: str
-
-
-OWNER = Principal("owner")
-
-
 class ToolContext:
     """The side of a run that its tools see, one a call. A tool that wants it has a parameter of this type.
 
-    `thread` is the id of the run's thread, `principal` who asks, `language` the BCP 47 tag of the person's language.
+    `thread` is the id of the run's thread, `principal` whose it is, `language` the BCP 47 tag of the person's language.
     `sources` are those that the tool has named so far. `cancelled` turns true when the call was stopped. The tool's own
     greenlet learns of that by `Cancelled`, raised wherever it waits; what it started elsewhere has to look here.
     """

@@ -19,7 +19,8 @@ from deechat.agents.tools import (
     builtin_tools,
     make_tool,
 )
-from deechat.agents.tools.context import LONGEST_LINE, OWNER, Principal
+from deechat.agents.tools.context import LONGEST_LINE
+from deechat.principal import OWNER, Principal
 
 
 class Point(msgspec.Struct):
