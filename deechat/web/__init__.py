@@ -11,7 +11,7 @@ from flask import Flask, Response, request
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.forwarded import PROXIES, Network
-from deechat.web.gate import Gate
+from deechat.web.gate import Gate, check_needs
 from deechat.web.routes import chats, pages, runs, threads, workspaces
 from deechat.web.services import Services
 
@@ -30,7 +30,8 @@ class _Flask(Flask):
 def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) -> Flask:
     """Make the WSGI application over services that are ready before the first request.
 
-    `proxies` are trusted to say who asks, besides those on this machine.
+    `proxies` are trusted to say who asks, besides those on this machine. Raises `LookupError` for a route of which the
+    gate does not know what it needs.
     """
     app = _Flask("deechat")
     app.config[PROXIES] = proxies
@@ -43,6 +44,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     gate.guard(app)
     for module in (pages, workspaces, threads, chats, runs):
         app.register_blueprint(module.make(services))
+    check_needs(app)
     app.after_request(_with_headers)
     app.after_request(partial(_with_heartbeat, f"{services.streams.heartbeat:g}"))
     app.after_request(partial(_with_damage, services))

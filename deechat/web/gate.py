@@ -1,7 +1,10 @@
-"""Who may come in: one gate before every route.
+"""Who may come in, and who asks: one gate before every route.
 
-Without a password the server is for the people at this machine alone (`local_only`). With a password everyone may knock.
-Requests that change something must not come from another site in any case.
+`NEEDS` says which route needs what. A route that needs a person is called when the credential that came, whichever it
+is, has become a `Principal`, which the route takes from `asker`.
+
+Without a password the server is for the people at this machine alone (`local_only`). With a password everyone may
+knock. Requests that change something must not come from another site in any case.
 """
 
 from __future__ import annotations
@@ -12,13 +15,16 @@ import logging
 import secrets
 import time
 from collections.abc import Callable
+from enum import Enum
 from functools import cached_property
+from typing import cast
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, Response, jsonify, request
+from flask import Blueprint, Flask, Response, g, jsonify, request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
 from deechat.errors import ForbiddenError, UnauthorizedError
+from deechat.principal import OWNER, Principal
 from deechat.server.logs import Tally
 from deechat.web.attempts import Attempts
 from deechat.web.bodies import LARGEST_LOG_IN, LogIn, Nothing, read_body
@@ -31,11 +37,60 @@ COOKIE = "deechat_login"
 WRONG_PASSWORD_SECONDS = 0.5
 COOKIE_SECONDS = 30 * 24 * 3600
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-# What holds nothing of anyone: the page's shell, which asks for the password, and the sign of life.
-_OPEN = frozenset({"pages.index", "pages.ping", "static", "gate.log_in", "gate.log_out"})
 _REFUSED = frozenset({401, 403, 413, 429})
 
 log = logging.getLogger(__name__)
+
+
+class Need(Enum):
+    """What a request has to show before its route is called."""
+
+    NOTHING = "nothing, wherever it comes from"
+    PLACE = "that it comes from where the server is reached: without a password, from this machine"
+    PERSON = "who asks, besides"
+
+
+# By endpoint. What needs no person holds nothing of anyone: the sign of life, and the page's shell, which logs in.
+NEEDS = {
+    "pages.ping": Need.NOTHING,
+    "pages.index": Need.PLACE,
+    "static": Need.PLACE,
+    "gate.log_in": Need.PLACE,
+    "gate.log_out": Need.PLACE,
+    "pages.models": Need.PERSON,
+    "pages.profile": Need.PERSON,
+    "pages.forget": Need.PERSON,
+    "workspaces.list_workspaces": Need.PERSON,
+    "workspaces.new_workspace": Need.PERSON,
+    "workspaces.show_workspace": Need.PERSON,
+    "workspaces.update_workspace": Need.PERSON,
+    "workspaces.delete_workspace": Need.PERSON,
+    "workspaces.list_tools": Need.PERSON,
+    "threads.list_threads": Need.PERSON,
+    "threads.new_thread": Need.PERSON,
+    "threads.update_thread": Need.PERSON,
+    "threads.delete_thread": Need.PERSON,
+    "chats.chats": Need.PERSON,
+    "chats.stream_chat": Need.PERSON,
+    "runs.show": Need.PERSON,
+    "runs.events": Need.PERSON,
+    "runs.respond": Need.PERSON,
+    "runs.steer": Need.PERSON,
+    "runs.stop": Need.PERSON,
+    "runs.go_on": Need.PERSON,
+}
+
+
+def check_needs(app: Flask) -> None:
+    """Raise `LookupError` when a route of the application has no row in `NEEDS`."""
+    lacking = {rule.endpoint for rule in app.url_map.iter_rules()} - NEEDS.keys()
+    if lacking:
+        raise LookupError(f"The table NEEDS does not say what these routes need: {', '.join(sorted(lacking))}.")
+
+
+def asker() -> Principal:
+    """Return who asks, in a route that needs a person."""
+    return cast("Principal", g.principal)
 
 
 class Gate:
@@ -76,16 +131,26 @@ class Gate:
 
     def check(self) -> Response | None:
         """Let the request pass, or return the page that refuses it. Raises `ForbiddenError` and `UnauthorizedError`."""
-        if request.endpoint == "pages.ping":
+        need = _need()
+        if need is Need.NOTHING:
             return None
         if self._password is None and (refusal := self._outside.refuse()):
             return refusal
         if request.method not in _SAFE:
             _check_same_site(behind_proxy=self._password is not None)
-        if self._password is not None and request.endpoint not in _OPEN and not self._knows_password():
+        if need is Need.PERSON:
+            g.principal = self.principal()
+        return None
+
+    def principal(self) -> Principal:
+        """Return who asks, by the cookie, by the bearer, or by neither where only this machine is let in.
+
+        Raises `UnauthorizedError` and `TooManyAttemptsError`.
+        """
+        if self._password is not None and not self._knows_password():
             shown = " What was sent as Authorization is not it." if "Authorization" in request.headers else ""
             raise UnauthorizedError(f"Log in first: this server has a password.{shown}")
-        return None
+        return OWNER
 
     def log_in(self) -> Response:
         """Set the cookie for whoever sends the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
@@ -149,8 +214,12 @@ def _stay_outside() -> None:
     connection().stay_outside(peer())
 
 
+def _need() -> Need:
+    return NEEDS.get(request.endpoint or "", Need.PERSON)  # an address that leads nowhere tells a stranger nothing
+
+
 def _come_in() -> None:
-    if request.endpoint not in _OPEN:
+    if _need() is Need.PERSON:
         connection().come_in()
 
 
