@@ -14,6 +14,7 @@ from terminal_rig import Person
 from zoo_rig import House
 
 from deechat.log.journal import Journal
+from deechat.principal import OWNER
 from deechat.store.base import Thread
 from deechat.store.sqlite.database import Database
 from deechat.store.sqlite.store import SQLiteStore
@@ -163,7 +164,7 @@ def store(database: Database) -> Iterator[SQLiteStore]:
 
 @pytest.fixture
 def thread(store: SQLiteStore) -> Thread:
-    return store.new_thread(store.workspace("default"), None)
+    return store.new_thread(OWNER, store.workspace(OWNER, "default"), None)
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ from deechat.store.base import (
     Receipt,
     RestRun,
     RunRow,
+    ServerStore,
     Share,
-    Store,
     WakeRun,
 )
 
@@ -124,7 +124,7 @@ class Watcher(Waiter):
 class Journal:
     """All logs of a store. `listener` is told of runs that end and that are lost."""
 
-    def __init__(self, store: Store, listener: LogListener | None = None) -> None:
+    def __init__(self, store: ServerStore, listener: LogListener | None = None) -> None:
         self._store = store
         self._listener = listener
         # Weak: the runner, the followers and the rows on their way hold a log; without them it is read anew from disk.

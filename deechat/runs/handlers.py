@@ -13,7 +13,8 @@ from deechat.agents.providers.base import Provider
 from deechat.agents.tools.base import Tool
 from deechat.agents.words import say
 from deechat.messages import AssistantMessage, Message, UserMessage
-from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
+from deechat.principal import Principal
+from deechat.store.base import RunRow, Store, StoredMessage, Workspace
 
 _Said = tuple[StoredMessage, list[Message]]  # a stored message, and what a model is shown of it
 
@@ -55,10 +56,10 @@ class Handlers:
 
     def build_handler(self, run: RunRow) -> AgentHandler:
         """Return a run's handler. Raises `NotFoundError` when its thread is gone."""
-        thread = self._store.thread_by_id(run.thread_id)
-        workspace = self._store.workspace_by_id(thread.workspace_id)
+        workspace = self._store.workspace_of(run.thread_id)
+        principal = Principal(workspace.owner)
         provider, context = self._choose(run.model), workspace.context or self._context
-        history = self._history(thread, run, partial(_length, provider, run.model, context))
+        history = self._history(principal, run, partial(_length, provider, run.model, context))
         return AgentHandler(
             provider=provider,
             history=history.turns,
@@ -71,15 +72,16 @@ class Handlers:
             max_tokens=workspace.max_tokens or self._max_tokens,
             language=run.language,
             tools=self._tools if workspace.mode == "agent" else {},
-            policy=partial(self._policy, workspace.id),
-            policies=partial(self._policies, workspace.id),
+            policy=partial(self._policy, principal, workspace.id),
+            policies=partial(self._policies, principal, workspace.id),
             max_tool_rounds=self._max_tool_rounds,
-            thread=thread.id,
+            thread=run.thread_id,
+            principal=principal,
         )
 
-    def _history(self, thread: Thread, run: RunRow, limit: Callable[[], int]) -> _History:
+    def _history(self, principal: Principal, run: RunRow, limit: Callable[[], int]) -> _History:
         """Read the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""
-        read, summary = self._read(thread, run.parent_id, limit)
+        read, summary = self._read(principal, run, limit)
         turns: list[Message] = []
         cuts: list[Cut] = []
         for message, said in read:
@@ -92,10 +94,10 @@ class Handlers:
             turns.append(UserMessage(say("go_on", {}, run.language)))
         return _History(turns, cuts, summary)
 
-    def _read(self, thread: Thread, last_id: str, limit: Callable[[], int]) -> tuple[list[_Said], str]:
+    def _read(self, principal: Principal, run: RunRow, limit: Callable[[], int]) -> tuple[list[_Said], str]:
         read: list[_Said] = []
-        tokens, at, rows = 0, last_id, FIRST
-        while page := self._store.branch(thread, at, rows):
+        tokens, at, rows = 0, run.parent_id, FIRST
+        while page := self._store.branch(principal, run.thread_id, at, rows):
             said: list[_Said] = [
                 (each, [UserMessage(each.content)] if each.role == "user" else unpack(each.turns, each.content))
                 for each in page
@@ -103,7 +105,7 @@ class Handlers:
             tokens += sum(window.weigh([turn for _, turns in said for turn in turns], shrunk=True))
             first = page[0].parent_id
             # What fits into any context was never summarized, so a short thread costs one read.
-            found = self._store.summary(page) if first is not None or tokens > self._always_fits else None
+            found = self._store.summary(principal, page) if first is not None or tokens > self._always_fits else None
             if found is not None:
                 number, summary = found
                 return [*said[number + 1 :], *read], summary
@@ -113,12 +115,12 @@ class Handlers:
             at, rows = first, FURTHER
         return read, ""
 
-    def _policy(self, workspace_id: str, tool: Tool, arguments: dict[str, Any] | None) -> str:
-        return self._policies(workspace_id)(tool, arguments)
+    def _policy(self, principal: Principal, workspace_id: str, tool: Tool, arguments: dict[str, Any] | None) -> str:
+        return self._policies(principal, workspace_id)(tool, arguments)
 
-    def _policies(self, workspace_id: str) -> Policies:
+    def _policies(self, principal: Principal, workspace_id: str) -> Policies:
         # Read anew each time: a person may change them while the run goes on.
-        return partial(_policy_in, self._store.workspace_by_id(workspace_id))
+        return partial(_policy_in, self._store.workspace_by_id(principal, workspace_id))
 
 
 def _length(provider: Provider, model: str | None, context: int | None) -> int:

@@ -15,13 +15,13 @@ from contextlib import closing, suppress
 import gevent
 from gevent.lock import BoundedSemaphore
 
-from deechat.errors import Cancelled, DamagedError, NotFoundError, RunEndedError, StorageUnavailableError
+from deechat.errors import Cancelled, DamagedError, RunEndedError, StorageUnavailableError
 from deechat.events import RunFailed
 from deechat.log.journal import Journal
 from deechat.messages import INTERRUPTED
 from deechat.runs.registry import Registry
 from deechat.runs.runner import Runner
-from deechat.store.base import PATIENCE_AT_START, NoteRetries, RunRow, Store
+from deechat.store.base import PATIENCE_AT_START, NoteRetries, RunRow, ServerStore
 
 MAX_ATTEMPTS = 3  # of a step: the first, and two after a death of the process
 CRASH_LOOP_SECONDS = 60.0  # a process that died younger may have been killed by a run that it took up
@@ -36,7 +36,7 @@ class Recovery:
     A run whose last event is older than `recover` seconds is not taken up again.
     """
 
-    def __init__(self, store: Store, journal: Journal, registry: Registry, *, recover: float) -> None:
+    def __init__(self, store: ServerStore, journal: Journal, registry: Registry, *, recover: float) -> None:
         self._store = store
         self._journal = journal
         self._registry = registry
@@ -157,12 +157,12 @@ class Recovery:
         if runner.claim():
             runner.cancel(Cancelled())
         try:
-            run = self._store.run(runner.run.id)
-        except NotFoundError:
-            return  # deleted with its thread
+            run = self._store.find_run(runner.run.id)
         except DamagedError:  # the database tells of it
             self._give_up(runner.run.id)
             return
+        if run is None:
+            return  # deleted with its thread
         again = None if runner.last_try else self._acquire(run)
         if again is None:
             self._give_up(run.id)

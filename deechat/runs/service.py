@@ -1,7 +1,7 @@
 """The runs of a server: start, continue, look, follow, answer, steer, stop.
 
-Everything that a person does to an answer goes through here. What a run does by itself is in `runner`, what it knows in
-`agents.state`, what it said in `journal`.
+Everything that a person does to an answer goes through here. Each method takes first who does it; what is another's is
+not found. What a run does by itself is in `runner`, what it knows in `agents.state`, what it said in `journal`.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from deechat.errors import (
 )
 from deechat.events import LACKING, Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.log.journal import Journal, Log
+from deechat.principal import Principal
 from deechat.runs.handlers import Handlers
 from deechat.runs.recovery import Recovery
 from deechat.runs.registry import Registry
@@ -107,7 +108,7 @@ class Runs:
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
-    def start(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> RunRow:
+    def start(self, principal: Principal, workspace: Workspace, thread: Thread, prompt: Prompt) -> RunRow:
         """Store the prompt with a new run, let it run, and return its row; all is on disk by then.
 
         A `client_request_id` that came before gives the run that it started. Raises `UnprocessableError` when it came
@@ -115,57 +116,57 @@ class Runs:
         parent, `BusyError` when all places are taken and `StorageUnavailableError`; nothing is stored then.
         """
         with self._lock(thread.id):
-            known = self._known(thread, prompt)
+            known = self._known(principal, thread, prompt)
             if known is not None:
                 return known
-            self._check_free(thread)
+            self._check_free(principal, thread)
             try:
                 with self._place():
-                    return self._begin(self._starter.create_run(workspace, thread, prompt))
+                    return self._begin(self._starter.create_run(principal, workspace, thread, prompt))
             except ConflictError:  # another process was quicker
-                known = self._known(thread, prompt)
+                known = self._known(principal, thread, prompt)
                 if known is None:
-                    self._check_free(thread)
+                    self._check_free(principal, thread)
                     raise
                 return known
 
-    def go_on(self, run_id: str, language: str) -> RunRow:
+    def go_on(self, principal: Principal, run_id: str, language: str) -> RunRow:
         """Start a new run that goes on from an ended one, and return its row; it is on disk by then.
 
         Raises `NotFoundError`, `BusyError`, `StorageUnavailableError`, and `ConflictError` unless it is the last run of
         its thread and did not complete, or its answer lacks something.
         """
-        thread = self._store.thread_by_id(self._store.run(run_id).thread_id)
-        workspace = self._store.workspace_by_id(thread.workspace_id)
+        thread = self._store.thread_by_id(principal, self._store.run(principal, run_id).thread_id)
+        workspace = self._store.workspace_by_id(principal, thread.workspace_id)
         with self._lock(thread.id):
-            self._check_free(thread)
+            self._check_free(principal, thread)
             with self._place():
-                before = self._store.run(run_id)
-                if before.reason == "completed" and not self._lacks_something(thread, before):
+                before = self._store.run(principal, run_id)
+                if before.reason == "completed" and not self._lacks_something(principal, thread, before):
                     raise ConflictError("The answer is complete: there is nothing to continue.", code="run_completed")
-                if self._store.last_run(thread.id) != run_id:
+                if self._store.last_run(principal, thread.id) != run_id:
                     raise ConflictError("Only the thread's last answer can be continued.", code="not_the_last_run")
-                return self._begin(self._starter.create_continuation(workspace, thread, before, language))
+                return self._begin(self._starter.create_continuation(principal, workspace, thread, before, language))
 
-    def _lacks_something(self, thread: Thread, run: RunRow) -> bool:
-        details = self._store.message(thread, run.message_id).details
+    def _lacks_something(self, principal: Principal, thread: Thread, run: RunRow) -> bool:
+        details = self._store.message(principal, thread, run.message_id).details
         return details.get("finish_reason", details.get("finishReason")) in LACKING  # `StoredMessage` says why two
 
     def _lock(self, name: str) -> BoundedSemaphore:
         return self._locks.setdefault(name, BoundedSemaphore(1))
 
-    def _known(self, thread: Thread, prompt: Prompt) -> RunRow | None:
+    def _known(self, principal: Principal, thread: Thread, prompt: Prompt) -> RunRow | None:
         if prompt.client_request_id is None:
             return None
-        known = self._store.run_by_request(thread.id, prompt.client_request_id)
-        if known is not None and self._store.message(thread, known.parent_id).content != prompt.message:
+        known = self._store.run_by_request(principal, thread.id, prompt.client_request_id)
+        if known is not None and self._store.message(principal, thread, known.parent_id).content != prompt.message:
             raise UnprocessableError(
                 f"The clientRequestId {prompt.client_request_id!r} was used for another message; use a fresh one."
             )
         return known
 
-    def _check_free(self, thread: Thread) -> None:
-        active = self._open_in(thread)
+    def _check_free(self, principal: Principal, thread: Thread) -> None:
+        active = self._open_in(principal, thread)
         if active is not None:
             raise ConflictError(
                 "An answer is still being made in this thread; wait for it or stop it.", code="run_active", runId=active
@@ -184,10 +185,10 @@ class Runs:
         finally:
             self._starting -= 1
 
-    def _open_in(self, thread: Thread) -> str | None:
+    def _open_in(self, principal: Principal, thread: Thread) -> str | None:
         """Return the id of the thread's open run; close one whose row is damaged, unless somebody works on it."""
         try:
-            return self._store.open_run(thread.id)
+            return self._store.open_run(principal, thread.id)
         except DamagedError:  # the database tells of it
             for runner in self.registry:
                 if runner.run.thread_id == thread.id:
@@ -203,7 +204,9 @@ class Runs:
 
     # -- looking -------------------------------------------------------------------------------------------------------
 
-    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[StoredMessage], str | None]:
+    def chats(
+        self, principal: Principal, thread: Thread, limit: int, before: str | None
+    ) -> tuple[Page[StoredMessage], str | None]:
         """Return the thread's messages and the id of its run that has not ended, as of one moment.
 
         An answer stands among the messages or is being made, never both and never neither. Raises `NotFoundError` while
@@ -211,19 +214,19 @@ class Runs:
         """
         if thread.id in self._leaving or thread.workspace_id in self._leaving:
             raise NotFoundError("The thread was deleted.")
-        return self._store.chats(thread, limit, before)
+        return self._store.chats(principal, thread, limit, before)
 
-    def view(self, run_id: str) -> RunView:
+    def view(self, principal: Principal, run_id: str) -> RunView:
         """Return a run as it stands on disk, as of one moment. Raises `NotFoundError`."""
-        view = self._view(run_id)
-        return self._view(run_id) if view.status == "ended" and view.run.ended_at is None else view
+        view = self._view(principal, run_id)
+        return self._view(principal, run_id) if view.status == "ended" and view.run.ended_at is None else view
 
-    def _view(self, run_id: str) -> RunView:
+    def _view(self, principal: Principal, run_id: str) -> RunView:
         """Return a run by its row and by its log; looks at little of a long log.
 
         The status is "ended" and the row is not when it ended between two reads.
         """
-        run, thread, workspace, last_seq = self._store.placed_run(run_id)
+        run, thread, workspace, last_seq = self._store.placed_run(principal, run_id)
         if run.ended_at is not None:
             return RunView(run, workspace, thread, "ended", [], last_seq or 0)
         # Memory is later than the row, and nothing yields until the view is made.
@@ -240,33 +243,36 @@ class Runs:
         log = self.journal.load(run_id)
         state = _fold(log)
         if self.registry.get(run_id) is not None:
-            return self._view(run_id)  # it goes on
+            return self._view(principal, run_id)  # it goes on
         has_ended = log.lost or state.ending is not None
         pending = [] if has_ended else _at(log.entries, state.asks)
         status = "ended" if has_ended else state.status
         return RunView(run, workspace, thread, status, pending, len(log.entries))
 
-    def follow(self, run_id: str, after: int, silence: float) -> Generator[list[Entry], None, None]:
-        """Yield the run's committed entries after the SEQ `after`; see `Journal.follow`."""
+    def follow(
+        self, principal: Principal, run_id: str, after: int, silence: float
+    ) -> Generator[list[Entry], None, None]:
+        """Return the run's committed entries after the SEQ `after`; see `Journal.follow`. Raises `NotFoundError`."""
+        self._store.run(principal, run_id)
         return self.journal.follow(run_id, after, silence)
 
     # -- what a person says meanwhile ----------------------------------------------------------------------------------
 
-    def respond(self, run_id: str, reply: Reply) -> None:
+    def respond(self, principal: Principal, run_id: str, reply: Reply) -> None:
         """Answer a request of the run, which goes on with it; return when the answer is on disk.
 
         The first answer wins. Raises `NotFoundError` for a request that the run never issued, `ConflictError` when it
         was answered or the run has ended, `BadRequestError` when the reply does not fit, and `StorageUnavailableError`.
         """
         try:
-            with self._taken(run_id) as runner:
+            with self._taken(principal, run_id) as runner:
                 request = open_request(runner.state, reply.request_id)
                 if not runner.allows("respond"):
                     raise RunEndedError
                 event = validate_reply(request, reply, self._tools, runner.run.language)
                 self._add(runner, event, *self._allowing(runner, event))
         except RunEndedError:
-            if self._store.run(run_id).ended_at is not None:
+            if self._store.run(principal, run_id).ended_at is not None:
                 self._check_issued(run_id, reply.request_id)
             raise
 
@@ -301,31 +307,31 @@ class Runs:
         scope = tool.scope(arguments) if tool.scope else None
         return [AllowTool(runner.run.thread_id, tool.name, None if tool.policy == "allow" else "allow", scope)]
 
-    def steer(self, run_id: str, message: str) -> None:
+    def steer(self, principal: Principal, run_id: str, message: str) -> None:
         """Give the run a message that the model reads before it is asked next; return when that is on disk.
 
         A word such as /stop stops it instead. Raises `NotFoundError`, `ConflictError` when the run has ended, and
         `StorageUnavailableError`.
         """
-        if self._store.run(run_id).ended_at is not None:
+        if self._store.run(principal, run_id).ended_at is not None:
             raise RunEndedError
         if message.strip().lower() in STOP_WORDS:
-            self.stop(run_id)
+            self.stop(principal, run_id)
             return
-        with self._taken(run_id) as runner:
+        with self._taken(principal, run_id) as runner:
             if not runner.allows("steer"):
                 raise RunEndedError
             self._add(runner, Steered(message))
 
     @contextmanager
-    def _taken(self, run_id: str) -> Iterator[Runner]:
+    def _taken(self, principal: Principal, run_id: str) -> Iterator[Runner]:
         """Return a run's runner. Raises `RunEndedError` when it has ended, `NotFoundError` and `BrokenLogError`."""
-        if self._store.run(run_id).ended_at is not None:
+        if self._store.run(principal, run_id).ended_at is not None:
             raise RunEndedError
         log = self.journal.load(run_id)  # held, and read while others have their turn
         state = _fold(log) if self.registry.get(run_id) is None else None
         # The row may be old by now; the log says whether the run has ended, and nothing yields from here on.
-        runner = self.registry.acquire(self._store.run(run_id), log, state)
+        runner = self.registry.acquire(self._store.run(principal, run_id), log, state)
         try:
             yield runner
         finally:
@@ -333,16 +339,16 @@ class Runs:
 
     # -- stopping ------------------------------------------------------------------------------------------------------
 
-    def stop(self, run_id: str) -> bool:
+    def stop(self, principal: Principal, run_id: str) -> bool:
         """End the run now and return when its ending is on disk; true for the one caller that ended it.
 
         Raises `NotFoundError`, and `StorageUnavailableError` when the ending cannot be stored yet.
         """
-        if self._store.run(run_id).ended_at is not None:
+        if self._store.run(principal, run_id).ended_at is not None:
             return False
         self.journal.check_available()
         try:
-            with self._taken(run_id) as runner:
+            with self._taken(principal, run_id) as runner:
                 first = runner.claim()
                 if first:
                     stop = Cancelled()
@@ -353,36 +359,37 @@ class Runs:
             return False
         return first
 
-    def _stop_to_delete(self, run_ids: Sequence[str]) -> set[str]:
+    def _stop_to_delete(self, principal: Principal, run_ids: Sequence[str]) -> set[str]:
         """Stop the runs, and return the ids of those that are damaged: nobody works on them."""
-        stopping = {run_id: gevent.spawn(self._is_stopped, run_id) for run_id in run_ids}
+        stopping = {run_id: gevent.spawn(self._is_stopped, principal, run_id) for run_id in run_ids}
         return {run_id for run_id, greenlet in stopping.items() if not greenlet.get()}
 
-    def _is_stopped(self, run_id: str) -> bool:
+    def _is_stopped(self, principal: Principal, run_id: str) -> bool:
         try:
-            self.stop(run_id)
+            self.stop(principal, run_id)
         except NotFoundError:
             pass  # it was deleted meanwhile
         except DamagedError:
             return False
         return True
 
-    def delete_thread(self, thread: Thread) -> None:
+    def delete_thread(self, principal: Principal, thread: Thread) -> None:
         """Stop the thread's run and deletes the thread: it is gone for everybody when this returns."""
         with self._lock(thread.id), self._leaves(thread.id):
             damaged: set[str] = set()
-            while run_ids := self._store.delete_thread(thread, damaged):
-                damaged |= self._stop_to_delete(run_ids)
+            while run_ids := self._store.delete_thread(principal, thread, damaged):
+                damaged |= self._stop_to_delete(principal, run_ids)
 
-    def delete_workspace(self, workspace: Workspace) -> None:
+    def delete_workspace(self, principal: Principal, workspace: Workspace) -> None:
         """Stop the workspace's runs and deletes it. Raises `ConflictError` when it is the last one."""
-        with self._lock("deleting workspaces"):
-            if self._store.is_last(workspace):
+        with self._lock(f"deleting workspaces of {principal.id}"):
+            if self._store.is_last(principal, workspace):
                 raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
             with self._leaves(workspace.id):
                 damaged: set[str] = set()
-                while run_ids := self._store.delete_workspace(workspace, damaged):  # some may begin meanwhile
-                    damaged |= self._stop_to_delete(run_ids)
+                # Some may begin meanwhile.
+                while run_ids := self._store.delete_workspace(principal, workspace, damaged):
+                    damaged |= self._stop_to_delete(principal, run_ids)
 
     @contextmanager
     def _leaves(self, name: str) -> Iterator[None]:

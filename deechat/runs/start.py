@@ -19,6 +19,7 @@ from deechat.agents.providers.base import Provider
 from deechat.errors import ModelError, NotFoundError
 from deechat.events import AnyEvent, RunStarted, StepStarted, ThreadRenamed
 from deechat.log.journal import Journal, Log
+from deechat.principal import Principal
 from deechat.store.base import Change, InsertMessage, NameThread, RunRow, Store, StoredMessage, Thread, Workspace
 
 NAME_LENGTH = 48
@@ -64,14 +65,14 @@ class Starter:
         self._choose = choose
         self._going_on = going_on
 
-    def create_run(self, workspace: Workspace, thread: Thread, prompt: Prompt) -> Opened:
+    def create_run(self, principal: Principal, workspace: Workspace, thread: Thread, prompt: Prompt) -> Opened:
         """Begin the run that answers a prompt.
 
         Raises `NotFoundError`, `ConflictError` when another process was quicker, and `StorageUnavailableError`.
         """
         model = _model(workspace, self._choose())
         # The thread may have been renamed while the model server was asked; no message can have come meanwhile.
-        thread, parent = self._store.thread_by_id(thread.id), self._parent(thread, prompt)
+        thread, parent = self._store.thread_by_id(principal, thread.id), self._parent(principal, thread, prompt)
         message = StoredMessage(str(uuid.uuid4()), thread.id, parent, "user", prompt.message, time.time())
         run = _new_run(thread, message.id, model, prompt.language, client_request_id=prompt.client_request_id)
         events: list[AnyEvent] = [_started(run, workspace, thread)]
@@ -81,22 +82,24 @@ class Starter:
             changes.append(NameThread(thread.id, name_from(prompt.message), only_unnamed=True))
         return self._open(run, events, *changes)
 
-    def create_continuation(self, workspace: Workspace, thread: Thread, before: RunRow, language: str) -> Opened:
+    def create_continuation(
+        self, principal: Principal, workspace: Workspace, thread: Thread, before: RunRow, language: str
+    ) -> Opened:
         """Begin the run that goes on from an ended one. Raises like `create_run`."""
         model = _model(workspace, self._going_on(before.model))
         parent = before.parent_id
         with suppress(NotFoundError):  # a run whose log could not be read has left no message
-            parent = self._store.message(thread, before.message_id).id
+            parent = self._store.message(principal, thread, before.message_id).id
         run = _new_run(thread, parent, model, language, continues=before.id)
         return self._open(run, [_started(run, workspace, thread)])
 
     def _open(self, run: RunRow, events: list[AnyEvent], *changes: Change) -> Opened:
         return Opened(run, self._journal.open(run, [*events, StepStarted(1)], *changes))
 
-    def _parent(self, thread: Thread, prompt: Prompt) -> str | None:
+    def _parent(self, principal: Principal, thread: Thread, prompt: Prompt) -> str | None:
         if prompt.parent_id is None:
-            return self._store.last_message_id(thread)
-        return self._store.message(thread, prompt.parent_id).id if prompt.parent_id else None
+            return self._store.last_message_id(principal, thread)
+        return self._store.message(principal, thread, prompt.parent_id).id if prompt.parent_id else None
 
 
 def name_from(prompt: str) -> str:

@@ -1,7 +1,8 @@
 """The store's interface: the values that it keeps, the changes that it writes, and its methods.
 
-Reads give plain values and lists, never lazy rows. A change is a value too: each store writes it in its own way,
-several of them in one transaction. Times are Unix seconds.
+A workspace has an owner; its threads, messages and runs are its owner's. Reads give plain values and lists, never lazy
+rows. A change is a value too: each store writes it in its own way, several of them in one transaction. Times are Unix
+seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import msgspec
 
 from deechat.events import Entry
 from deechat.net.clock import steady
+from deechat.principal import Principal
 
 T = TypeVar("T")
 
@@ -35,7 +37,7 @@ class Workspace(msgspec.Struct, frozen=True):
     `model`, `temperature` and `max_tokens` None: the server's default. `context` is how many tokens the model reads at
     once, 0 where nobody said. `tools` are policies by a tool's name, where
     they differ from its own. `allowed` is what a person has said yes to for good, by a tool's name: what its `scope`
-    gives, such as hosts, for a tool that asks for each of them.
+    gives, such as hosts, for a tool that asks for each of them. `owner` is the id of the principal whose it is.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Workspace(msgspec.Struct, frozen=True):
     allowed: dict[str, list[str]]
     max_tokens: int | None
     created_at: float
+    owner: str
     context: int = 0
 
 
@@ -334,97 +337,144 @@ def allowance(tool: str, policy: str | None, scope: str | None, allowed: Mapping
 # -- the interface -----------------------------------------------------------------------------------------------------
 
 
-class Store(Protocol):
-    """All that is kept. Every read may yield to other greenlets, and gives what is committed.
+class PersonalStore(Protocol):
+    """What is read and written for a person. Each method takes first for whom, and reaches what is theirs alone.
 
-    A row that is damaged raises `DamagedError`; lists leave it out. Writes that wait raise `StorageUnavailableError`
-    while nothing can be stored.
+    What is another's is as good as gone: where a method may raise `NotFoundError` it does, lists are empty, what may be
+    missing is None, and nothing is written.
     """
 
     # -- workspaces
 
-    def workspaces(self, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
-        """Return workspaces, oldest first: up to `limit` behind the one with this time and id; -1 is no limit."""
+    def workspaces(self, principal: Principal, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
+        """Return workspaces, oldest first: up to `limit` behind the one with this time and id; -1 is no limit.
 
-    def workspace(self, slug: str) -> Workspace:
+        A principal begins with none, but for the owner of a new store, who has one.
+        """
+
+    def workspace(self, principal: Principal, slug: str) -> Workspace:
         """Return the workspace with the slug. Raises `NotFoundError`."""
 
-    def workspace_by_id(self, workspace_id: str) -> Workspace:
+    def workspace_by_id(self, principal: Principal, workspace_id: str) -> Workspace:
         """Return the workspace with the id. Raises `NotFoundError`."""
 
-    def new_workspace(self, name: str) -> Workspace:
-        """Make a workspace with its default thread; its slug comes from the name and never changes."""
+    def new_workspace(self, principal: Principal, name: str) -> Workspace:
+        """Make a workspace with its default thread; its slug comes from the name and never changes.
 
-    def update_workspace(self, workspace: Workspace, **changes: Any) -> Workspace:
+        No two workspaces have the same slug, whosever they are.
+        """
+
+    def update_workspace(self, principal: Principal, workspace: Workspace, **changes: Any) -> Workspace:
         """Write these fields of the workspace and leave the others as they are by then.
 
         `tools` replaces all policies. `policies` (None: the tool's own), `allowed` (a tool's new list) and `revoked`
-        (scopes taken from it) change the tools that they name.
+        (scopes taken from it) change the tools that they name. Raises `NotFoundError`.
         """
 
-    def is_last(self, workspace: Workspace) -> bool:
-        """Say whether there is no other workspace."""
+    def is_last(self, principal: Principal, workspace: Workspace) -> bool:
+        """Say whether the workspace is the only one that the principal has."""
 
-    def delete_workspace(self, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
+    def delete_workspace(self, principal: Principal, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
         """Delete the workspace with everything in it, for everybody and at once.
 
         While some of its runs have not ended nothing is done: return the ids of a number of them then. Runs that are
-        `damaged` are in nobody's way. Raises `NotFoundError`, and `ConflictError` when it is the last workspace.
+        `damaged` are in nobody's way. Raises `NotFoundError`, and `ConflictError` when it is the principal's last one.
         """
 
     # -- threads
 
-    def threads(self, workspace: Workspace, limit: int = -1, after: Position = NEWEST) -> Page[Thread]:
+    def threads(
+        self, principal: Principal, workspace: Workspace, limit: int = -1, after: Position = NEWEST
+    ) -> Page[Thread]:
         """Return the workspace's threads, newest activity first; the default one once it has messages.
 
         Up to `limit` behind the one with this time of activity and id; -1 is no limit.
         """
 
-    def thread(self, workspace: Workspace, slug: str) -> Thread:
+    def thread(self, principal: Principal, workspace: Workspace, slug: str) -> Thread:
         """Return the thread with the slug. Raises `NotFoundError`."""
 
-    def thread_by_id(self, thread_id: str) -> Thread:
+    def thread_by_id(self, principal: Principal, thread_id: str) -> Thread:
         """Return the thread with the id. Raises `NotFoundError`."""
 
-    def new_thread(self, workspace: Workspace, name: str | None) -> Thread:
-        """Make a thread; its slug is a UUID."""
+    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
+        """Make a thread; its slug is a UUID. Raises `NotFoundError` when the workspace is gone."""
 
-    def rename_thread(self, thread: Thread, name: str) -> Thread:
+    def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
         """Name the thread. Raises `NotFoundError` when it is gone."""
 
-    def delete_thread(self, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
+    def delete_thread(self, principal: Principal, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
         """Delete the thread, for everybody and at once; the default one is there again, empty, in the same moment.
 
         While its run has not ended nothing is done: return the run's id then. Runs that are `damaged` are in nobody's
-        way.
+        way, and nothing is done to a thread that is gone already. Raises `NotFoundError` for another's.
         """
 
     # -- messages
 
-    def message(self, thread: Thread, message_id: str) -> StoredMessage:
+    def message(self, principal: Principal, thread: Thread, message_id: str) -> StoredMessage:
         """Return a message of the thread. Raises `NotFoundError`."""
 
-    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> Page[StoredMessage]:
+    def messages(
+        self, principal: Principal, thread: Thread, limit: int = -1, before: str | None = None
+    ) -> Page[StoredMessage]:
         """Return the thread's last messages, oldest first; those before the message `before`, when that is given.
 
         As many as `limit`, and as fit into `PAGE_BYTES`, but one in any case; -1 is no limit. Raises `NotFoundError`
         when there is no such message, and `DamagedError` when one of them is not as it was written, or missing.
         """
 
-    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[StoredMessage], str | None]:
+    def chats(
+        self, principal: Principal, thread: Thread, limit: int, before: str | None
+    ) -> tuple[Page[StoredMessage], str | None]:
         """Return the thread's messages like `messages`, and the id of its open run, as of one moment."""
 
-    def last_message_id(self, thread: Thread) -> str | None:
+    def last_message_id(self, principal: Principal, thread: Thread) -> str | None:
         """Return the id of the message that was written last."""
 
-    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[StoredMessage]:
+    def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
         """Return up to `length` messages that end with `last_id`, each followed by the one whose parent it is."""
 
-    def summary(self, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
+    def summary(self, principal: Principal, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
         """Return the summary that reaches furthest of those that end with one of these messages of a branch.
 
         As the index of that message and the text; None where there is none.
         """
+
+    # -- runs
+
+    def run(self, principal: Principal, run_id: str) -> RunRow:
+        """Return the row of a run. Raises `NotFoundError`."""
+
+    def placed_run(self, principal: Principal, run_id: str) -> PlacedRun:
+        """Return a run with its thread and workspace. Raises `NotFoundError`."""
+
+    def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
+        """Return the run that this `clientRequestId` started in the thread."""
+
+    def open_run(self, principal: Principal, thread_id: str) -> str | None:
+        """Return the id of the thread's run without an ending; there is one at most."""
+
+    def last_run(self, principal: Principal, thread_id: str) -> str | None:
+        """Return the id of the thread's run that was started last."""
+
+
+class ServerStore(Protocol):
+    """What the server reads and writes for itself, whosever it is: the work on runs, their logs, log-ins."""
+
+    # -- runs
+
+    def find_run(self, run_id: str) -> RunRow | None:
+        """Return the row of a run, if it is there."""
+
+    def workspace_of(self, thread_id: str) -> Workspace:
+        """Return the workspace of a thread. Raises `NotFoundError` when either is gone."""
+
+    def unfinished_runs(self) -> list[RunRow]:
+        """Return the runs without an ending, oldest first, but for those that rest until a person answers."""
+
+    def give_up_damaged(self, thread_id: str) -> list[str]:
+        """End a thread's open run whose row is damaged; return the run's id. The row stays damaged."""
 
     # -- log-ins
 
@@ -433,32 +483,6 @@ class Store(Protocol):
 
     def end_login(self, digest: str, until: float) -> None:
         """Keep the digest of a log-in cookie until then, and forget those whose time is over."""
-
-    # -- runs
-
-    def run(self, run_id: str) -> RunRow:
-        """Return the row of a run. Raises `NotFoundError`."""
-
-    def find_run(self, run_id: str) -> RunRow | None:
-        """Return the row of a run, if it is there."""
-
-    def placed_run(self, run_id: str) -> PlacedRun:
-        """Return a run with its thread and workspace. Raises `NotFoundError`."""
-
-    def run_by_request(self, thread_id: str, client_request_id: str) -> RunRow | None:
-        """Return the run that this `clientRequestId` started in the thread."""
-
-    def open_run(self, thread_id: str) -> str | None:
-        """Return the id of the thread's run without an ending; there is one at most."""
-
-    def last_run(self, thread_id: str) -> str | None:
-        """Return the id of the thread's run that was started last."""
-
-    def unfinished_runs(self) -> list[RunRow]:
-        """Return the runs without an ending, oldest first, but for those that rest until a person answers."""
-
-    def give_up_damaged(self, thread_id: str) -> list[str]:
-        """End a thread's open run whose row is damaged; return the run's id. The row stays damaged."""
 
     # -- logs
 
@@ -517,3 +541,11 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Store what is queued, as far as that can be, and close."""
+
+
+class Store(PersonalStore, ServerStore, Protocol):
+    """All that is kept. Every read may yield to other greenlets, and gives what is committed.
+
+    A row that is damaged raises `DamagedError`; lists leave it out. Writes that wait raise `StorageUnavailableError`
+    while nothing can be stored.
+    """

@@ -19,6 +19,7 @@ from gevent.event import AsyncResult, Event
 
 from deechat.errors import BrokenLogError, ConflictError, NotFoundError
 from deechat.events import Entry, decode
+from deechat.principal import OWNER, Principal
 from deechat.store.base import (
     DEFAULT_THREAD,
     GIVEN_UP,
@@ -86,6 +87,20 @@ class _State:
 
     def copy(self) -> _State:
         return replace(self, **{name: dict(getattr(self, name)) for name in self.__dataclass_fields__})
+
+    def owned_by(self, principal: Principal) -> dict[str, Workspace]:
+        return {each.id: each for each in self.workspaces.values() if each.owner == principal.id}
+
+    def owns_thread(self, principal: Principal, thread_id: str) -> bool:
+        return thread_id in self.threads and self.threads[thread_id].workspace_id in self.owned_by(principal)
+
+    def check_workspace(self, principal: Principal, workspace_id: str) -> None:
+        if workspace_id not in self.owned_by(principal):
+            raise NotFoundError("The workspace was deleted.")
+
+    def check_thread(self, principal: Principal, thread_id: str) -> None:
+        if thread_id in self.threads and not self.owns_thread(principal, thread_id):
+            raise NotFoundError("The thread was deleted.")
 
     def thread_is_there(self, thread_id: str) -> bool:
         return thread_id in self.threads and self.threads[thread_id].workspace_id in self.workspaces
@@ -174,7 +189,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._state = _State()
-        workspace = Workspace(str(uuid.uuid4()), "default", "DeeChat", "", None, "agent", None, {}, {}, None, 1.0)
+        workspace = _new_workspace("default", "DeeChat", 1.0, OWNER)
         self._state.workspaces[workspace.id] = workspace
         self._state.add_thread(workspace.id, DEFAULT_THREAD, None)
         self.before = Before()
@@ -271,45 +286,46 @@ class MemoryStore:
     # -- workspaces ----------------------------------------------------------------------------------------------------
 
     @yielding
-    def workspaces(self, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
-        found = sorted(self._state.workspaces.values(), key=lambda each: (each.created_at, each.id))
+    def workspaces(self, principal: Principal, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
+        found = sorted(self._state.owned_by(principal).values(), key=lambda each: (each.created_at, each.id))
         return _page(
             [each for each in found if (each.created_at, each.id) > after], limit, lambda each: [each.system_prompt]
         )
 
     @yielding
-    def workspace(self, slug: str) -> Workspace:
+    def workspace(self, principal: Principal, slug: str) -> Workspace:
         return _only(
-            [each for each in self._state.workspaces.values() if each.slug == slug],
+            [each for each in self._state.owned_by(principal).values() if each.slug == slug],
             f"There is no workspace {slug!r}.",
         )
 
     @yielding
-    def workspace_by_id(self, workspace_id: str) -> Workspace:
-        return self._workspace(workspace_id)
-
-    def _workspace(self, workspace_id: str) -> Workspace:
-        if workspace_id not in self._state.workspaces:
-            raise NotFoundError("The workspace was deleted.")
+    def workspace_by_id(self, principal: Principal, workspace_id: str) -> Workspace:
+        self._state.check_workspace(principal, workspace_id)
         return self._state.workspaces[workspace_id]
 
-    def new_workspace(self, name: str) -> Workspace:
+    @yielding
+    def workspace_of(self, thread_id: str) -> Workspace:
+        if not self._state.thread_is_there(thread_id):
+            raise NotFoundError("The thread was deleted.")
+        return self._state.workspaces[self._state.threads[thread_id].workspace_id]
+
+    def new_workspace(self, principal: Principal, name: str) -> Workspace:
         def work(state: _State) -> Workspace:
             slug, number = slug_of(name), 1
             taken = {each.slug for each in state.workspaces.values()}
             while (free := slug if number == 1 else f"{slug}-{number}") in taken:
                 number += 1
-            workspace = Workspace(str(uuid.uuid4()), free, name, "", None, "agent", None, {}, {}, None, time.time())
+            workspace = _new_workspace(free, name, time.time(), principal)
             state.workspaces[workspace.id] = workspace
             state.add_thread(workspace.id, DEFAULT_THREAD, None)
             return workspace
 
         return self._do(work)
 
-    def update_workspace(self, workspace: Workspace, **changes: Any) -> Workspace:
+    def update_workspace(self, principal: Principal, workspace: Workspace, **changes: Any) -> Workspace:
         def work(state: _State) -> Workspace:
-            if workspace.id not in state.workspaces:
-                raise NotFoundError("The workspace was deleted.")
+            state.check_workspace(principal, workspace.id)
             columns = {name: changes[name] for name in _CHANGEABLE if name in changes}
             changed = msgspec.structs.replace(state.workspaces[workspace.id], **columns)
             state.change_permissions(changed, changes)
@@ -318,14 +334,13 @@ class MemoryStore:
         return self._do(work)
 
     @yielding
-    def is_last(self, workspace: Workspace) -> bool:
-        return self._state.workspaces.keys() <= {workspace.id}
+    def is_last(self, principal: Principal, workspace: Workspace) -> bool:
+        return self._state.owned_by(principal).keys() == {workspace.id}
 
-    def delete_workspace(self, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
+    def delete_workspace(self, principal: Principal, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
         def work(state: _State) -> list[str]:
-            if workspace.id not in state.workspaces:
-                raise NotFoundError("The workspace was deleted.")
-            if len(state.workspaces) == 1:
+            state.check_workspace(principal, workspace.id)
+            if len(state.owned_by(principal)) == 1:
                 raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
             threads = [each.id for each in state.threads.values() if each.workspace_id == workspace.id]
             open_runs = [run_id for run_id in state.open_runs(*threads) if run_id not in damaged]
@@ -340,12 +355,15 @@ class MemoryStore:
     # -- threads -------------------------------------------------------------------------------------------------------
 
     @yielding
-    def threads(self, workspace: Workspace, limit: int = -1, after: Position = NEWEST) -> Page[Thread]:
+    def threads(
+        self, principal: Principal, workspace: Workspace, limit: int = -1, after: Position = NEWEST
+    ) -> Page[Thread]:
         spoken = {each.thread_id for each in self._state.messages.values()}
         found = [
             each
             for each in self._state.threads.values()
             if each.workspace_id == workspace.id
+            and self._state.owns_thread(principal, each.id)
             and (each.updated_at, each.id) < after
             and (each.slug != DEFAULT_THREAD or each.id in spoken)
         ]
@@ -353,35 +371,39 @@ class MemoryStore:
         return _page(found, limit, lambda each: [each.name])
 
     @yielding
-    def thread(self, workspace: Workspace, slug: str) -> Thread:
+    def thread(self, principal: Principal, workspace: Workspace, slug: str) -> Thread:
+        found = [
+            each for each in self._state.threads.values() if (each.workspace_id, each.slug) == (workspace.id, slug)
+        ]
         return _only(
-            [each for each in self._state.threads.values() if (each.workspace_id, each.slug) == (workspace.id, slug)],
+            [each for each in found if self._state.owns_thread(principal, each.id)],
             f"There is no thread {slug!r} in the workspace {workspace.slug!r}.",
         )
 
     @yielding
-    def thread_by_id(self, thread_id: str) -> Thread:
-        return self._thread(thread_id)
-
-    def _thread(self, thread_id: str) -> Thread:
-        if thread_id not in self._state.threads:
+    def thread_by_id(self, principal: Principal, thread_id: str) -> Thread:
+        if not self._state.owns_thread(principal, thread_id):
             raise NotFoundError("The thread was deleted.")
         return self._state.threads[thread_id]
 
-    def new_thread(self, workspace: Workspace, name: str | None) -> Thread:
+    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
         def work(state: _State) -> Thread:
-            if workspace.id not in state.workspaces:
-                raise NotFoundError("The workspace was deleted.")
+            state.check_workspace(principal, workspace.id)
             return state.add_thread(workspace.id, str(uuid.uuid4()), name)
 
         return self._do(work)
 
-    def rename_thread(self, thread: Thread, name: str) -> Thread:
-        self.write(NameThread(thread.id, name))
-        return self.thread_by_id(thread.id)
+    def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
+        def work(state: _State) -> None:
+            state.check_thread(principal, thread.id)
+            state.apply(NameThread(thread.id, name))
 
-    def delete_thread(self, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
+        self._do(work)
+        return self.thread_by_id(principal, thread.id)
+
+    def delete_thread(self, principal: Principal, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
         def work(state: _State) -> list[str]:
+            state.check_thread(principal, thread.id)
             open_runs = [run_id for run_id in state.open_runs(thread.id) if run_id not in damaged]
             if not open_runs and thread.id in state.threads:
                 state.remove_thread(thread.id)
@@ -394,51 +416,60 @@ class MemoryStore:
     # -- messages ------------------------------------------------------------------------------------------------------
 
     @yielding
-    def message(self, thread: Thread, message_id: str) -> StoredMessage:
-        return self._message(thread, message_id)
+    def message(self, principal: Principal, thread: Thread, message_id: str) -> StoredMessage:
+        return self._message(principal, thread, message_id)
 
-    def _message(self, thread: Thread, message_id: str) -> StoredMessage:
+    def _message(self, principal: Principal, thread: Thread, message_id: str) -> StoredMessage:
         message = self._state.messages.get(message_id)
-        if message is None or message.thread_id != thread.id:
+        if message is None or message.thread_id != thread.id or not self._state.owns_thread(principal, thread.id):
             raise NotFoundError(f"There is no message {message_id!r} in this thread.")
         return message
 
     @yielding
-    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> Page[StoredMessage]:
-        return self._messages(thread, limit, before)
+    def messages(
+        self, principal: Principal, thread: Thread, limit: int = -1, before: str | None = None
+    ) -> Page[StoredMessage]:
+        return self._messages(principal, thread, limit, before)
 
-    def _messages(self, thread: Thread, limit: int, before: str | None) -> Page[StoredMessage]:
-        found = self._state.messages_of(thread.id)
+    def _messages(self, principal: Principal, thread: Thread, limit: int, before: str | None) -> Page[StoredMessage]:
+        found = self._messages_of(principal, thread.id)
         if before is not None:
-            found = found[: found.index(self._message(thread, before))]
+            found = found[: found.index(self._message(principal, thread, before))]
         page = _page(found[::-1], limit, lambda each: [each.content, msgspec.json.encode(each.details).decode()])
         page.more = bool(page) and page.more
         page.reverse()
         return page
 
-    @yielding
-    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[StoredMessage], str | None]:
-        return self._messages(thread, limit, before), next(iter(self._state.open_runs(thread.id)), None)
+    def _messages_of(self, principal: Principal, thread_id: str) -> list[StoredMessage]:
+        return self._state.messages_of(thread_id) if self._state.owns_thread(principal, thread_id) else []
 
     @yielding
-    def last_message_id(self, thread: Thread) -> str | None:
-        found = self._state.messages_of(thread.id)
+    def chats(
+        self, principal: Principal, thread: Thread, limit: int, before: str | None
+    ) -> tuple[Page[StoredMessage], str | None]:
+        return self._messages(principal, thread, limit, before), self._open_run(principal, thread.id)
+
+    @yielding
+    def last_message_id(self, principal: Principal, thread: Thread) -> str | None:
+        found = self._messages_of(principal, thread.id)
         return found[-1].id if found else None
 
     @yielding
-    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[StoredMessage]:
+    def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
+        there = {each.id: each for each in self._messages_of(principal, thread_id)}
         found: list[StoredMessage] = []
-        at = self._state.messages.get(last_id or "")
-        while at is not None and at.thread_id == thread.id and len(found) < length:
+        at = there.get(last_id or "")
+        while at is not None and len(found) < length:
             found.append(at)
-            at = self._state.messages.get(at.parent_id or "")
+            at = there.get(at.parent_id or "")
         return found[::-1]
 
     @yielding
-    def summary(self, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
+    def summary(self, principal: Principal, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
         for index in reversed(range(len(messages))):
-            if messages[index].id in self._state.summaries:
-                return index, self._state.summaries[messages[index].id]
+            message = messages[index]
+            if message.id in self._state.summaries and self._state.owns_thread(principal, message.thread_id):
+                return index, self._state.summaries[message.id]
         return None
 
     # -- log-ins -------------------------------------------------------------------------------------------------------
@@ -458,38 +489,46 @@ class MemoryStore:
     # -- runs ----------------------------------------------------------------------------------------------------------
 
     @yielding
-    def run(self, run_id: str) -> RunRow:
-        return self._run(run_id)
+    def run(self, principal: Principal, run_id: str) -> RunRow:
+        return self._run(principal, run_id)
 
-    def _run(self, run_id: str) -> RunRow:
-        if run_id not in self._state.runs:
+    def _run(self, principal: Principal, run_id: str) -> RunRow:
+        run = self._state.runs.get(run_id)
+        if run is None or not self._state.owns_thread(principal, run.thread_id):
             raise NotFoundError(f"There is no run {run_id!r}.")
-        return self._state.runs[run_id]
+        return run
 
     @yielding
     def find_run(self, run_id: str) -> RunRow | None:
         return self._state.runs.get(run_id)
 
     @yielding
-    def placed_run(self, run_id: str) -> PlacedRun:
-        run = self._run(run_id)
-        thread = self._thread(run.thread_id)
+    def placed_run(self, principal: Principal, run_id: str) -> PlacedRun:
+        run = self._run(principal, run_id)
+        thread = self._state.threads[run.thread_id]
         last_seq = len(self._state.events[run_id]) if run.ended_at is not None or run.rests else None
-        return PlacedRun(run, thread, self._workspace(thread.workspace_id), last_seq)
+        return PlacedRun(run, thread, self._state.workspaces[thread.workspace_id], last_seq)
 
     @yielding
-    def run_by_request(self, thread_id: str, client_request_id: str) -> RunRow | None:
-        same = (thread_id, client_request_id)
-        return next((run for run in self._state.runs.values() if (run.thread_id, run.client_request_id) == same), None)
+    def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
+        runs = self._runs_of(principal, thread_id)
+        return next((run for run in runs if run.client_request_id == client_request_id), None)
 
     @yielding
-    def open_run(self, thread_id: str) -> str | None:
-        return next(iter(self._state.open_runs(thread_id)), None)
+    def open_run(self, principal: Principal, thread_id: str) -> str | None:
+        return self._open_run(principal, thread_id)
+
+    def _open_run(self, principal: Principal, thread_id: str) -> str | None:
+        return next((run.id for run in self._runs_of(principal, thread_id) if run.ended_at is None), None)
 
     @yielding
-    def last_run(self, thread_id: str) -> str | None:
-        found = [run.id for run in self._state.runs.values() if run.thread_id == thread_id]
-        return found[-1] if found else None
+    def last_run(self, principal: Principal, thread_id: str) -> str | None:
+        found = self._runs_of(principal, thread_id)
+        return found[-1].id if found else None
+
+    def _runs_of(self, principal: Principal, thread_id: str) -> list[RunRow]:
+        owns = self._state.owns_thread(principal, thread_id)
+        return [run for run in self._state.runs.values() if owns and run.thread_id == thread_id]
 
     @yielding
     def unfinished_runs(self) -> list[RunRow]:
@@ -519,6 +558,10 @@ class MemoryStore:
     @yielding
     def last_seq(self, run_id: str) -> int:
         return len(self._state.events.get(run_id, ()))
+
+
+def _new_workspace(slug: str, name: str, created_at: float, owner: Principal) -> Workspace:
+    return Workspace(str(uuid.uuid4()), slug, name, "", None, "agent", None, {}, {}, None, created_at, owner.id)
 
 
 def _only(found: Sequence[T], otherwise: str) -> T:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 
-from deechat.store.base import Store
+from deechat.store.base import ServerStore
 
 
 class EndedLogins:
     """The cookies that log-outs made worthless, known by a digest. They are kept until they would have ended anyway."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ServerStore) -> None:
         self._store = store
         self._read: dict[str, float] | None = None
 

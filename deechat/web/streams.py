@@ -19,6 +19,7 @@ from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
 from deechat.runs.service import Runs
 from deechat.store.base import RunRow
+from deechat.web.gate import asker
 
 PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
@@ -92,7 +93,7 @@ class Streams:
 
     def _next(self, view: View, wait: float) -> list[Entry]:
         after = 0 if view.lost else view.after
-        with closing(self._runs.follow(view.run.id, after, wait)) as entries:
+        with closing(self._runs.follow(asker(), view.run.id, after, wait)) as entries:
             batch = next(entries, None)
         if batch is None and view.run.ended_at is None:
             # The log cannot be followed just now; whoever polls shall not do so without a pause.
@@ -103,7 +104,7 @@ class Streams:
         after = 0 if view.lost else view.after
         kind = request.accept_mimetypes.best_match(list(ENCODINGS), "text/event-stream")
         plugin = Plugin(dialect(view.run.message_id), ENCODINGS[kind])
-        entries = self._runs.follow(view.run.id, after, self.heartbeat)
+        entries = self._runs.follow(asker(), view.run.id, after, self.heartbeat)
         response = _Streamed(_frames(entries, plugin, after, view.lost), content_type=plugin.content_type)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"

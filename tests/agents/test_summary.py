@@ -17,6 +17,7 @@ from server import Server
 
 from deechat import config
 from deechat.agents.providers.base import Scripted
+from deechat.principal import Principal
 from deechat.runs.handlers import FIRST, Handlers
 from deechat.store.base import InsertMessage, KeepSummary, RunRow, StoredMessage, Thread
 from deechat.store.sqlite.checksums import COVERED
@@ -328,14 +329,14 @@ class Counting(SQLiteStore):
 
     read, reads = 0, 0
 
-    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[StoredMessage]:
-        found = super().branch(thread, last_id, length)
+    def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
+        found = super().branch(principal, thread_id, last_id, length)
         self.read, self.reads = self.read + len(found), self.reads + 1
         return found
 
-    def summary(self, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
+    def summary(self, principal: Principal, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
         self.reads += 1
-        return super().summary(messages)
+        return super().summary(principal, messages)
 
 
 def spoken(database: Database, thread: Thread, count: int, size: int = 60) -> str:

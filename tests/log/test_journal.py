@@ -15,6 +15,7 @@ from deechat.errors import NotFoundError, StorageUnavailableError
 from deechat.events import Entry, RunStopped, Steered, TextChunk, encode
 from deechat.log.batch import Batch
 from deechat.log.journal import PAGE, Journal, Log
+from deechat.principal import OWNER
 from deechat.store.base import BeginRun, Change, InsertMessage, RunRow, StoredMessage, Thread
 from deechat.store.sqlite import compaction
 from deechat.store.sqlite.database import Database
@@ -110,10 +111,10 @@ def test_an_ending_is_in_the_runs_row_with_the_message_it_made(
     log = start(journal, thread)
     message = StoredMessage("r-message", thread.id, None, "assistant", "Hi", 2.0)
     entry = journal.append(log, RunStopped(), InsertMessage(message))
-    assert store.run("r").reason is None
+    assert store.run(OWNER, "r").reason is None
     journal.wait_committed(log, entry.seq)
-    assert (store.run("r").reason, store.run("r").ended_at) == ("stopped", entry.at)
-    assert [each.id for each in SQLiteStore(database).messages(thread)] == ["r-message"]
+    assert (store.run(OWNER, "r").reason, store.run(OWNER, "r").ended_at) == ("stopped", entry.at)
+    assert [each.id for each in SQLiteStore(database).messages(OWNER, thread)] == ["r-message"]
     assert heard.ended == ["r"]
     assert store.unfinished_runs() == []
 
@@ -126,7 +127,7 @@ def test_a_run_is_stored_whole_or_not_at_all(
         start(journal, gone)
     assert on_disk(database) == 0
     with pytest.raises(NotFoundError):
-        store.run("r")
+        store.run(OWNER, "r")
 
 
 def test_followers_of_a_suspended_log_are_let_go_without_an_ending(journal: Journal, thread: Thread) -> None:
@@ -154,46 +155,46 @@ def test_a_closing_process_lets_followers_go(journal: Journal, thread: Thread) -
 def test_a_thread_is_not_deleted_under_a_run_that_goes_on(journal: Journal, database: Database, thread: Thread) -> None:
     store = SQLiteStore(database)
     log = start(journal, thread)
-    assert store.delete_thread(thread) == ["r"]
-    assert store.delete_workspace(store.new_workspace("Other")) == []
-    assert store.thread_by_id(thread.id) == thread
+    assert store.delete_thread(OWNER, thread) == ["r"]
+    assert store.delete_workspace(OWNER, store.new_workspace(OWNER, "Other")) == []
+    assert store.thread_by_id(OWNER, thread.id) == thread
     journal.append(log, RunStopped())
     journal.wait_ended(log)
-    assert store.delete_thread(thread) == []
+    assert store.delete_thread(OWNER, thread) == []
     with pytest.raises(NotFoundError):
-        store.thread_by_id(thread.id)
+        store.thread_by_id(OWNER, thread.id)
     with pytest.raises(NotFoundError):
-        store.run("r")
+        store.run(OWNER, "r")
 
 
 def test_a_workspace_is_not_deleted_under_a_run_that_stands_behind_many_damaged_ones(
     journal: Journal, database: Database
 ) -> None:
     store = SQLiteStore(database)
-    workspace = store.new_workspace("Other")
+    workspace = store.new_workspace(OWNER, "Other")
     for number in range(130):
-        start(journal, store.new_thread(workspace, None), f"r{number}")
+        start(journal, store.new_thread(OWNER, workspace, None), f"r{number}")
     damaged: set[str] = set()
-    while run_ids := set(store.delete_workspace(workspace, damaged)):
+    while run_ids := set(store.delete_workspace(OWNER, workspace, damaged)):
         assert not run_ids & damaged
         damaged |= run_ids
     assert len(damaged) == 130
     with pytest.raises(NotFoundError):
-        store.workspace_by_id(workspace.id)
+        store.workspace_by_id(OWNER, workspace.id)
 
 
 def test_no_run_begins_in_a_thread_that_is_deleted(journal: Journal, database: Database, thread: Thread) -> None:
     store = SQLiteStore(database)
-    store.delete_thread(thread)
+    store.delete_thread(OWNER, thread)
     with pytest.raises(NotFoundError):
         start(journal, thread)
-    other = store.new_workspace("Other")
-    doomed = store.new_thread(other, None)
-    store.delete_workspace(other)
+    other = store.new_workspace(OWNER, "Other")
+    doomed = store.new_thread(OWNER, other, None)
+    store.delete_workspace(OWNER, other)
     with pytest.raises(NotFoundError):
         start(journal, doomed)
     with pytest.raises(NotFoundError):
-        store.new_thread(other, None)
+        store.new_thread(OWNER, other, None)
     assert database.read("SELECT id FROM run") == []
 
 
@@ -215,7 +216,7 @@ def test_what_follows_rows_that_were_kept_out_is_kept_out_in_the_same_commit_too
 ) -> None:
     """While the lock is held a second batch gathers behind the first, and both go into one transaction."""
     store = SQLiteStore(database)
-    other_thread = store.new_thread(store.workspaces()[0], None)
+    other_thread = store.new_thread(OWNER, store.workspaces(OWNER)[0], None)
     bad, sound = start(journal, thread, "bad"), start(journal, other_thread, "sound")
 
     with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
@@ -320,7 +321,7 @@ def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_
     journal.wait_committed(log, len(log.entries))
     journal.rest(log, [])
     with gevent.Timeout(10):
-        while not store.run("r").rests:
+        while not store.run(OWNER, "r").rests:
             gevent.sleep(0.01)
     elsewhere = Journal(SQLiteStore(database))  # which does not have it in memory
     pages = elsewhere.pages
@@ -339,7 +340,7 @@ def test_a_run_that_ends_while_its_log_is_read_is_read_with_the_message_that_it_
     monkeypatch.undo()
     assert everything(elsewhere) == log.entries
     elsewhere.abandon("r").wait()
-    assert store.run("r").reason == "stopped"
+    assert store.run(OWNER, "r").reason == "stopped"
 
 
 def test_a_runaway_waits_for_the_writer(journal: Journal, database: Database, thread: Thread) -> None:

@@ -37,6 +37,7 @@ from deechat.application import Application
 from deechat.config import Settings
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk
 from deechat.log.journal import Log
+from deechat.principal import OWNER
 from deechat.store.base import RunRow
 from deechat.store.sqlite.database import Job
 
@@ -235,7 +236,7 @@ def test_a_follower_is_given_what_was_committed_together_at_once(home: House) ->
 def test_viewers_are_woken_by_commits_and_not_by_tokens(home: House) -> None:
     with switches() as switched:
         run = home.start(home.thread())
-        viewers = [gevent.spawn(lambda: list(home.runs.follow(run, 0, 10.0))) for _ in range(20)]
+        viewers = [gevent.spawn(lambda: list(home.runs.follow(OWNER, run, 0, 10.0))) for _ in range(20)]
         gevent.joinall(viewers, timeout=30)
     batches = [len(viewer.get()) for viewer in viewers]
     assert max(batches) <= 12  # 5

@@ -37,6 +37,7 @@ from deechat.events import (
     decode,
     encode,
 )
+from deechat.principal import OWNER
 from deechat.runs.runner import PROGRESS_SECONDS
 from deechat.terminal.screen import render
 from deechat.terminal.words import speaker
@@ -118,7 +119,7 @@ def test_the_last_line_is_shown_in_time_though_nothing_follows_it(house: Callabl
     home = house(calling("work"), make_tool(work, policy="allow"))
     run = home.start(home.thread())
     seen: list[str] = []
-    for batch in home.runs.follow(run, 0, 10.0):
+    for batch in home.runs.follow(OWNER, run, 0, 10.0):
         seen += [each.text for each in lines([entry.event for entry in batch])]
         if "three" in seen:
             go.set()
@@ -146,7 +147,7 @@ def test_nothing_is_reported_after_the_result_or_after_a_stop(house: Callable[..
     run = home.start(home.thread())
     wait_until(lambda: len(kept) == 2)
     gevent.sleep(0.7)
-    assert home.runs.stop(run)
+    assert home.runs.stop(OWNER, run)
     gevent.sleep(0.7)
     events = home.events(run)
     check_order(events)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from inspect import isfunction, signature
 from pathlib import Path
 
 import gevent
@@ -14,6 +15,7 @@ from runs_rig import House, wait_until
 
 from deechat.agents.providers.base import Provider, Scripted, Text, Turn
 from deechat.agents.tools.base import Tool, make_tool
+from deechat.agents.tools.context import ToolContext
 from deechat.errors import BusyError, ConflictError, DeeChatError
 from deechat.events import (
     AnyEvent,
@@ -29,7 +31,9 @@ from deechat.events import (
     ToolCallResult,
 )
 from deechat.log.journal import Journal
+from deechat.principal import OWNER, Principal
 from deechat.runs.replies import Reply
+from deechat.runs.service import Runs
 from deechat.runs.start import Prompt, name_from
 from deechat.store.base import BeginRun, RunRow
 from deechat.store.memory import MemoryStore
@@ -86,14 +90,14 @@ def test_a_stop_in_the_middle_of_a_tool_cancels_it_and_records_that(house: Calla
     thread = home.thread()
     run = home.start(thread)
     wait_until(lambda: left == ["after 0.0"])
-    stops = [gevent.spawn(home.runs.stop, run) for _ in range(2)]
+    stops = [gevent.spawn(home.runs.stop, OWNER, run) for _ in range(2)]
     assert sorted(stop.get(timeout=10) for stop in stops) == [False, True]
     assert left == ["after 0.0", "after 60.0"], "the tool's greenlet was left running"
     events = home.events(run)
     results = [(event.content, event.is_error) for event in events if isinstance(event, ToolCallResult)]
     assert results == [("done", False), ("Cancelled before it was done.", True)]
     assert isinstance(events[-1], RunStopped)
-    answer = home.store.messages(thread)[-1]
+    answer = home.store.messages(OWNER, thread)[-1]
     assert answer.content == "Wait."
     assert [each["content"] for each in answer.details["tool_calls"]] == ["Cancelled before it was done.", "done"]
 
@@ -104,7 +108,7 @@ def test_after_that_stop_the_next_turn_is_valid(house: Callable[..., House]) -> 
     thread = home.thread()
     run = home.start(thread)
     wait_until(lambda: len(entries_of(home.journal, run)) >= 7)
-    home.runs.stop(run)
+    home.runs.stop(OWNER, run)
     home.events(home.start(thread, "And now?"))
     roles = [type(message).__name__ for message in provider.asked[-1].messages]
     calls = ["AssistantMessage", "ToolMessage", "ToolMessage"]
@@ -130,10 +134,10 @@ def test_one_run_a_thread_and_so_many_in_all(house: Callable[..., House]) -> Non
     home.start(second)
     with pytest.raises(BusyError):
         home.start(third)
-    assert home.store.messages(third) == []
+    assert home.store.messages(OWNER, third) == []
     hold.set()
     home.events(run)
-    assert home.runs.chats(first, -1, None)[1] is None
+    assert home.runs.chats(OWNER, first, -1, None)[1] is None
 
 
 def test_of_two_answers_to_a_request_at_once_one_counts(house: Callable[..., House]) -> None:
@@ -150,14 +154,14 @@ def test_of_two_answers_to_a_request_at_once_one_counts(house: Callable[..., Hou
 
     home = house(Scripted([call], [Text("Done."), Turn("stop")]), make_tool(pay, policy="ask"))
     run = home.start(home.thread())
-    wait_until(lambda: bool(home.runs.view(run).pending) and home.registry.get(run) is None)
-    request = home.runs.view(run).pending[0].event.request_id
+    wait_until(lambda: bool(home.runs.view(OWNER, run).pending) and home.registry.get(run) is None)
+    request = home.runs.view(OWNER, run).pending[0].event.request_id
     replies = [
         Reply(request, approved=True, always=True),
         Reply(request, approved=False),
         Reply(request, approved=True),
     ]
-    answers = [gevent.spawn(outcome, lambda reply=each: home.runs.respond(run, reply)) for each in replies]
+    answers = [gevent.spawn(outcome, lambda reply=each: home.runs.respond(OWNER, run, reply)) for each in replies]
     told = [answer.get(timeout=10) for answer in answers]
     assert sorted(map(str, told)) == ["None", "already_answered", "already_answered"]
     events = home.events(run)
@@ -181,9 +185,10 @@ def test_of_two_prompts_at_once_one_begins(house: Callable[..., House]) -> None:
     starts = [gevent.spawn(outcome, lambda: home.start(thread)) for _ in range(3)]
     told = [start.get(timeout=10) for start in starts]
     assert sorted(each == "run_active" for each in told) == [False, True, True]
-    assert home.store.messages(thread)[0].role == "user"
+    assert home.store.messages(OWNER, thread)[0].role == "user"
     same = [
-        gevent.spawn(outcome, lambda: home.runs.start(home.workspace, home.thread(), Prompt("Go"))) for _ in range(3)
+        gevent.spawn(outcome, lambda: home.runs.start(OWNER, home.workspace, home.thread(), Prompt("Go")))
+        for _ in range(3)
     ]
     assert all(isinstance(start.get(timeout=10), RunRow) for start in same)
 
@@ -191,9 +196,9 @@ def test_of_two_prompts_at_once_one_begins(house: Callable[..., House]) -> None:
 def test_a_prompt_that_comes_twice_at_once_begins_one_run(house: Callable[..., House]) -> None:
     home = house(Scripted(*[[Text("Yes"), Turn("stop")] for _ in range(9)]))
     thread, prompt = home.thread(), Prompt("Go", client_request_id="once")
-    starts = [gevent.spawn(home.runs.start, home.workspace, thread, prompt) for _ in range(3)]
+    starts = [gevent.spawn(home.runs.start, OWNER, home.workspace, thread, prompt) for _ in range(3)]
     assert len({start.get(timeout=10).id for start in starts}) == 1
-    assert [message.content for message in home.store.messages(thread) if message.role == "user"] == ["Go"]
+    assert [message.content for message in home.store.messages(OWNER, thread) if message.role == "user"] == ["Go"]
 
 
 def test_no_more_begin_at_once_than_there_are_places(house: Callable[..., House]) -> None:
@@ -210,8 +215,8 @@ def test_of_two_that_continue_an_answer_at_once_one_begins(house: Callable[..., 
     hold = gevent.event.Event()
     home = house(Scripted([hold.wait], *[[Text("Yes"), hold.wait, Turn("stop")] for _ in range(9)]))
     run = home.start(home.thread())
-    home.runs.stop(run)
-    moves = [gevent.spawn(outcome, lambda: home.runs.go_on(run, "en")) for _ in range(3)]
+    home.runs.stop(OWNER, run)
+    moves = [gevent.spawn(outcome, lambda: home.runs.go_on(OWNER, run, "en")) for _ in range(3)]
     told = [move.get(timeout=10) for move in moves]
     assert told.count("run_active") == 2
     hold.set()
@@ -222,9 +227,9 @@ def test_a_stop_and_an_answer_at_once_leave_one_ending_and_no_runner(house: Call
     call = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 0}'),))
     home = house(Scripted([call], [Text("Done."), Turn("stop")]), make_tool(slow, policy="ask"))
     run = home.start(home.thread())
-    wait_until(lambda: bool(home.runs.view(run).pending) and home.registry.get(run) is None)
-    reply = Reply(home.runs.view(run).pending[0].event.request_id, approved=True)
-    moves = {"stop": lambda: home.runs.stop(run), "respond": lambda: home.runs.respond(run, reply)}
+    wait_until(lambda: bool(home.runs.view(OWNER, run).pending) and home.registry.get(run) is None)
+    reply = Reply(home.runs.view(OWNER, run).pending[0].event.request_id, approved=True)
+    moves = {"stop": lambda: home.runs.stop(OWNER, run), "respond": lambda: home.runs.respond(OWNER, run, reply)}
     order = [first, *moves.keys() - {first}]
     said = [gevent.spawn(outcome, moves[name]) for name in order]
     told = dict(zip(order, [each.get(timeout=10) for each in said], strict=True))
@@ -242,30 +247,30 @@ def test_a_row_that_is_old_when_it_is_looked_at_brings_no_ended_run_into_memory(
     call = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 0}'),))
     home = house(Scripted([call]), make_tool(slow, policy="ask"))
     run = home.start(home.thread())
-    wait_until(lambda: bool(home.runs.view(run).pending) and home.registry.get(run) is None)
-    reply = Reply(home.runs.view(run).pending[0].event.request_id, approved=True)
+    wait_until(lambda: bool(home.runs.view(OWNER, run).pending) and home.registry.get(run) is None)
+    reply = Reply(home.runs.view(OWNER, run).pending[0].event.request_id, approved=True)
     read, looks = home.store.run, 0
 
-    def slowly(run_id: str) -> RunRow:
+    def slowly(principal: Principal, run_id: str) -> RunRow:
         nonlocal looks
         looks += 1
-        row = read(run_id)
+        row = read(principal, run_id)
         if looks == look:
-            assert home.runs.stop(run_id) is True
+            assert home.runs.stop(OWNER, run_id) is True
         return row
 
     monkeypatch.setattr(home.store, "run", slowly)
-    assert outcome(lambda: home.runs.respond(run, reply)) == "run_ended"
+    assert outcome(lambda: home.runs.respond(OWNER, run, reply)) == "run_ended"
     assert isinstance(home.events(run)[-1], RunStopped)
     home.thread()  # what was queued before is written
-    assert (len(home.registry), home.store.run(run).rests) == (0, 0)
+    assert (len(home.registry), home.store.run(OWNER, run).rests) == (0, 0)
 
 
 def test_a_waiting_run_that_many_look_at_at_once_has_one_log(house: Callable[..., House]) -> None:
     call = Turn("tool_calls", (ToolCall("", "slow", '{"seconds": 0}'),))
     home = house(Scripted([call], [Text("Done."), Turn("stop")]), make_tool(slow, policy="ask"))
     run = home.start(home.thread())
-    wait_until(lambda: bool(home.store.run(run).rests) and home.journal.in_memory(run) is None)
+    wait_until(lambda: bool(home.store.run(OWNER, run).rests) and home.journal.in_memory(run) is None)
     logs = [gevent.spawn(home.journal.load, run) for _ in range(5)]
     assert len({id(each.get(timeout=10)) for each in logs}) == 1
 
@@ -274,10 +279,10 @@ def test_a_run_is_over_before_anyone_sees_its_ending(house: Callable[..., House]
     home = house(Scripted([Text("1"), Turn("stop")], [Text("2"), Turn("stop")]))
     thread = home.thread()
     for number in range(2):
-        for batch in home.runs.follow(home.start(thread, str(number)), 0, 10.0):
+        for batch in home.runs.follow(OWNER, home.start(thread, str(number)), 0, 10.0):
             if batch[-1].event.ends:
-                assert home.runs.chats(thread, -1, None)[1] is None
-                assert home.store.messages(thread)[-1].role == "assistant"
+                assert home.runs.chats(OWNER, thread, -1, None)[1] is None
+                assert home.store.messages(OWNER, thread)[-1].role == "assistant"
 
 
 def test_a_restart_ends_what_is_too_old_to_go_on_and_keeps_what_was_said(house: Callable[..., House]) -> None:
@@ -287,13 +292,13 @@ def test_a_restart_ends_what_is_too_old_to_go_on_and_keeps_what_was_said(house: 
     wait_until(lambda: any(isinstance(each.event, ToolCallResult) for each in entries_of(home.journal, run)))
     later = house(Scripted([Text("Then."), Turn("stop")]), make_tool(slow, policy="allow"), recover=0)
     later.recovery.at_start()
-    assert later.runs.chats(thread, -1, None)[1] is None, "the first request would be refused"
+    assert later.runs.chats(OWNER, thread, -1, None)[1] is None, "the first request would be refused"
     events = later.events(run)
     assert isinstance(events[-1], RunFailed)
     assert (events[-1].code, events[-1].reason) == ("interrupted", "interrupted")
     cut = [event.content for event in events if isinstance(event, ToolCallResult) and event.is_error]
     assert cut == ["Interrupted: the server was restarted. It may have happened."]
-    assert later.store.messages(thread)[-1].content == "Half"
+    assert later.store.messages(OWNER, thread)[-1].content == "Half"
     assert later.store.unfinished_runs() == []
     later.recovery.at_start()
     assert later.events(run) == events
@@ -339,9 +344,9 @@ def test_a_clean_up_that_takes_too_long_does_not_keep_the_run_open(
     thread = home.thread()
     run = home.start(thread)
     wait_until(lambda: len(entries_of(home.journal, run)) >= 6)
-    assert home.runs.stop(run) is True
+    assert home.runs.stop(OWNER, run) is True
     assert isinstance(home.events(run)[-1], RunStopped)
-    assert home.runs.chats(thread, -1, None)[1] is None
+    assert home.runs.chats(OWNER, thread, -1, None)[1] is None
 
 
 def test_a_stop_before_a_sibling_started_keeps_what_the_others_gave(house: Callable[..., House]) -> None:
@@ -359,7 +364,7 @@ def test_a_stop_before_a_sibling_started_keeps_what_the_others_gave(house: Calla
         entry = append(log, event, *also)
         seen.append(event)
         if [type(each) for each in seen].count(ToolCallInvocation) == 1 and isinstance(event, ToolCallInvocation):
-            gevent.spawn(home.runs.stop, log.run_id)
+            gevent.spawn(home.runs.stop, OWNER, log.run_id)
         return entry
 
     home.journal.append = stop_at_the_second  # type: ignore[method-assign]
@@ -367,7 +372,7 @@ def test_a_stop_before_a_sibling_started_keeps_what_the_others_gave(house: Calla
     results = [event for event in seen if isinstance(event, ToolCallResult)]
     assert len(results) == 2
     assert "was not started" in results[-1].content
-    assert '"role":"tool"' in home.store.message(thread, home.store.messages(thread)[-1].id).turns
+    assert '"role":"tool"' in home.store.message(OWNER, thread, home.store.messages(OWNER, thread)[-1].id).turns
 
 
 def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house_on_disk: Callable[..., House]) -> None:
@@ -383,7 +388,7 @@ def test_rows_that_cannot_be_stored_end_the_run_by_what_is_on_disk(house_on_disk
         )
     )
     hold.set()
-    wait_until(lambda: home.runs.view(run).status == "ended")
+    wait_until(lambda: home.runs.view(OWNER, run).status == "ended")
     ending = home.events(run)[-1]
     assert isinstance(ending, RunFailed)
     assert ending.code == "internal_error"
@@ -398,7 +403,7 @@ def test_a_log_that_cannot_be_read_does_not_stop_the_start(house_on_disk: Callab
     home.database.write(lambda connection: connection.execute("UPDATE event SET body = CAST('{}' AS BLOB)"))
     later = house_on_disk(Scripted([Text("Then."), Turn("stop")]))
     later.recovery.at_start()
-    wait_until(lambda: later.runs.view(run).status == "ended")
+    wait_until(lambda: later.runs.view(OWNER, run).status == "ended")
     assert later.events(later.start(thread))[-1].ends
 
 
@@ -409,7 +414,7 @@ def test_a_prompt_in_the_history_has_its_answer_there_too_or_a_run_that_makes_it
 
     def poll() -> None:
         while True:
-            messages, active = home.runs.chats(thread, -1, None)
+            messages, active = home.runs.chats(OWNER, thread, -1, None)
             if bool(active) != (len(messages) % 2 == 1):
                 odd.append((active, messages))
             gevent.sleep(0)
@@ -425,8 +430,61 @@ def test_two_changes_of_a_workspace_at_once_are_both_kept(house: Callable[..., H
     home = house(Scripted())
     workspace = home.workspace
     changes = [{"name": "New"}, {"tools": {"slow": "deny"}}]
-    gevent.joinall([gevent.spawn(home.store.update_workspace, workspace, **change) for change in changes])
+    gevent.joinall([gevent.spawn(home.store.update_workspace, OWNER, workspace, **change) for change in changes])
     assert (home.workspace.name, home.workspace.tools) == ("New", {"slow": "deny"})
+
+
+# -- principals --------------------------------------------------------------------------------------------------------
+
+STRANGER = Principal("stranger")
+
+
+def test_to_another_principal_no_thread_and_no_run_is_there(house: Callable[..., House]) -> None:
+    """Each method of the service that a person causes is called with what is another's."""
+    home = house(Scripted([SLOW]), make_tool(slow, policy="ask"))
+    workspace, thread, runs = home.workspace, home.thread(), home.runs
+    run = home.start(thread)
+    wait_until(lambda: len(runs.view(OWNER, run).pending) == 2)
+    reply = Reply(runs.view(OWNER, run).pending[0].event.request_id, approved=True)
+    calls: dict[str, Callable[[Principal], object]] = {
+        "start": lambda who: runs.start(who, workspace, thread, Prompt("Go", client_request_id="once")),
+        "go_on": lambda who: runs.go_on(who, run, "en"),
+        "chats": lambda who: runs.chats(who, thread, 9, None),
+        "view": lambda who: runs.view(who, run),
+        "follow": lambda who: runs.follow(who, run, 0, 1.0),
+        "respond": lambda who: runs.respond(who, run, reply),
+        "steer": lambda who: runs.steer(who, run, "/stop"),
+        "stop": lambda who: runs.stop(who, run),
+        "delete_thread": lambda who: runs.delete_thread(who, thread),
+        "delete_workspace": lambda who: runs.delete_workspace(who, workspace),
+    }
+    listens = {"run_ended", "run_lost"}
+    methods = {name: each for name, each in vars(Runs).items() if isfunction(each) and not name.startswith("_")}
+    assert set(methods) - listens == set(calls)
+    for name in calls:
+        assert list(signature(methods[name]).parameters)[1] == "principal", name
+    for has_workspace in (False, True):
+        if has_workspace:
+            home.store.new_workspace(STRANGER, "Theirs")
+        for name, call in calls.items():
+            assert outcome(lambda call=call: call(STRANGER)) == (([], None) if name == "chats" else "not_found"), name
+    assert [each.content for each in home.store.messages(OWNER, thread)] == ["Go"]
+    assert len(runs.view(OWNER, run).pending) == 2
+    assert runs.stop(OWNER, run)
+
+
+def test_a_tool_learns_whose_the_run_is(house: Callable[..., House]) -> None:
+    def whose(context: ToolContext) -> str:
+        """Names who asks."""
+        return context.principal.id
+
+    call = Turn("tool_calls", (ToolCall("", "whose", "{}"),))
+    home = house(Scripted([call], [Text("Yes"), Turn("stop")]), make_tool(whose, policy="allow"))
+    workspace = home.store.new_workspace(STRANGER, "Theirs")
+    thread = home.store.thread(STRANGER, workspace, "default")
+    run = home.runs.start(STRANGER, workspace, thread, Prompt("Go")).id
+    events = [entry.event for batch in home.runs.follow(STRANGER, run, 0, 10.0) for entry in batch]
+    assert [event.content for event in events if isinstance(event, ToolCallResult)] == [STRANGER.id]
 
 
 def test_a_name_is_the_prompts_first_words() -> None:
@@ -462,7 +520,7 @@ def test_a_view_of_a_run_that_ends_while_its_log_is_read_is_of_one_moment(
         elsewhere.append(log, Steered("more"))
     elsewhere.wait_committed(log, len(log.entries))
     elsewhere.rest(log, [])
-    wait_until(lambda: home.store.run("r").rests == 1)
+    wait_until(lambda: home.store.run(OWNER, "r").rests == 1)
     home.database.write(lambda connection: checksums.change(connection, "run", "r", asks=None))  # as versions before
     pages = home.journal.pages
 
@@ -474,5 +532,5 @@ def test_a_view_of_a_run_that_ends_while_its_log_is_read_is_of_one_moment(
         yield from reader
 
     monkeypatch.setattr(home.journal, "pages", ending_after_a_page)
-    view = home.runs.view("r")
+    view = home.runs.view(OWNER, "r")
     assert (view.status, view.run.reason, view.last_seq) == ("ended", "stopped", len(log.entries))

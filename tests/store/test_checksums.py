@@ -22,6 +22,7 @@ from deechat.config import Settings
 from deechat.errors import BrokenLogError, DamagedError
 from deechat.events import Entry, RunStopped, TextChunk
 from deechat.log.journal import Journal
+from deechat.principal import OWNER
 from deechat.store.base import RunRow, Thread
 from deechat.store.sqlite import checksums, compaction, integrity
 from deechat.store.sqlite.checksums import COVERED
@@ -58,7 +59,7 @@ def columns(table: str, connection: sqlite3.Connection) -> Iterator[tuple[str, s
     known = {
         name: (kind, not is_set) for _, name, kind, is_set, *_ in connection.execute(f"PRAGMA table_info({table})")
     }
-    for name in (*COVERED[table].fixed, *COVERED[table].moving):
+    for name in COVERED[table].names:
         kind, may_be_null = known[name]
         yield name, kind, may_be_null
 
@@ -156,7 +157,7 @@ def test_a_row_of_a_log_whose_values_changed_their_kind_is_found_and_the_start_g
     application.start()
     database, journal = application._database, application._runs.journal
     store = application._store
-    thread = store.new_thread(store.workspace("default"), "A")
+    thread = store.new_thread(OWNER, store.workspace(OWNER, "default"), "A")
     record = RunRow("run", thread.id, "answer", "prompt", None, None, "m", "en", 1_795_000_000.5)
     log = journal.open(record, [TextChunk("begin")])
     journal.append(log, TextChunk(" more"))
@@ -170,7 +171,7 @@ def test_a_row_of_a_log_whose_values_changed_their_kind_is_found_and_the_start_g
         if (column, value) != ("seq", "NULL"):  # without a number the row is found by no reader, but by the check
             with pytest.raises((BrokenLogError, DamagedError)):
                 entries_of(application._runs.journal, "run")
-        assert application._store.thread_by_id(thread.id).name == "A", "what is sound is read"
+        assert application._store.thread_by_id(OWNER, thread.id).name == "A", "what is sound is read"
     finally:
         application.close()
 

@@ -29,6 +29,7 @@ from deechat.events import (
     encode,
 )
 from deechat.log.journal import Journal
+from deechat.principal import OWNER
 from deechat.store.base import EndRun, InsertMessage, StoredMessage, Thread
 from deechat.store.sqlite import checksums, compaction, schema, sweeper
 from deechat.store.sqlite.changes import apply
@@ -126,7 +127,7 @@ def test_what_has_ended_is_a_block_and_its_rows_go(
 
 def test_a_sweep_leaves_the_rows_of_others(journal: Journal, database: Database, thread: Thread) -> None:
     store = SQLiteStore(database)
-    other = start(journal, store.new_thread(store.workspace("default"), None), "other")
+    other = start(journal, store.new_thread(OWNER, store.workspace(OWNER, "default"), None), "other")
     log = start(journal, thread)
     for number in range(50):
         for each in (log, other):
@@ -323,7 +324,7 @@ def test_a_start_packs_what_many_runs_left_in_slices(
 ) -> None:
     monkeypatch.setattr(compaction, "SLICE_AT_START", 64)
     store = SQLiteStore(database)
-    threads = [store.new_thread(store.workspace("default"), None) for _ in range(5)]
+    threads = [store.new_thread(OWNER, store.workspace(OWNER, "default"), None) for _ in range(5)]
     logs = [start(journal, each, f"run{number}") for number, each in enumerate(threads)]
     for number in range(100):
         for log in logs:

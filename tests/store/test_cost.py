@@ -26,6 +26,7 @@ from journal_rig import entries_of
 from deechat.application import Application
 from deechat.config import Settings
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
+from deechat.principal import OWNER
 from deechat.store.base import AllowTool, NoteRetries
 from deechat.store.sqlite import checksums, compaction, deletion, schema, sweeper
 from deechat.store.sqlite.changes import apply
@@ -220,7 +221,7 @@ def tour_work(tour: Tour) -> None:
     with tour.counting("a sweep"):
         tour.database.write(lambda connection: compaction.delete_compacted(connection, range(1, 200)))
     waiting = tour.waiting()
-    thread_id = tour.application._store.run(waiting).thread_id
+    thread_id = tour.application._store.run(OWNER, waiting).thread_id
     for name, work in (
         ("noting a try", lambda connection: apply(connection, NoteRetries(waiting, 1))),
         (

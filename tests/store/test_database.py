@@ -19,6 +19,7 @@ import pytest
 from sqlite_utils import Database as Tables
 
 from deechat.errors import DamagedError, SettingError, StorageUnavailableError
+from deechat.principal import OWNER, Principal
 from deechat.store.sqlite import schema
 from deechat.store.sqlite.database import Database, Job, LastingJob
 from deechat.store.sqlite.integrity import Check
@@ -340,14 +341,44 @@ def test_a_database_without_contexts_is_sound_before_and_after_it_is_brought_alo
     database = Database(path)
     database.start(used=True)
     store = SQLiteStore(database)
-    assert store.workspace("default").context == 0
-    assert store.update_workspace(store.workspace("default"), context=8192).context == 8192
-    assert store.new_workspace("Another").context == 0
-    assert [each.context for each in store.workspaces()] == [8192, 0]
+    assert store.workspace(OWNER, "default").context == 0
+    assert store.update_workspace(OWNER, store.workspace(OWNER, "default"), context=8192).context == 8192
+    assert store.new_workspace(OWNER, "Another").context == 0
+    assert [each.context for each in store.workspaces(OWNER)] == [8192, 0]
     assert database.damage.words is None
     database.close()
     check.run()
     assert check.is_sound, check.words()
+
+
+@pytest.mark.parametrize("version", ["m004_cost_by_size", "m009_contexts", "m010_owners"])
+def test_a_database_without_owners_is_the_owners_and_as_sound_and_as_damaged_as_before(
+    tmp_path: Path, version: str
+) -> None:
+    path = tmp_path / "test.sqlite3"
+    damaged = "INSERT INTO workspace (id, slug, name, created_at{}) VALUES ('bad', 'bad', 'Bad', 5.0{})"
+    has_checksums = version > "m008"
+    older(path, version, damaged.format(", checksum", ", 7") if has_checksums else damaged.format("", ""))
+    found = ["the workspace 'bad'"] if has_checksums else []
+    if has_checksums:
+        check = Check(path)
+        check.run()
+        assert check.rows == found
+    database = Database(path)
+    database.start(used=True)
+    store = SQLiteStore(database)
+    assert [each.slug for each in store.workspaces(OWNER)] == (["default"] if found else ["bad", "default"])
+    if found:
+        with pytest.raises(DamagedError):
+            store.workspace(OWNER, "bad")
+    changed = store.update_workspace(OWNER, store.workspace(OWNER, "default"), name="New", context=8192)
+    assert (changed.name, changed.owner, store.workspaces(Principal("stranger"))) == ("New", OWNER.id, [])
+    assert store.new_workspace(Principal("stranger"), "Another").owner == "stranger"
+    database.close()
+    assert (tmp_path / f"test.sqlite3.before-{version}").exists()
+    check = Check(path)
+    check.run()
+    assert check.rows == found
 
 
 def test_a_second_try_keeps_the_copy_that_the_first_one_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -386,10 +417,10 @@ def test_a_text_that_is_no_utf8_does_not_keep_a_database_of_before_from_being_br
     database = Database(path)
     database.start(used=True)
     store = SQLiteStore(database)
-    thread = store.thread(store.workspace("default"), "default")
-    assert store.message(thread, "sound").content == "One"
+    thread = store.thread(OWNER, store.workspace(OWNER, "default"), "default")
+    assert store.message(OWNER, thread, "sound").content == "One"
     with pytest.raises(DamagedError):
-        store.message(thread, "bad")
+        store.message(OWNER, thread, "bad")
     database.close()
     check = Check(path)
     check.run()

@@ -20,6 +20,7 @@ from server import Server, wait_until
 from deechat.errors import ConflictError, NotFoundError
 from deechat.events import Entry, RunStarted, TextChunk
 from deechat.log.journal import Journal
+from deechat.principal import OWNER
 from deechat.store.base import BeginRun, EndRun, InsertMessage, RunRow, StoredMessage, Thread
 from deechat.store.sqlite import compaction, deletion
 from deechat.store.sqlite.changes import apply
@@ -58,40 +59,40 @@ def wait_removed(store: SQLiteStore) -> None:
 def test_what_is_deleted_is_found_by_nobody_before_it_is_removed(
     database: Database, store: SQLiteStore, thread: Thread, journal: Journal
 ) -> None:
-    workspace = store.workspace("default")
+    workspace = store.workspace(OWNER, "default")
     database.write(lambda connection: fill(connection, thread.id, 3))
     (run_id,) = database.read_one("SELECT id FROM run") or ("",)
-    assert store.run(run_id).id == run_id
-    assert store.delete_thread(thread) == []
+    assert store.run(OWNER, run_id).id == run_id
+    assert store.delete_thread(OWNER, thread) == []
     assert counts(database)["message"] == 6
     for look in (
-        lambda: store.thread(workspace, thread.slug),
-        lambda: store.thread_by_id(thread.id),
-        lambda: store.rename_thread(thread, "Again"),
-        lambda: store.run(run_id),
+        lambda: store.thread(OWNER, workspace, thread.slug),
+        lambda: store.thread_by_id(OWNER, thread.id),
+        lambda: store.rename_thread(OWNER, thread, "Again"),
+        lambda: store.run(OWNER, run_id),
     ):
         with pytest.raises(NotFoundError):
             look()
-    assert thread.slug not in [each.slug for each in store.threads(workspace)]
-    other = store.new_workspace("Other")
-    in_it = store.new_thread(other, "In it")
+    assert thread.slug not in [each.slug for each in store.threads(OWNER, workspace)]
+    other = store.new_workspace(OWNER, "Other")
+    in_it = store.new_thread(OWNER, other, "In it")
     database.write(lambda connection: fill(connection, in_it.id, 2))
     last = database.read("SELECT id FROM run WHERE thread_id = ?", in_it.id)[0][0]
-    assert store.delete_workspace(other) == []
+    assert store.delete_workspace(OWNER, other) == []
     for look in (
-        lambda: store.workspace("other"),
-        lambda: store.workspace_by_id(other.id),
-        lambda: store.thread_by_id(in_it.id),
-        lambda: store.update_workspace(other, name="Again"),
-        lambda: store.delete_workspace(other),
-        lambda: store.run(last),
+        lambda: store.workspace(OWNER, "other"),
+        lambda: store.workspace_by_id(OWNER, other.id),
+        lambda: store.thread_by_id(OWNER, in_it.id),
+        lambda: store.update_workspace(OWNER, other, name="Again"),
+        lambda: store.delete_workspace(OWNER, other),
+        lambda: store.run(OWNER, last),
     ):
         with pytest.raises(NotFoundError):
             look()
-    assert [each.slug for each in store.workspaces()] == ["default"]
+    assert [each.slug for each in store.workspaces(OWNER)] == ["default"]
     with pytest.raises(ConflictError):
-        store.delete_workspace(workspace)
-    assert store.new_workspace("Other").slug == "other", "its slug is free again"
+        store.delete_workspace(OWNER, workspace)
+    assert store.new_workspace(OWNER, "Other").slug == "other", "its slug is free again"
     wait_removed(store)
     assert counts(database) == {"workspace": 2, "thread": 2, "message": 0, "run": 0, "block": 0}
 
@@ -99,14 +100,14 @@ def test_what_is_deleted_is_found_by_nobody_before_it_is_removed(
 def test_the_default_thread_is_there_again_in_the_same_moment_and_empty(
     database: Database, store: SQLiteStore, journal: Journal
 ) -> None:
-    workspace = store.workspace("default")
-    before = store.thread(workspace, "default")
+    workspace = store.workspace(OWNER, "default")
+    before = store.thread(OWNER, workspace, "default")
     database.write(lambda connection: fill(connection, before.id, 2))
-    store.delete_thread(before)
-    store.delete_thread(before)  # two at once
-    after = store.thread(workspace, "default")
+    store.delete_thread(OWNER, before)
+    store.delete_thread(OWNER, before)  # two at once
+    after = store.thread(OWNER, workspace, "default")
     assert after.id != before.id
-    assert store.messages(after) == []
+    assert store.messages(OWNER, after) == []
     wait_removed(store)
     assert counts(database)["thread"] == 1
 
@@ -126,28 +127,28 @@ def test_each_piece_is_small_however_much_is_deleted(
 
     monkeypatch.setattr(deletion, "delete_slice", counted)
     database.write(lambda connection: fill(connection, thread.id, 1_000))
-    store.delete_thread(thread)
+    store.delete_thread(OWNER, thread)
     wait_removed(store)
     assert sum(pieces) == 4 * 1_000 + 1  # two messages, a block and a run each; the thread
     assert max(pieces) <= deletion.ROWS + 2
     assert len(pieces) <= sum(pieces) / deletion.ROWS + 3
     pieces.clear()
-    other = store.new_thread(store.workspace("default"), None)
+    other = store.new_thread(OWNER, store.workspace(OWNER, "default"), None)
     database.write(lambda connection: fill(connection, other.id, 30, size=300_000))
-    store.delete_thread(other)
+    store.delete_thread(OWNER, other)
     wait_removed(store)
     assert max(pieces[: len(pieces) // 2]) <= 10, "a piece ends by its bytes too"  # the logs, at the end, are small
 
 
 def test_many_empty_threads_share_a_piece(database: Database, store: SQLiteStore, journal: Journal) -> None:
-    other = store.new_workspace("Other")
+    other = store.new_workspace(OWNER, "Other")
     rows = [(str(uuid.uuid4()), other.id, str(number)) for number in range(2_000)]
     database.write(
         lambda connection: connection.executemany(
             "INSERT INTO thread (id, workspace_id, slug, created_at, updated_at) VALUES (?, ?, ?, 1, 1)", rows
         )
     )
-    store.delete_workspace(other)
+    store.delete_workspace(OWNER, other)
     wait_removed(store)
     assert counts(database)["thread"] == 1
 
@@ -157,9 +158,9 @@ def test_a_start_goes_on_with_what_an_earlier_process_left(tmp_path: Path) -> No
     database = Database(path)
     database.start()
     store = SQLiteStore(database)
-    thread = store.new_thread(store.workspace("default"), None)
+    thread = store.new_thread(OWNER, store.workspace(OWNER, "default"), None)
     database.write(lambda connection: fill(connection, thread.id, 300))
-    store.delete_thread(thread)
+    store.delete_thread(OWNER, thread)
     database.write(deletion.delete_slice)
     assert 0 < counts(database)["message"] < 600
     database.close()
@@ -185,7 +186,7 @@ def test_rows_of_runs_that_are_gone_are_swept(
             [(run_id, seq) for seq in range(50)],
         )
     )
-    store.delete_thread(thread)
+    store.delete_thread(OWNER, thread)
     wait_removed(store)
     with gevent.Timeout(10):
         while database.read("SELECT 1 FROM event LIMIT 1"):
@@ -202,7 +203,7 @@ def test_damaged_rows_keep_nothing_else_from_being_removed(
         )
     )
     database.write(lambda connection: fill(connection, thread.id, 3))
-    store.delete_thread(thread)
+    store.delete_thread(OWNER, thread)
     wait_removed(store)
     assert database.read("SELECT id FROM thread WHERE slug != 'default'") == [("0",)]
     assert counts(database)["message"] == 0
@@ -211,9 +212,9 @@ def test_damaged_rows_keep_nothing_else_from_being_removed(
 def test_the_room_of_what_was_deleted_is_used_again(database: Database, store: SQLiteStore, journal: Journal) -> None:
     sizes = []
     for _ in range(4):
-        thread = store.new_thread(store.workspace("default"), None)
+        thread = store.new_thread(OWNER, store.workspace(OWNER, "default"), None)
         database.write(lambda connection, of=thread.id: fill(connection, of, 100, size=20_000))  # type: ignore[misc]
-        store.delete_thread(thread)
+        store.delete_thread(OWNER, thread)
         wait_removed(store)
         sizes.append(database.read("PRAGMA page_count")[0][0])
     assert sizes[-1] <= 1.1 * sizes[0]

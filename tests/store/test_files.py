@@ -24,6 +24,7 @@ from server import Server, wait_until
 
 from deechat.application import Application
 from deechat.config import Settings
+from deechat.principal import OWNER
 from deechat.server.folder import DataFolder
 from deechat.store.sqlite import database as database_module
 from deechat.store.sqlite.database import Database
@@ -115,7 +116,7 @@ def test_in_a_quiet_time_the_log_is_brought_into_the_file(tmp_path: Path, monkey
     database.start()
     store = SQLiteStore(database)
     for name in ("first", "second"):  # once in each quiet time
-        store.new_thread(store.workspace("default"), name)
+        store.new_thread(OWNER, store.workspace(OWNER, "default"), name)
         with gevent.Timeout(10):
             while name not in names_in(shutil.copy(database.path, tmp_path / "alone.sqlite3")):
                 gevent.sleep(0.02)

@@ -17,6 +17,7 @@ from server import Server
 from deechat.errors import BrokenLogError, DamagedError, SealedError, SettingError
 from deechat.events import RunStopped, TextChunk
 from deechat.log.journal import Journal
+from deechat.principal import OWNER
 from deechat.store.base import EndRun, InsertMessage, RunRow, StoredMessage, Thread
 from deechat.store.sqlite import integrity
 from deechat.store.sqlite.database import Database
@@ -32,7 +33,7 @@ def break_row(database: Database, sql: str) -> None:
 def say(database: Database, thread: Thread, *texts: str) -> None:
     for text in texts:
         store = SQLiteStore(database)
-        message = StoredMessage(text, thread.id, store.last_message_id(thread), "user", text, 1_795_000_000.5)
+        message = StoredMessage(text, thread.id, store.last_message_id(OWNER, thread), "user", text, 1_795_000_000.5)
         store.write(InsertMessage(message))
 
 
@@ -44,7 +45,7 @@ def spoken(database: Database, thread: Thread) -> SQLiteStore:
 
 
 def contents(store: SQLiteStore, thread: Thread, limit: int = -1, before: str | None = None) -> list[str]:
-    return [message.content for message in store.messages(thread, limit, before)]
+    return [message.content for message in store.messages(OWNER, thread, limit, before)]
 
 
 def test_sound_messages_are_read_from_any_place(spoken: SQLiteStore, thread: Thread) -> None:
@@ -53,7 +54,7 @@ def test_sound_messages_are_read_from_any_place(spoken: SQLiteStore, thread: Thr
     assert contents(spoken, thread, 2, "two 世界") == ["one"]
     assert contents(spoken, thread, -1, "one") == []
     assert contents(spoken, thread, 0) == []
-    assert [each.content for each in spoken.branch(thread, "three", 2)] == ["two 世界", "three"]
+    assert [each.content for each in spoken.branch(OWNER, thread.id, "three", 2)] == ["two 世界", "three"]
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_a_changed_message_is_an_error_in_words(
     database: Database, spoken: SQLiteStore, thread: Thread, change: str
 ) -> None:
     break_row(database, f"UPDATE message SET {change} WHERE content LIKE 'two%'")
-    for read in (lambda: spoken.messages(thread), lambda: spoken.branch(thread, "three", 9)):
+    for read in (lambda: spoken.messages(OWNER, thread), lambda: spoken.branch(OWNER, thread.id, "three", 9)):
         with pytest.raises(DamagedError, match=r"test\.sqlite3 is damaged.*docs/deploy\.md") as caught:
             read()
         assert (caught.value.status, caught.value.code) == (500, "storage_damaged")
@@ -75,13 +76,13 @@ def test_a_changed_message_is_an_error_in_words(
 def test_a_message_that_vanished_is_missed(database: Database, spoken: SQLiteStore, thread: Thread, gone: str) -> None:
     break_row(database, f"DELETE FROM message WHERE content = '{gone}'")
     with pytest.raises(DamagedError):
-        spoken.messages(thread)
+        spoken.messages(OWNER, thread)
     if gone == "three":
         with pytest.raises(DamagedError):
-            spoken.last_message_id(thread)
+            spoken.last_message_id(OWNER, thread)
     else:
         with pytest.raises(DamagedError):
-            spoken.branch(thread, "three", 9)
+            spoken.branch(OWNER, thread.id, "three", 9)
 
 
 def test_messages_that_all_vanished_are_missed(database: Database, thread: Thread) -> None:
@@ -89,7 +90,7 @@ def test_messages_that_all_vanished_are_missed(database: Database, thread: Threa
     break_row(database, "DELETE FROM message")
     for read in (SQLiteStore(database).messages, SQLiteStore(database).last_message_id):
         with pytest.raises(DamagedError):
-            read(thread)
+            read(OWNER, thread)
 
 
 @pytest.mark.parametrize("value", ["NULL", "'3'", "3.5"])
@@ -98,9 +99,9 @@ def test_a_place_that_is_no_number_is_an_error_in_words(
 ) -> None:
     change_kind(database.path, "message", "position", "content = 'three'", value)
     with pytest.raises(DamagedError):
-        spoken.messages(thread, 2, "three")
+        spoken.messages(OWNER, thread, 2, "three")
     with pytest.raises(DamagedError):
-        spoken.messages(thread)
+        spoken.messages(OWNER, thread)
     assert contents(spoken, thread, -1, "two 世界") == ["one"], "what is sound is read"
 
 
@@ -110,28 +111,49 @@ def test_a_count_that_is_no_number_is_an_error_in_words(
 ) -> None:
     change_kind(database.path, "thread", "messages", f"id = '{thread.id}'", value)
     with pytest.raises(DamagedError):
-        spoken.messages(thread)
+        spoken.messages(OWNER, thread)
 
 
 def test_a_damaged_thread_is_left_out_of_the_list_in_words_and_an_error_by_itself(
     database: Database, spoken: SQLiteStore, thread: Thread
 ) -> None:
-    workspace = spoken.workspace("default")
-    other = spoken.new_thread(workspace, "Sound")
-    spoken.rename_thread(other, "Sound still")
+    workspace = spoken.workspace(OWNER, "default")
+    other = spoken.new_thread(OWNER, workspace, "Sound")
+    spoken.rename_thread(OWNER, other, "Sound still")
     assert database.damage.words is None
     break_row(database, f"UPDATE thread SET name = 'Wrong' WHERE id = '{thread.id}'")
-    assert [each.name for each in spoken.threads(workspace)] == ["Sound still"]
+    assert [each.name for each in spoken.threads(OWNER, workspace)] == ["Sound still"]
     assert database.damage.words is not None
     with pytest.raises(DamagedError):
-        spoken.thread(workspace, thread.slug)
+        spoken.thread(OWNER, workspace, thread.slug)
+
+
+@pytest.mark.parametrize("value", ["'ownes'", "NULL", "x'6f776e6572'"])
+def test_an_owner_that_is_another_one_is_told_and_hides_nothing(
+    database: Database, spoken: SQLiteStore, thread: Thread, log_of_a_run: str, value: str
+) -> None:
+    change_kind(database.path, "workspace", "owner", "TRUE", value)
+    for read in (
+        lambda: spoken.workspace(OWNER, "default"),
+        lambda: spoken.workspace_by_id(OWNER, thread.workspace_id),
+        lambda: spoken.workspace_of(thread.id),
+        lambda: spoken.thread_by_id(OWNER, thread.id),
+        lambda: spoken.run(OWNER, log_of_a_run),
+        lambda: spoken.placed_run(OWNER, log_of_a_run),
+    ):
+        with pytest.raises(DamagedError, match="the workspace"):
+            read()
+    assert spoken.workspaces(OWNER) == []
+    check = integrity.Check(database.path)
+    check.run()
+    assert check.rows == [f"the workspace {thread.workspace_id!r}"]
 
 
 def test_the_last_bit_of_a_time_counts(database: Database, spoken: SQLiteStore, thread: Thread) -> None:
-    later = math.nextafter(spoken.thread_by_id(thread.id).updated_at, math.inf)
+    later = math.nextafter(spoken.thread_by_id(OWNER, thread.id).updated_at, math.inf)
     break_row(database, f"UPDATE thread SET updated_at = {later!r} WHERE id = '{thread.id}'")
     with pytest.raises(DamagedError):
-        spoken.thread_by_id(thread.id)
+        spoken.thread_by_id(OWNER, thread.id)
 
 
 def test_a_change_of_a_damaged_row_does_not_make_it_true(
@@ -139,16 +161,16 @@ def test_a_change_of_a_damaged_row_does_not_make_it_true(
 ) -> None:
     break_row(database, f"UPDATE thread SET created_at = 5.0 WHERE id = '{thread.id}'")
     with pytest.raises(DamagedError):
-        spoken.rename_thread(thread, "A name")
+        spoken.rename_thread(OWNER, thread, "A name")
     say(database, thread, "four")
     with pytest.raises(DamagedError):
-        spoken.thread_by_id(thread.id)
+        spoken.thread_by_id(OWNER, thread.id)
 
 
 def test_every_change_of_a_workspace_keeps_its_checksum(spoken: SQLiteStore) -> None:
-    workspace = spoken.new_workspace("Küche 厨房")
-    workspace = spoken.update_workspace(workspace, temperature=1, name="Küche", tools={"x": "allow"}, model=None)
-    assert spoken.workspace(workspace.slug).temperature == 1.0
+    workspace = spoken.new_workspace(OWNER, "Küche 厨房")
+    workspace = spoken.update_workspace(OWNER, workspace, temperature=1, name="Küche", tools={"x": "allow"}, model=None)
+    assert spoken.workspace(OWNER, workspace.slug).temperature == 1.0
 
 
 @pytest.fixture
@@ -195,11 +217,11 @@ def test_a_damaged_row_of_a_log_is_found(database: Database, thread: Thread, jou
 def test_a_damaged_run_is_an_error_and_its_ending_does_not_make_it_true(
     database: Database, store: SQLiteStore, log_of_a_run: str
 ) -> None:
-    assert store.run(log_of_a_run).reason == "stopped"
+    assert store.run(OWNER, log_of_a_run).reason == "stopped"
     break_row(database, "UPDATE run SET reason = 'completed'")
     store.write(EndRun(log_of_a_run, 5.0, "interrupted"))
     with pytest.raises(DamagedError):
-        store.run(log_of_a_run)
+        store.run(OWNER, log_of_a_run)
 
 
 # -- the structure -----------------------------------------------------------------------------------------------------
@@ -217,7 +239,7 @@ def overwrite_page(path: Path, of: str) -> None:
 def test_a_damaged_structure_takes_no_writes_and_what_is_sound_is_read(tmp_path: Path) -> None:
     database = Database(tmp_path / "test.sqlite3")
     database.start()
-    thread = SQLiteStore(database).new_thread(SQLiteStore(database).workspace("default"), "Sound")
+    thread = SQLiteStore(database).new_thread(OWNER, SQLiteStore(database).workspace(OWNER, "default"), "Sound")
     say(database, thread, "one")
     database.close()
     overwrite_page(database.path, "message_by_run")
@@ -266,7 +288,7 @@ def test_a_text_that_is_no_utf8_is_damage_of_its_row_alone(
 ) -> None:
     break_row(database, "UPDATE message SET content = CAST(x'ff41' AS TEXT) WHERE content = 'one'")
     with pytest.raises(DamagedError):
-        spoken.messages(thread)
+        spoken.messages(OWNER, thread)
     assert contents(spoken, thread, 2) == ["two 世界", "three"]
 
 

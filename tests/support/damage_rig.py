@@ -94,7 +94,7 @@ def change_kind(path: Path, table: str, column: str, where: str, value: str) -> 
     with closing(sqlite3.connect(path, isolation_level=None, timeout=5)) as other:
         (sql,) = other.execute("SELECT sql FROM sqlite_master WHERE name = ?", (table,)).fetchone()
         loose = sql.replace("STRICT", "")
-        for kind in ("INTEGER", "REAL", "BLOB"):
+        for kind in ("INTEGER", "REAL", "BLOB", "TEXT"):
             loose = loose.replace(f"{column} {kind} NOT NULL", column)
         for made in (loose, sql):
             other.execute("PRAGMA writable_schema = ON")

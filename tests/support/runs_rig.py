@@ -10,6 +10,7 @@ import gevent
 from deechat.agents.providers.base import Provider
 from deechat.agents.tools.base import Tool
 from deechat.events import AnyEvent
+from deechat.principal import OWNER
 from deechat.runs.service import Runs
 from deechat.runs.start import Prompt
 from deechat.store.base import Thread, Workspace
@@ -60,16 +61,16 @@ class House:
 
     @property
     def workspace(self) -> Workspace:
-        return self.store.workspace("default")
+        return self.store.workspace(OWNER, "default")
 
     def thread(self) -> Thread:
-        return self.store.new_thread(self.workspace, None)
+        return self.store.new_thread(OWNER, self.workspace, None)
 
     def start(self, thread: Thread, message: str = "Go") -> str:
-        return self.runs.start(self.workspace, thread, Prompt(message)).id
+        return self.runs.start(OWNER, self.workspace, thread, Prompt(message)).id
 
     def events(self, run_id: str) -> list[AnyEvent]:
-        return [entry.event for batch in self.runs.follow(run_id, 0, 10.0) for entry in batch]
+        return [entry.event for batch in self.runs.follow(OWNER, run_id, 0, 10.0) for entry in batch]
 
 
 def wait_until(claim: Callable[[], bool]) -> None:

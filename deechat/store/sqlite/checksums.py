@@ -3,6 +3,9 @@
 A row's checksum is the CRC-32 of its fixed columns plus the sum of its moving ones. So a statement that moves one of
 these moves the checksum by the same amount, without reading the row, and a row that was damaged before stays damaged.
 A text that goes wrong by chance passes once in four billion times.
+
+A column that a later version brings adds CRC-32(value) - CRC-32(the value of the rows of before), so that none of those
+is written for it: its checksum fits as well, or as badly, as before.
 """
 
 from __future__ import annotations
@@ -19,15 +22,24 @@ TICKS = 2**22  # a second: what a double can tell apart of a Unix time, so that 
 
 
 class Covered(NamedTuple):
-    """The columns of a table that its rows' checksums cover. `moving` are numbers; times count in `TICKS`."""
+    """The columns of a table that its rows' checksums cover. `moving` are numbers; times count in `TICKS`.
+
+    `later` are texts of later versions, each with the value that the rows of before have.
+    """
 
     fixed: tuple[str, ...]
     moving: tuple[str, ...] = ()
+    later: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The covered columns in the order in which `of_row` takes them."""
+        return (*self.fixed, *self.moving, *(name for name, _ in self.later))
 
     @property
     def columns(self) -> str:
         """The covered columns and the checksum, as in a SELECT."""
-        return ", ".join((*self.fixed, *self.moving, "checksum"))
+        return ", ".join((*self.names, "checksum"))
 
     def columns_of(self, table: str) -> str:
         """The same with the table's name, for a SELECT of several tables."""
@@ -39,6 +51,7 @@ COVERED = {
         ("id", "slug", "name", "system_prompt", "model", "mode", "temperature", "tools", "allowed", "max_tokens",
          "created_at", "deleted_at"),
         ("context",),
+        (("owner", "owner"),),
     ),
     "thread": Covered(("id", "workspace_id", "slug", "name", "created_at", "deleted_at"), ("updated_at", "messages")),
     "message": Covered(
@@ -55,12 +68,16 @@ COVERED = {
 
 def of_row(table: str, values: Iterable[Any]) -> int:
     """Return the checksum of a row, from the values of its covered columns. Raises `ValueError` when one has none."""
-    values = tuple(values)
-    fixed = len(COVERED[table].fixed)
+    values, covered = tuple(values), COVERED[table]
+    fixed = len(covered.fixed)
+    moving = fixed + len(covered.moving)
     try:
-        moved = sum([int(value * TICKS) if isinstance(value, float) else value for value in values[fixed:]])
+        moved = sum([int(value * TICKS) if isinstance(value, float) else value for value in values[fixed:moving]])
     except (OverflowError, TypeError) as exc:
-        raise ValueError(f"a number of the {table} is {values[fixed:]}") from exc
+        raise ValueError(f"a number of the {table} is {values[fixed:moving]}") from exc
+    for value, (_, before) in zip(values[moving:], covered.later, strict=False):
+        if value != before:
+            moved += of_values([value]) - of_values([before])
     return of_values(values[:fixed]) + moved
 
 
@@ -127,8 +144,7 @@ def change(connection: sqlite3.Connection, table: str, row_id: str, **changes: A
     row = connection.execute(f"SELECT {covered.columns} FROM {table} WHERE id = ?", (row_id,)).fetchone()
     if row is None:
         return
-    names = covered.fixed + covered.moving
-    after = [changes.get(name, value) for name, value in zip(names, row, strict=False)]
+    after = [changes.get(name, value) for name, value in zip(covered.names, row, strict=False)]
     checksum = of_row(table, after) if is_sound(table, row) else row[-1]
     columns = ", ".join(f"{name} = ?" for name in changes)
     connection.execute(
@@ -139,19 +155,19 @@ def change(connection: sqlite3.Connection, table: str, row_id: str, **changes: A
 def columns_in(connection: sqlite3.Connection, table: str) -> str:
     """Return the covered columns of a table as in a SELECT; '' where the database has no such table yet.
 
-    A moving column that a later version brings is 0, as it will be: so the checksum fits.
+    One that a later version brings has the value that it will have: 0 where it moves. So the checksum fits.
     """
     there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
-    covered = COVERED[table]
-    names = (*covered.fixed, *covered.moving, "checksum")
-    return ", ".join(name if name in there else "0" for name in names) if there else ""
+    lacking = {name: f"'{before}'" for name, before in COVERED[table].later}
+    names = COVERED[table].columns.split(", ")
+    return ", ".join(name if name in there else lacking.get(name, "0") for name in names) if there else ""
 
 
 def fill(connection: sqlite3.Connection) -> None:
     """Number the messages of each thread and give every row the checksum of what it holds, which counts as true.
 
-    Tables and moving columns that later versions bring are left out: they begin with none and with 0. A row with a text
-    that is no UTF-8 is given one that does not fit, so that it is told of.
+    Tables and columns that later versions bring are left out: they add nothing to a checksum. A row with a text that is
+    no UTF-8 is given one that does not fit, so that it is told of.
     """
     connection.execute(
         "UPDATE message SET position = numbered.position FROM"
@@ -162,7 +178,7 @@ def fill(connection: sqlite3.Connection) -> None:
     for table, covered in COVERED.items():
         connection.create_function(f"{table}_checksum", -1, partial(_of_stored, table))
         there = columns_in(connection, table).split(", ")
-        names = ", ".join(_undecoded(name) for name in covered.fixed + covered.moving if name in there)
+        names = ", ".join(_undecoded(name) for name in covered.names if name in there)
         if names:
             connection.execute(f"UPDATE {table} SET checksum = {table}_checksum({names})")
     for table, checksum, others in (("event", of_event, "seq, at, body"), ("block", of_block, "last_seq, body")):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from deechat.errors import ConflictError, NotFoundError
+from deechat.principal import Principal
 from deechat.store.base import (
     DEFAULT_THREAD,
     NEWEST,
@@ -33,12 +34,23 @@ from deechat.store.sqlite.deletion import Deletion
 
 _WORKSPACE = COVERED["workspace"].columns
 _THREAD = COVERED["thread"].columns
+_OF_THREAD = COVERED["thread"].columns_of("thread")
+_WORKSPACE_AND_THREAD = f"{COVERED['workspace'].columns_of('workspace')}, {_OF_THREAD}"
 _CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens", "context")
 _MESSAGE = COVERED["message"].columns
 _SUMMARY = COVERED["summary"].columns
 _PARENT = COVERED["message"].fixed.index("parent_id")
+_OWNER = COVERED["workspace"].names.index("owner")
+_WIDTH = len(_WORKSPACE.split(", "))
 _DELETED = {table: COVERED[table].fixed.index("deleted_at") for table in ("workspace", "thread")}
 _T = TypeVar("_T")
+
+# Conditions of a statement, with an id and the id of the principal as its values.
+IS_OWN_WORKSPACE = "EXISTS (SELECT 1 FROM workspace WHERE id = ? AND owner = ?)"
+IS_OWN_THREAD = (
+    "EXISTS (SELECT 1 FROM thread AS t CROSS JOIN workspace AS w ON w.id = t.workspace_id"
+    " WHERE t.id = ? AND w.owner = ?)"
+)
 
 
 def _size(*texts: object) -> int:
@@ -58,7 +70,9 @@ def _limited(page: Page[_T], limit: int, *, more: bool) -> Page[_T]:
 
 
 def _workspace(row: Row) -> Workspace:
-    return Workspace(*(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:11], row[12]))
+    return Workspace(
+        *(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:11], row[_OWNER], row[12])
+    )
 
 
 def _thread(row: Row) -> Thread:
@@ -77,11 +91,11 @@ class Conversations:
 
     # -- workspaces ----------------------------------------------------------------------------------------------------
 
-    def workspaces(self, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
+    def workspaces(self, principal: Principal, limit: int = -1, after: Position = OLDEST) -> Page[Workspace]:
         rows = self._page(
             f"SELECT {_WORKSPACE} FROM workspace"
-            " WHERE deleted_at IS NULL AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
-            (*after, _one_more(limit)),
+            " WHERE owner = ? AND deleted_at IS NULL AND (created_at, id) > (?, ?) ORDER BY created_at, id LIMIT ?",
+            (principal.id, *after, _one_more(limit)),
             lambda row: _size(row[3]),
         )
         return self._sound("workspace", _limited(rows, limit, more=rows.more), _workspace)
@@ -91,9 +105,10 @@ class Conversations:
         page.more = rows.more and bool(page)
         return page
 
-    def workspace(self, slug: str) -> Workspace:
+    def workspace(self, principal: Principal, slug: str) -> Workspace:
         row = self.database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE slug = ?", slug)
-        if row is None or self._is_deleted("workspace", row, slug=slug):
+        # The owner is compared after the row was checked: a bit that was flipped must hide nothing.
+        if row is None or self._is_deleted("workspace", row, slug=slug) or row[_OWNER] != principal.id:
             raise NotFoundError(f"There is no workspace {slug!r}.")
         return _workspace(row)
 
@@ -101,49 +116,59 @@ class Conversations:
         """Say whether a row is marked as deleted. Raises `DamagedError`: a bit that was flipped must hide nothing."""
         return self.database.damage.checked(table, row, **expected)[_DELETED[table]] is not None
 
-    def workspace_by_id(self, workspace_id: str) -> Workspace:
+    def workspace_by_id(self, principal: Principal, workspace_id: str) -> Workspace:
         row = self.database.read_one(f"SELECT {_WORKSPACE} FROM workspace WHERE id = ?", workspace_id)
-        if row is None or self._is_deleted("workspace", row, id=workspace_id):
+        if row is None or self._is_deleted("workspace", row, id=workspace_id) or row[_OWNER] != principal.id:
             raise NotFoundError("The workspace was deleted.")
         return _workspace(row)
 
-    def new_workspace(self, name: str) -> Workspace:
+    def workspace_of(self, thread_id: str) -> Workspace:
+        row = self.database.read_one(
+            f"SELECT {_WORKSPACE_AND_THREAD}"
+            " FROM thread JOIN workspace ON workspace.id = workspace_id WHERE thread.id = ?",
+            thread_id,
+        )
+        if row is None or self._is_deleted("thread", row[_WIDTH:], id=thread_id):
+            raise NotFoundError("The thread was deleted.")
+        if self._is_deleted("workspace", row[:_WIDTH]):
+            raise NotFoundError("The workspace was deleted.")
+        return _workspace(row)
+
+    def new_workspace(self, principal: Principal, name: str) -> Workspace:
         def work(connection: sqlite3.Connection) -> str:
             slug, workspace_id = _free_slug(connection, slug_of(name)), str(uuid.uuid4())
-            values = (workspace_id, slug, name, "", None, "agent", None, "{}", "{}", None, time.time(), None, 0)
+            now, owner = time.time(), principal.id
+            values = (workspace_id, slug, name, "", None, "agent", None, "{}", "{}", None, now, None, 0, owner)
             connection.execute(
-                f"INSERT INTO workspace ({_WORKSPACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO workspace ({_WORKSPACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, checksums.of_row("workspace", values)),
             )
-            _insert_thread(connection, workspace_id, DEFAULT_THREAD, None)
+            _insert_thread(connection, principal, workspace_id, DEFAULT_THREAD, None)
             return slug
 
-        return self.workspace(self.database.write(work))
+        return self.workspace(principal, self.database.write(work))
 
-    def update_workspace(self, workspace: Workspace, **changes: Any) -> Workspace:
+    def update_workspace(self, principal: Principal, workspace: Workspace, **changes: Any) -> Workspace:
         columns = {name: changes[name] for name in _CHANGEABLE if name in changes}
         has_permissions = not changes.keys().isdisjoint({"tools", "policies", "allowed", "revoked"})
 
         def work(connection: sqlite3.Connection) -> None:
+            _check_workspace(connection, principal, workspace.id)
             if columns:
                 checksums.change(connection, "workspace", workspace.id, **columns)
             if has_permissions:
                 change_permissions(connection, workspace.id, lambda _allowed: changes)
 
         self.database.write(work)
-        return self.workspace(workspace.slug)
+        return self.workspace(principal, workspace.slug)
 
-    def is_last(self, workspace: Workspace) -> bool:
-        return not self.database.look(lambda connection: _has_others(connection, workspace.id))
+    def is_last(self, principal: Principal, workspace: Workspace) -> bool:
+        return self.database.look(lambda connection: _is_last(connection, principal, workspace.id))
 
-    def delete_workspace(self, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
+    def delete_workspace(self, principal: Principal, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
         def work(connection: sqlite3.Connection) -> list[str]:
-            found = connection.execute(
-                "SELECT 1 FROM workspace WHERE id = ? AND deleted_at IS NULL", (workspace.id,)
-            ).fetchone()
-            if found is None:
-                raise NotFoundError("The workspace was deleted.")
-            if not _has_others(connection, workspace.id):
+            _check_workspace(connection, principal, workspace.id)
+            if _is_last(connection, principal, workspace.id):
                 raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
             open_runs = connection.execute(
                 "SELECT run.id FROM thread CROSS JOIN run ON run.thread_id = thread.id AND run.ended_at IS NULL"
@@ -163,12 +188,14 @@ class Conversations:
 
     # -- threads -------------------------------------------------------------------------------------------------------
 
-    def threads(self, workspace: Workspace, limit: int = -1, after: Position = NEWEST) -> Page[Thread]:
+    def threads(
+        self, principal: Principal, workspace: Workspace, limit: int = -1, after: Position = NEWEST
+    ) -> Page[Thread]:
         rows = self._page(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND deleted_at IS NULL"
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND {IS_OWN_WORKSPACE} AND deleted_at IS NULL"
             " AND (updated_at, id) < (?, ?) AND (slug != ? OR EXISTS"
             " (SELECT 1 FROM message WHERE message.thread_id = thread.id)) ORDER BY updated_at DESC, id DESC LIMIT ?",
-            (workspace.id, *after, DEFAULT_THREAD, _one_more(limit)),
+            (workspace.id, workspace.id, principal.id, *after, DEFAULT_THREAD, _one_more(limit)),
             lambda row: _size(row[3]),
         )
         return self._sound("thread", _limited(rows, limit, more=rows.more), _thread)
@@ -189,37 +216,46 @@ class Conversations:
 
         return self.database.look(work)
 
-    def thread(self, workspace: Workspace, slug: str) -> Thread:
+    def thread(self, principal: Principal, workspace: Workspace, slug: str) -> Thread:
         row = self.database.read_one(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ?", workspace.id, slug
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND slug = ? AND {IS_OWN_WORKSPACE}",
+            workspace.id,
+            slug,
+            workspace.id,
+            principal.id,
         )
         if row is None or self._is_deleted("thread", row, slug=slug, workspace_id=workspace.id):
             raise NotFoundError(f"There is no thread {slug!r} in the workspace {workspace.slug!r}.")
         return _thread(row)
 
-    def thread_by_id(self, thread_id: str) -> Thread:
+    def thread_by_id(self, principal: Principal, thread_id: str) -> Thread:
         row = self.database.read_one(
-            f"SELECT {COVERED['thread'].columns_of('thread')}, workspace.deleted_at"
+            f"SELECT {_OF_THREAD}, workspace.deleted_at, workspace.owner"
             " FROM thread JOIN workspace ON workspace.id = workspace_id WHERE thread.id = ?",
             thread_id,
         )
-        if row is None or self._is_deleted("thread", row[:-1], id=thread_id):
+        if row is None or self._is_deleted("thread", row[:-2], id=thread_id):
             raise NotFoundError("The thread was deleted.")
-        if row[-1] is not None:
-            self.workspace_by_id(row[1])  # raises what is true
+        if row[-2:] != (None, principal.id):
+            self.workspace_by_id(principal, row[1])  # raises what is true
         return _thread(row)
 
-    def new_thread(self, workspace: Workspace, name: str | None) -> Thread:
+    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
         slug = str(uuid.uuid4())
-        self.database.write(lambda connection: _insert_thread(connection, workspace.id, slug, name))
-        return self.thread(workspace, slug)
+        self.database.write(lambda connection: _insert_thread(connection, principal, workspace.id, slug, name))
+        return self.thread(principal, workspace, slug)
 
-    def rename_thread(self, thread: Thread, name: str) -> Thread:
-        self.database.write(lambda connection: apply(connection, NameThread(thread.id, name)))
-        return self.thread_by_id(thread.id)
+    def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
+        def work(connection: sqlite3.Connection) -> None:
+            _check_thread(connection, principal, thread.id)
+            apply(connection, NameThread(thread.id, name))
 
-    def delete_thread(self, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
+        self.database.write(work)
+        return self.thread_by_id(principal, thread.id)
+
+    def delete_thread(self, principal: Principal, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
         def work(connection: sqlite3.Connection) -> list[str]:
+            _check_thread(connection, principal, thread.id)
             open_runs = connection.execute(
                 "SELECT id FROM run WHERE thread_id = ? AND ended_at IS NULL", (thread.id,)
             ).fetchall()
@@ -228,7 +264,7 @@ class Conversations:
                 slug = f"deleted {thread.id}"
                 checksums.change(connection, "thread", thread.id, deleted_at=time.time(), slug=slug)
                 if thread.slug == DEFAULT_THREAD:
-                    _insert_thread(connection, thread.workspace_id, DEFAULT_THREAD, None)
+                    _insert_thread(connection, principal, thread.workspace_id, DEFAULT_THREAD, None)
             return [row[0] for row in open_runs]
 
         open_runs = self.database.write(work)
@@ -238,20 +274,30 @@ class Conversations:
 
     # -- messages ------------------------------------------------------------------------------------------------------
 
-    def message(self, thread: Thread, message_id: str) -> StoredMessage:
+    def message(self, principal: Principal, thread: Thread, message_id: str) -> StoredMessage:
         row = self.database.read_one(
-            f"SELECT {_MESSAGE} FROM message WHERE thread_id = ? AND id = ?", thread.id, message_id
+            f"SELECT {_MESSAGE} FROM message WHERE thread_id = ? AND id = ? AND {IS_OWN_THREAD}",
+            thread.id,
+            message_id,
+            thread.id,
+            principal.id,
         )
         if row is None:
             raise NotFoundError(f"There is no message {message_id!r} in this thread.")
         return _message(self.database.damage.checked("message", row, id=message_id, thread_id=thread.id))
 
-    def messages(self, thread: Thread, limit: int = -1, before: str | None = None) -> Page[StoredMessage]:
+    def messages(
+        self, principal: Principal, thread: Thread, limit: int = -1, before: str | None = None
+    ) -> Page[StoredMessage]:
         below: int = 2**62
         top: int | None = None  # the place of the last of them
         if before is not None:
             row = self.database.read_one(
-                "SELECT number, position FROM message WHERE thread_id = ? AND id = ?", thread.id, before
+                f"SELECT number, position FROM message WHERE thread_id = ? AND id = ? AND {IS_OWN_THREAD}",
+                thread.id,
+                before,
+                thread.id,
+                principal.id,
             )
             if row is None:
                 raise NotFoundError(f"There is no message {before!r} in this thread.")
@@ -260,14 +306,14 @@ class Conversations:
             below, top = row[0], row[1] - 1
         rows = self._page(
             f"SELECT {_MESSAGE}, position, (SELECT messages FROM thread WHERE id = ?) FROM message"
-            " WHERE thread_id = ? AND number < ? ORDER BY number DESC LIMIT ?",
-            (thread.id, thread.id, below, limit),
+            f" WHERE thread_id = ? AND number < ? AND {IS_OWN_THREAD} ORDER BY number DESC LIMIT ?",
+            (thread.id, thread.id, below, thread.id, principal.id, limit),
             lambda row: _size(row[4], row[7]),
         )
         if not rows and limit != 0:
             self._check_none_before(thread, top)
         if rows and not isinstance(rows[0][-1], int):
-            self.thread_by_id(thread.id)  # it is being deleted
+            self.thread_by_id(principal, thread.id)  # it is being deleted
             raise self.database.damage.note(f"the thread {thread.slug!r}")
         for index, row in enumerate(rows):
             self.database.damage.checked("message", row[:-2], thread_id=thread.id)
@@ -291,11 +337,11 @@ class Conversations:
         if position != 0:
             raise self.database.damage.note(f"the messages of the thread {thread.slug!r}")
 
-    def last_message_id(self, thread: Thread) -> str | None:
+    def last_message_id(self, principal: Principal, thread: Thread) -> str | None:
         row = self.database.read_one(
-            f"SELECT {_MESSAGE}, position, (SELECT messages FROM thread WHERE id = ?1) FROM message"
-            " WHERE thread_id = ?1 ORDER BY number DESC LIMIT 1",
-            thread.id,
+            f"SELECT {_MESSAGE}, position, (SELECT messages FROM thread WHERE id = ?) FROM message"
+            f" WHERE thread_id = ? AND {IS_OWN_THREAD} ORDER BY number DESC LIMIT 1",
+            *(thread.id, thread.id, thread.id, principal.id),
         )
         if row is None:
             self._check_none_before(thread, None)
@@ -304,29 +350,32 @@ class Conversations:
             raise self.database.damage.note(f"the last message of the thread {thread.slug!r}")
         return str(self.database.damage.checked("message", row[:-2], thread_id=thread.id)[0])
 
-    def branch(self, thread: Thread, last_id: str | None, length: int) -> list[StoredMessage]:
+    def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
         rows = self.database.read(
             f"WITH RECURSIVE branch(depth, {_MESSAGE}) AS ("
-            f" SELECT 0, {_MESSAGE} FROM message WHERE thread_id = ? AND id = ? UNION ALL"
+            f" SELECT 0, {_MESSAGE} FROM message WHERE thread_id = ? AND id = ? AND {IS_OWN_THREAD} UNION ALL"
             f" SELECT branch.depth + 1, {', '.join('m.' + column for column in _MESSAGE.split(', '))}"
             " FROM branch JOIN message AS m ON m.id = branch.parent_id AND m.thread_id = ?"
             " WHERE branch.depth + 1 < ?)"
             f" SELECT {_MESSAGE} FROM branch ORDER BY depth DESC",
-            thread.id,
-            last_id,
-            thread.id,
-            length,
+            *(thread_id, last_id, thread_id, principal.id, thread_id, length),
         )
         for row, parent in zip(rows, [None, *rows], strict=False):
-            self.database.damage.checked("message", row, thread_id=thread.id)
+            self.database.damage.checked("message", row, thread_id=thread_id)
             if row[_PARENT] != (parent[0] if parent else None) and (parent or len(rows) < length):
                 raise self.database.damage.note(f"what comes before the message {row[0]!r}")
         return [_message(row) for row in rows]
 
-    def summary(self, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
+    def summary(self, principal: Principal, messages: Sequence[StoredMessage]) -> tuple[int, str] | None:
         marks = ",".join("?" * len(messages))
         ids = [message.id for message in messages]
-        rows = self.database.read(f"SELECT {_SUMMARY} FROM summary WHERE message_id IN ({marks})", *ids)
+        rows = self.database.read(
+            f"SELECT {COVERED['summary'].columns_of('summary')} FROM summary"
+            " CROSS JOIN message ON message.id = message_id CROSS JOIN thread ON thread.id = thread_id"
+            f" CROSS JOIN workspace ON workspace.id = workspace_id WHERE message_id IN ({marks}) AND owner = ?",
+            *ids,
+            principal.id,
+        )
         sound = self.database.damage.sound("summary", rows)
         return max(((ids.index(row[0]), row[1]) for row in sound), default=None)
 
@@ -346,22 +395,43 @@ class Conversations:
 # -- pieces of transactions --------------------------------------------------------------------------------------------
 
 
-def _insert_thread(connection: sqlite3.Connection, workspace_id: str, slug: str, name: str | None) -> None:
+def _check_workspace(connection: sqlite3.Connection, principal: Principal, workspace_id: str) -> None:
+    """Raise `NotFoundError` unless the workspace is there and the principal's."""
+    found = connection.execute(
+        "SELECT 1 FROM workspace WHERE id = ? AND owner = ? AND deleted_at IS NULL", (workspace_id, principal.id)
+    ).fetchone()
+    if found is None:
+        raise NotFoundError("The workspace was deleted.")
+
+
+def _check_thread(connection: sqlite3.Connection, principal: Principal, thread_id: str) -> None:
+    """Raise `NotFoundError` when the thread is another's."""
+    owner = connection.execute(
+        "SELECT owner FROM thread JOIN workspace ON workspace.id = workspace_id WHERE thread.id = ?", (thread_id,)
+    ).fetchone()
+    if owner not in {None, (principal.id,)}:
+        raise NotFoundError("The thread was deleted.")
+
+
+def _insert_thread(
+    connection: sqlite3.Connection, principal: Principal, workspace_id: str, slug: str, name: str | None
+) -> None:
     # OR IGNORE: the default thread may be deleted by two at once.
     now = time.time()
     values = (str(uuid.uuid4()), workspace_id, slug, name, now, None, now, 0)
     connection.execute(
         f"INSERT OR IGNORE INTO thread ({_THREAD})"
-        " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? FROM workspace WHERE id = ? AND deleted_at IS NULL",
-        (*values, checksums.of_row("thread", values), workspace_id),
+        " SELECT ?, ?, ?, ?, ?, ?, ?, ?, ? FROM workspace WHERE id = ? AND owner = ? AND deleted_at IS NULL",
+        (*values, checksums.of_row("thread", values), workspace_id, principal.id),
     )
 
 
-def _has_others(connection: sqlite3.Connection, workspace_id: str) -> bool:
+def _is_last(connection: sqlite3.Connection, principal: Principal, workspace_id: str) -> bool:
     first = connection.execute(
-        "SELECT id FROM workspace WHERE deleted_at IS NULL ORDER BY created_at, id LIMIT 2"
+        "SELECT id FROM workspace WHERE owner = ? AND deleted_at IS NULL ORDER BY created_at, id LIMIT 2",
+        (principal.id,),
     ).fetchall()
-    return any(row[0] != workspace_id for row in first)
+    return first == [(workspace_id,)]
 
 
 def _free_slug(connection: sqlite3.Connection, wanted: str) -> str:

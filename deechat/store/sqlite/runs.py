@@ -6,14 +6,17 @@ A log is its blocks, and the rows of events that follow them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 from deechat.errors import BrokenLogError, NotFoundError
 from deechat.events import Entry
+from deechat.principal import Principal
 from deechat.store.base import GIVEN_UP, RunRow
 from deechat.store.sqlite import compaction
 from deechat.store.sqlite.checksums import COVERED
-from deechat.store.sqlite.database import Database, Row
+from deechat.store.sqlite.conversations import IS_OWN_THREAD, Conversations
+from deechat.store.sqlite.database import Row
 from deechat.store.sqlite.integrity import RESTORE
 
 # Runs of threads that are there. The order is fixed: there are few runs that fit, and any number of threads.
@@ -24,31 +27,42 @@ _THERE = (
 _COLUMNS = COVERED["run"].columns_of("run")
 
 
-class RunReads:
-    """The part of the store that reads runs and their logs."""
+class RunReads(Conversations):
+    """The part of the store that reads runs and their logs, beside what they are in."""
 
-    database: Database
-
-    def run(self, run_id: str) -> RunRow:
-        run = self.find_run(run_id)
-        if run is None:
+    def run(self, principal: Principal, run_id: str) -> RunRow:
+        row = self.database.read_one(
+            f"SELECT {_COLUMNS}, workspace.id, workspace.owner FROM {_THERE}run.id = ?", run_id
+        )
+        if row is not None and row[-1] != principal.id:
+            with suppress(NotFoundError):
+                self.workspace_by_id(principal, row[-2])  # raises what is true of a damaged one
+            row = None
+        if row is None:
             raise NotFoundError(f"There is no run {run_id!r}.")
-        return run
+        return _run(self.database.damage.checked("run", row[:-2], id=run_id))
 
     def find_run(self, run_id: str) -> RunRow | None:
         rows = self._runs("run.id = ?", run_id)
         return _run(self.database.damage.checked("run", rows[0], id=run_id)) if rows else None
 
-    def run_by_request(self, thread_id: str, client_request_id: str) -> RunRow | None:
-        rows = self._runs("thread_id = ? AND client_request_id = ?", thread_id, client_request_id)
+    def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
+        own = "thread_id = ? AND client_request_id = ? AND owner = ?"
+        rows = self._runs(own, thread_id, client_request_id, principal.id)
         return _run(self.database.damage.checked("run", rows[0], thread_id=thread_id)) if rows else None
 
-    def open_run(self, thread_id: str) -> str | None:
-        row = self.database.read_one(f"SELECT {_COLUMNS} FROM run WHERE thread_id = ? AND ended_at IS NULL", thread_id)
+    def open_run(self, principal: Principal, thread_id: str) -> str | None:
+        row = self.database.read_one(
+            f"SELECT {_COLUMNS} FROM run WHERE thread_id = ? AND ended_at IS NULL AND {IS_OWN_THREAD}",
+            *(thread_id, thread_id, principal.id),
+        )
         return None if row is None else _run(self.database.damage.checked("run", row, thread_id=thread_id)).id
 
-    def last_run(self, thread_id: str) -> str | None:
-        row = self.database.read_one("SELECT id FROM run WHERE thread_id = ? ORDER BY rowid DESC LIMIT 1", thread_id)
+    def last_run(self, principal: Principal, thread_id: str) -> str | None:
+        row = self.database.read_one(
+            f"SELECT id FROM run WHERE thread_id = ? AND {IS_OWN_THREAD} ORDER BY rowid DESC LIMIT 1",
+            *(thread_id, thread_id, principal.id),
+        )
         return row[0] if row else None
 
     def unfinished_runs(self) -> list[RunRow]:

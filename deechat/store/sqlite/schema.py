@@ -252,6 +252,20 @@ def m009_contexts(tables: Tables) -> None:
         tables.execute(statement)
 
 
+OWNERS = """
+-- The id of the principal whose it is; what is of before is the one person's that there was.
+ALTER TABLE workspace ADD COLUMN owner TEXT NOT NULL DEFAULT 'owner';
+DROP INDEX workspace_listed;
+CREATE INDEX workspace_listed ON workspace(owner, created_at, id) WHERE deleted_at IS NULL;
+"""
+
+
+@migrations()
+def m010_owners(tables: Tables) -> None:
+    for statement in _statements(OWNERS):
+        tables.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the database to this version's tables, each migration in a transaction of its own.
 

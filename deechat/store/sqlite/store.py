@@ -10,6 +10,7 @@ from functools import partial
 import gevent
 
 from deechat.errors import ConflictError, DamagedError, NotFoundError, StorageUnavailableError
+from deechat.principal import Principal
 from deechat.store.base import (
     PATIENCE_AT_START,
     Before,
@@ -25,7 +26,6 @@ from deechat.store.base import (
 )
 from deechat.store.sqlite import compaction
 from deechat.store.sqlite.changes import apply, give_up_damaged
-from deechat.store.sqlite.conversations import Conversations
 from deechat.store.sqlite.database import Database, LastingJob, is_disk
 from deechat.store.sqlite.deletion import Deletion
 from deechat.store.sqlite.events import insert, savepoint
@@ -38,7 +38,7 @@ _REFUSED = {
 }
 
 
-class SQLiteStore(Conversations, RunReads):
+class SQLiteStore(RunReads):
     """A `Store` over a database that was started. Its reads do not yield."""
 
     def __init__(self, database: Database) -> None:
@@ -95,18 +95,20 @@ class SQLiteStore(Conversations, RunReads):
 
     # -- reading what belongs together ---------------------------------------------------------------------------------
 
-    def chats(self, thread: Thread, limit: int, before: str | None) -> tuple[Page[StoredMessage], str | None]:
+    def chats(
+        self, principal: Principal, thread: Thread, limit: int, before: str | None
+    ) -> tuple[Page[StoredMessage], str | None]:
         with self.database.snapshot():
-            history, active = self.messages(thread, limit, before), None
+            history, active = self.messages(principal, thread, limit, before), None
             with suppress(DamagedError):  # the database tells of it, and the messages are sound
-                active = self.open_run(thread.id)
+                active = self.open_run(principal, thread.id)
         return history, active
 
-    def placed_run(self, run_id: str) -> PlacedRun:
+    def placed_run(self, principal: Principal, run_id: str) -> PlacedRun:
         with self.database.snapshot():
-            run = self.run(run_id)
-            thread = self.thread_by_id(run.thread_id)
-            workspace = self.workspace_by_id(thread.workspace_id)
+            run = self.run(principal, run_id)
+            thread = self.thread_by_id(principal, run.thread_id)
+            workspace = self.workspace_by_id(principal, thread.workspace_id)
             compacted = run.ended_at is not None or run.rests == 1
             return PlacedRun(run, thread, workspace, self.last_seq(run_id) if compacted else None)
 

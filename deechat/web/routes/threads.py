@@ -6,6 +6,7 @@ from flask import Blueprint, Response, jsonify, request
 
 from deechat.store.base import NEWEST, Thread
 from deechat.web.bodies import NewThread, UpdateThread, not_blank, position, read_body, read_count, read_position
+from deechat.web.gate import asker
 from deechat.web.services import Services
 from deechat.web.shapes import thread_json
 
@@ -19,28 +20,33 @@ def make(services: Services) -> Blueprint:
 
     @blueprint.get("/threads")
     def list_threads(slug: str) -> Response:
-        workspace = store.workspace(slug)
+        principal = asker()
+        workspace = store.workspace(principal, slug)
         if wanted := request.args.get("slug"):
-            return jsonify({"threads": [thread_json(store.thread(workspace, wanted))]})
+            return jsonify({"threads": [thread_json(store.thread(principal, workspace, wanted))]})
         limit = read_count("limit", MOST_THREADS, MOST_THREADS)
-        page = store.threads(workspace, limit, read_position(NEWEST))
+        page = store.threads(principal, workspace, limit, read_position(NEWEST))
         after = {"next": position(page[-1].updated_at, page[-1].id)} if page.more else {}
         return jsonify({"threads": [thread_json(each) for each in page], **after})
 
     @blueprint.post("/thread/new")
     def new_thread(slug: str) -> Response:
-        workspace, name = store.workspace(slug), read_body(NewThread).name
-        return _thread(store.new_thread(workspace, None if name is None else not_blank("name", name).strip()))
+        principal = asker()
+        workspace, name = store.workspace(principal, slug), read_body(NewThread).name
+        named = None if name is None else not_blank("name", name).strip()
+        return _thread(store.new_thread(principal, workspace, named))
 
     @blueprint.post("/thread/<thread_slug>/update")
     def update_thread(slug: str, thread_slug: str) -> Response:
-        thread = store.thread(store.workspace(slug), thread_slug)
+        principal = asker()
+        thread = store.thread(principal, store.workspace(principal, slug), thread_slug)
         name = not_blank("name", read_body(UpdateThread).name)
-        return _thread(store.rename_thread(thread, name.strip()))
+        return _thread(store.rename_thread(principal, thread, name.strip()))
 
     @blueprint.delete("/thread/<thread_slug>")
     def delete_thread(slug: str, thread_slug: str) -> Response:
-        runs.delete_thread(store.thread(store.workspace(slug), thread_slug))
+        principal = asker()
+        runs.delete_thread(principal, store.thread(principal, store.workspace(principal, slug), thread_slug))
         return jsonify({"message": None})
 
     return blueprint

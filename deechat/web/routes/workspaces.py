@@ -20,6 +20,7 @@ from deechat.web.bodies import (
     read_count,
     read_position,
 )
+from deechat.web.gate import asker
 from deechat.web.services import Services
 from deechat.web.shapes import FETCH, tool_json, workspace_json
 
@@ -34,33 +35,35 @@ def make(services: Services) -> Blueprint:
     @blueprint.get("/workspaces")
     def list_workspaces() -> Response:
         limit = read_count("limit", MOST_WORKSPACES, MOST_WORKSPACES)
-        page = store.workspaces(limit, read_position(OLDEST))
+        page = store.workspaces(asker(), limit, read_position(OLDEST))
         after = {"next": position(page[-1].created_at, page[-1].id)} if page.more else {}
         return jsonify({"workspaces": [workspace_json(each) for each in page], **after})
 
     @blueprint.post("/workspace/new")
     def new_workspace() -> Response:
         name = not_blank("name", read_body(NewWorkspace).name)
-        return _workspace(store.new_workspace(name.strip()))
+        return _workspace(store.new_workspace(asker(), name.strip()))
 
     @blueprint.get("/workspace/<slug>")
     def show_workspace(slug: str) -> Response:
-        return jsonify({"workspace": workspace_json(store.workspace(slug))})
+        return jsonify({"workspace": workspace_json(store.workspace(asker(), slug))})
 
     @blueprint.post("/workspace/<slug>/update")
     def update_workspace(slug: str) -> Response:
-        workspace = store.workspace(slug)
+        principal = asker()
+        workspace = store.workspace(principal, slug)
         changes = _changes(read_body(UpdateWorkspace), services.tools)
-        return _workspace(store.update_workspace(workspace, **changes))
+        return _workspace(store.update_workspace(principal, workspace, **changes))
 
     @blueprint.get("/workspace/<slug>/tools")
     def list_tools(slug: str) -> Response:
-        workspace = store.workspace(slug)
+        workspace = store.workspace(asker(), slug)
         return jsonify({"tools": [tool_json(tool, workspace) for tool in services.tools.values()]})
 
     @blueprint.delete("/workspace/<slug>")
     def delete_workspace(slug: str) -> Response:
-        runs.delete_workspace(store.workspace(slug))
+        principal = asker()
+        runs.delete_workspace(principal, store.workspace(principal, slug))
         return jsonify({"message": None})
 
     return blueprint
