@@ -47,8 +47,8 @@ class Timeouts(NamedTuple):
 class Request:
     """The bytes of a request.
 
-    `state` returns h11's state of a connection once they are out. `only_reads`: the server changes nothing by it, so it may
-    be sent twice. It serves a second connection too, as long as nothing was heard on the first.
+    `state` returns h11's state of a connection once they are out. `only_reads`: the server changes nothing by it, so it
+    may be sent twice. It serves a second connection too, as long as nothing was heard on the first.
     """
 
     __slots__ = ("data", "only_reads", "state", "timeouts")

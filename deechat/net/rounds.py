@@ -156,7 +156,7 @@ class Readable(Waiter):
         self.has_ended = False
 
     def read(self, size: int, seconds: float | None) -> bytes:
-        """Return the bytes that came, b"" at the end, within so many seconds. Raises `TimeoutError`, other `OSError`s."""
+        """Return the bytes that came, b"" at the end, within so many seconds. Raises `TimeoutError` or `OSError`."""
         while True:
             is_late = self.is_empty and not self.wait(seconds)
             try:
