@@ -31,7 +31,7 @@ _PIECE = re.compile(r"[\u3400-\u9fff]{1,2}[^\w\s]*|[^\s\u3400-\u9fff]+\s*|\s+")
 
 
 class OfflineProvider:
-    """The provider for when there is no model. `pause` is called with seconds between two pieces of an answer."""
+    """The provider without a model. `pause` is called with seconds between two pieces of an answer."""
 
     name = "offline"
 
