@@ -1,4 +1,4 @@
-"""The tools: what a function needs to be one, and those that every agent has."""
+"""The tools: the base that makes one of a function, and those that every agent has."""
 
 from __future__ import annotations
 

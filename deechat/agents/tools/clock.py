@@ -1,4 +1,4 @@
-"""What time it is, here and anywhere. Only names out of the IANA database ever reach the file system."""
+"""The current time, here and anywhere. Only names out of the IANA database ever reach the file system."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _known() -> dict[str, str]:
 
 # Names by which people call time zones, beyond those of the IANA database, in lower case.
 _CALLED: dict[str, str] = {
-    # zone: what else it goes by, parted by commas
+    # zone: its other names, parted by commas
     "Asia/Shanghai": "china, beijing, peking, shenzhen, guangzhou, hangzhou, chengdu, nanjing, wuhan, xian, "
     "中国, 北京, 上海, 深圳, 广州, 杭州, 成都, 南京, 武汉, 西安, 重庆, 天津, 苏州, 北京时间",
     "Asia/Hong_Kong": "hongkong, hk, 香港",

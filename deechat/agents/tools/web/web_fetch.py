@@ -1,4 +1,4 @@
-"""Fetches a page of the public Internet: its hops, what of it is taken, and the text that a model is given."""
+"""Fetches a page of the public Internet: its hops, the part that is taken, and the text that a model is given."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Document:
 
 
 class Fetcher:
-    """Fetches pages. What it may connect to, and how, is given; the defaults are those of the public Internet."""
+    """Fetches pages. The caller may set the permitted addresses and ports; the defaults are the public Internet's."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class Fetcher:
 
 
 def _say(context: ToolContext, step: str, what: object, share: float | None = None) -> None:
-    """Say to a person, in their language, what the fetch is about to do."""
+    """Tell a person, in their language, the next step of the fetch."""
     words = _STEPS[step]
     context.progress(words.get(context.language.partition("-")[0], words["en"]).format(what=what), share)
 
@@ -201,7 +201,7 @@ def _body(raw: Any, context: ToolContext) -> bytes:
         body += piece
         if (now := time.monotonic()) - said_at >= _READ_EVERY:
             said_at = now
-            # Of a length that the server told, what is left of it as it is sent, compressed or not.
+            # `length_remaining` is in bytes as they are sent, compressed or not; None where no length was told.
             share = None if raw.length_remaining is None else raw.tell() / max(1, raw.tell() + raw.length_remaining)
             _say(context, "read", _kb(body), share)
         if count % 64 == 0:
