@@ -72,7 +72,7 @@ def run(
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has left; what is still buffered goes nowhere, without words at the exit.
+        # The reader has left; the text that is still buffered goes nowhere, without words at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
