@@ -130,7 +130,7 @@ def _alternating(workload: Workload, stage: Stage) -> dict[str, list[workloads.F
 
 
 def _turned(running: Sequence[servers.Server], number: int) -> Sequence[servers.Server]:
-    """Rotates the contestants: another one comes first."""
+    """Gives the contestants in their turn, backwards in every other round."""
     return running[::-1] if number % 2 else running
 
 

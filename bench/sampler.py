@@ -1,7 +1,7 @@
 """Where the processor's time goes, by part: a look at the hub's stack a few hundred times a second of processor time.
 
 The signal of the kernel's profiling timer comes after so much processor time of the whole process. Python calls its
-handler on the main thread, which is the hub's, with the frame of whichever greenlet runs. Each look counts for the
+handler on the main thread, which is the hub's, with the frame of the running greenlet. Each look counts for the
 hub's own processor time since the look before, so that the time of the writer thread, which makes the timer run too, is
 not taken for the hub's.
 

@@ -106,7 +106,7 @@ class Log:
 class Watcher(Waiter):
     """Waits for changes of a log: look, and wait when there was nothing. Nothing that comes between is missed.
 
-    It is one of the log's `watchers` until it is closed, waiting or not: to wake one that does not wait means nothing.
+    It is one of the log's `watchers` until it is closed, waiting or not: waking one that does not wait has no effect.
     """
 
     __slots__ = ("_log",)

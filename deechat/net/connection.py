@@ -24,7 +24,7 @@ class NetError(Exception):
 
 
 class ConnectError(NetError):
-    """No connection: the name is unknown, nobody listens, or TLS does not trust the server."""
+    """No connection: the name is unknown, no server listens, or TLS does not trust it."""
 
 
 class ConnectTimeout(NetError):  # noqa: N818 - the three timeouts are named as socket libraries name them

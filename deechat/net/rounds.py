@@ -1,8 +1,8 @@
 """Batches socket reads: collects ready sockets in one epoll and resumes all their readers in the same loop iteration.
 
 A token that is waited for alone costs an iteration of the loop and a thread that was asleep, with cold caches: a read
-that takes 4 µs in a row takes 30 to 130 after a sleep of some milliseconds. So descriptors are watched by an epoll of
-our own, which the hub watches in turn, and a round may be put off for a moment in which more comes. All reads of a
+that takes 4 µs in a row takes 30 to 130 after a sleep of some milliseconds. An epoll of our own, which the hub watches
+in turn, therefore watches all descriptors, and a round may be put off for a moment in which more comes. All reads of a
 round are in one commit, and reach their viewers in one more iteration.
 
 The connections to model servers are read so. Where the system has no epoll each descriptor is waited for alone.

@@ -88,6 +88,6 @@ class Waiter:
     def resume_soon(waiters: Iterable[Waiter]) -> None:
         """Resume all, one after the other, in the next turn of the event loop. Never yields to another greenlet.
 
-        It goes through them then, and means nothing to those that do not wait.
+        It goes through them then, and has no effect on those that do not wait.
         """
         get_hub().loop.run_callback(Waiter.resume, waiters)

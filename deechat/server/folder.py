@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def keep_temporary_files(folder: Path) -> Path | None:
-    """Make this folder that of temporary files where no other can be written, and return it then.
+    """Use this folder for temporary files where no other can be written, and return it then; None else.
 
-    That is so with a root that is read-only, or a `/tmp` that is full. Children and SQLite want it as `TMPDIR`.
+    A read-only root, or a full `/tmp`, leaves no other. Children and SQLite want it as `TMPDIR`.
     """
     try:
         tempfile.gettempdir()

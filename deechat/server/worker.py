@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker, taught to leave, to speak and to keep places.
+"""gunicorn's gevent worker, with a stop, errors and places of our own.
 
 No idle connection holds it back when it leaves, its errors are JSON, and slow connections cannot take all its places.
 """

@@ -23,7 +23,7 @@ ASKING = "ask_user"  # its call and its result repeat the request and its answer
 FLOWING = {"textResponseChunk", "reasoningChunk"}  # one piece goes on where the one before ended
 REPLACING = {"toolProgress", "toolCallResult"}  # take the place of a line of progress right before
 
-LACKS = {"length": "cut", "content_filter": "filtered", "no_text": "silent"}  # finish reason → the answer's fault
+LACKS = {"length": "cut", "content_filter": "filtered", "no_text": "silent"}  # finish reason → the kind of lack
 
 _NEEDED = {"toolApprovalRequest", "clarificationRequest", "stepRestarted", "resync", "stopGeneration", "abort"}
 _WHOLE = {"stepFinished", "finalizeResponseStream", "stopGeneration", "abort"}

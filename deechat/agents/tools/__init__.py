@@ -27,7 +27,7 @@ __all__ = [
 
 
 def builtin_tools() -> tuple[Tool, ...]:
-    """Return the tools that need nothing set up; those that only read need no yes, and all may run again."""
+    """Return the tools that need no setup. All may run again; those that stay on this machine need no yes."""
     return (
         make_tool(calculator, repeatable=True, policy="allow"),
         make_tool(current_time, repeatable=True, policy="allow"),

@@ -1,4 +1,4 @@
-"""Tells thinking from the answer in a text, in the dialects that models have for it, wherever the pieces are cut.
+"""Tells thinking from the answer in a text, in the dialects that models have for it, across pieces.
 
 Thinking stands at the head of a text, between a pair of tags of `PAIRS` or in the channels of the harmony format. Two
 things show only later, and the words until then are told anew (`Retold`):
