@@ -1,6 +1,6 @@
 """Who may come in: one gate before every route.
 
-Without a password the server is for the people at this machine alone (`local_only`). With a password everyone may knock.
+Without a password the server is for the people at this machine alone (`local_only`), with one for all who know it.
 Requests that change something must not come from another site in any case.
 """
 
