@@ -34,6 +34,7 @@ class Question(msgspec.Struct, frozen=True):
     """What one step asks. `model`, `temperature` and `max_tokens` None mean the server's default.
 
     Every call in `messages` is followed by its result, in order, before any other message. `tokens`: our estimate.
+    `language` is the person's.
     """
 
     messages: Sequence[Message]
@@ -43,6 +44,7 @@ class Question(msgspec.Struct, frozen=True):
     temperature: float | None = None
     max_tokens: int | None = None
     tokens: int = 0
+    language: str = "en"
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +72,7 @@ class Retold(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Something a person who waits should know, as a code of `deechat.agents.words` and what fills its words."""
+    """Something a person who waits should know, as a code, and what fills its words: `status.CODE` of the agent."""
 
     code: str
     params: dict[str, Any] = {}
