@@ -25,9 +25,9 @@ from deechat.agents.providers.offline import OfflineProvider
 from deechat.agents.providers.openai.profiles import Profiles
 from deechat.agents.providers.openai.provider import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
-from deechat.agents.words import say
 from deechat.config import CONTEXT, Settings
 from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
+from deechat.locale import say
 from deechat.net.connection import Watch
 from deechat.net.rounds import ReadRounds
 from deechat.runs.service import Runs
@@ -208,7 +208,8 @@ class Application:
         rows = []
         for habit in self._profiles.shown(model):
             code, params = habit.words
-            shown = {"code": habit.code, "params": params, "text": say(code, params, language)}
+            text = say("agent", language, f"habit.{code}", **params)
+            shown = {"code": habit.code, "params": params, "text": text}
             rows.append({**shown, "model": habit.model, "learntAt": habit.at})
         return rows
 

@@ -33,7 +33,6 @@ from deechat.agents.state import (
 from deechat.agents.tools.ask import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
 from deechat.agents.tools.context import ToolContext, ToolResult
-from deechat.agents.words import SENTENCES, say
 from deechat.errors import Cancelled, ModelError
 from deechat.events import (
     AnyEvent,
@@ -53,6 +52,7 @@ from deechat.events import (
     ToolProgress,
     Usage,
 )
+from deechat.locale import say, words
 from deechat.messages import INTERRUPTED, REFUSED
 
 TOO_LONG = "context_length"  # the code of a refusal of more tokens than the model reads
@@ -201,7 +201,7 @@ def _model(handler: AgentHandler, state: RunState) -> str:
 
 
 def _status(handler: AgentHandler, code: str, **params: Any) -> Status:
-    return Status(say(code, params, handler.language), code, params)
+    return Status(say("agent", handler.language, f"status.{code}", **params), code, params)
 
 
 def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Question, said: Watch) -> Events:
@@ -372,8 +372,10 @@ def _answered(each: CallState) -> dict[str, Any]:
 
 def _effect(handler: AgentHandler, tool: Tool, arguments: dict[str, Any]) -> str:
     """Tell a person the effect of the call."""
-    code = f"approve_{tool.name}"
-    return say(code if code in SENTENCES else "approve_tool", {**arguments, "name": tool.name}, handler.language)
+    key = f"approve.{tool.name}"
+    if key not in words("agent", handler.language):
+        key = "approve.tool"
+    return say("agent", handler.language, key, **{**arguments, "name": tool.name})
 
 
 class _Work:

@@ -12,15 +12,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 import requests
 
+from deechat.locale import Say, understood
 from deechat.terminal.client import ENDINGS, Client, Lost, Over, Received, RefusedError, UnreachableError, follow
 from deechat.terminal.keyboard import Keyboard
 from deechat.terminal.screen import LACKS, Screen
-from deechat.terminal.words import Say
 
 Json = dict[str, Any]
 
@@ -218,10 +219,9 @@ class Answer:
 
 # -- the requests of an answer -----------------------------------------------------------------------------------------
 
-_YES = {"y", "yes", "是", "好", "同意"}
-_NO = {"n", "no", "否", "不", "拒绝"}
-_ALWAYS = {"a", "always", "总是"}
-_EDIT = {"e", "edit", "改", "修改"}
+_YES, _NO, _ALWAYS, _EDIT = (
+    frozenset(chain.from_iterable(understood(key).values())) for key in ("yes", "no", "always", "edit")
+)
 
 
 class Asker(Protocol):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from deechat.terminal.words import Say
+from deechat.locale import Say
 
 Frame = dict[str, Any]
 Pieces = list[tuple[str, str]]  # style and words

@@ -34,6 +34,7 @@ class Question(msgspec.Struct, frozen=True):
     """The question of one step. `model`, `temperature` and `max_tokens` None mean the server's default.
 
     Every call in `messages` is followed by its result, in order, before any other message. `tokens`: our estimate.
+    `language` is the person's.
     """
 
     messages: Sequence[Message]
@@ -43,6 +44,7 @@ class Question(msgspec.Struct, frozen=True):
     temperature: float | None = None
     max_tokens: int | None = None
     tokens: int = 0
+    language: str = "en"
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -70,7 +72,7 @@ class Retold(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """A notice for a waiting person: a code of `deechat.agents.words`, and the values for its words."""
+    """A notice for a waiting person: a code, and the values for its words, `status.CODE` of the agent."""
 
     code: str
     params: dict[str, Any] = {}

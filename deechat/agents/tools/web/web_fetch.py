@@ -23,6 +23,7 @@ from deechat.agents.tools.context import ToolContext
 from deechat.agents.tools.web.page import Page, as_text, read_page
 from deechat.agents.tools.web.pinned import PinnedAdapter, public_tls
 from deechat.agents.tools.web.urls import Target, next_target, target_of
+from deechat.locale import say
 from deechat.net.addresses import is_public
 from deechat.net.checked import (
     Allowance,
@@ -51,12 +52,6 @@ _TEXT = re.compile(
 )
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _READ_EVERY = 0.25  # seconds between two words of how much was read
-_STEPS = {
-    "look_up": {"en": "Looking up {what}", "zh": "正在查询 {what}"},
-    "connect": {"en": "Connecting to {what}", "zh": "正在连接 {what}"},
-    "read": {"en": "Reading {what} kB", "zh": "正在读取 {what} kB"},
-    "extract": {"en": "Extracting the text of {what} kB", "zh": "正在提取 {what} kB 中的文本"},
-}
 
 
 def web_fetch(url: str, context: ToolContext | None = None) -> str:
@@ -163,8 +158,7 @@ class Fetcher:
 
 def _say(context: ToolContext, step: str, what: object, share: float | None = None) -> None:
     """Tell a person, in their language, the next step of the fetch."""
-    words = _STEPS[step]
-    context.progress(words.get(context.language.partition("-")[0], words["en"]).format(what=what), share)
+    context.progress(say("agent", context.language, f"fetch.{step}", what=what), share)
 
 
 def _taken(target: Target, response: Any, allowance: Allowance, context: ToolContext) -> Document | str:
