@@ -51,7 +51,7 @@ class Pool:
         return Exchange(connection, request).answer(self._release)
 
     def _acquire(self, origin: Origin) -> Connection | None:
-        """Return an idle connection that is still open, None when there is none; close those that are not, or old."""
+        """Return an idle connection that is still open, None when there is none; close the ended and the old ones."""
         now = time.monotonic()
         with self._lock:
             overdue = [connection for end, connection in self._idle if end <= now]

@@ -1,8 +1,8 @@
 """Batches socket reads: collects ready sockets in one epoll and resumes all their readers in the same loop iteration.
 
 A token that is waited for alone costs an iteration of the loop and a thread that was asleep, with cold caches: a read
-that takes 4 µs in a row takes 30 to 130 after a sleep of some milliseconds. So descriptors are watched by an epoll of
-our own, which the hub watches in turn, and a round may be put off for a moment in which more comes. All reads of a
+that takes 4 µs in a row takes 30 to 130 after a sleep of some milliseconds. An epoll of our own, which the hub watches
+in turn, therefore watches all descriptors, and a round may be put off for a moment in which more comes. All reads of a
 round are in one commit, and reach their viewers in one more iteration.
 
 The connections to model servers are read so. Where the system has no epoll each descriptor is waited for alone.
@@ -20,7 +20,7 @@ from gevent import get_hub, monkey
 
 from deechat.net.wait import Waiter
 
-MOST = 1_000  # descriptors of a round, as many as streams are open by default; what is beyond is for the next one
+MOST = 1_000  # descriptors of a round, as many as streams are open by default; further ones wait for the next round
 AHEAD = 0.002  # seconds: a round that is at least so far off is set at once; if nearer, the next arrival is waited for
 LARGE = 4_096  # bytes of a read: a server that sends so much writes faster than it is read, so no round is put off
 
@@ -101,8 +101,8 @@ class ReadRounds:
             self._schedule(bool(ready))
 
     def _schedule(self, much_comes: bool) -> None:
-        # Where much comes, something will have come by the next round, so nothing is watched until then: each arrival
-        # would wake both epolls, and to watch one in the other again takes longer the more descriptors it has.
+        # Under load the next round will find something, so nothing is watched until then: each arrival would wake both
+        # epolls, and to watch one in the other again takes longer the more descriptors it has.
         seconds = self._seconds_left() if much_comes else 0.0
         if seconds >= AHEAD:
             self._run_after(seconds)
@@ -121,7 +121,7 @@ class ReadRounds:
             self._loop.run_callback(self.run)
 
     def _run_after(self, seconds: float) -> None:
-        """Run a round after so many seconds, whatever arrives until then."""
+        """Run a round after so many seconds, not sooner for arrivals until then."""
         self._drop_timer()
         self._watcher.stop()
         self._timer = self._loop.timer(seconds)
@@ -156,12 +156,12 @@ class Readable(Waiter):
         self.has_ended = False
 
     def read(self, size: int, seconds: float | None) -> bytes:
-        """Return what has come, b"" at the end, waiting so long for it. Raises `TimeoutError` and other `OSError`s."""
+        """Return the bytes that came, b"" at the end, within so many seconds. Raises `TimeoutError` or `OSError`."""
         while True:
             is_late = self.is_empty and not self.wait(seconds)
             try:
                 data = os.read(self.descriptor, size)  # too late too: it may be that only its round had not come yet
-            except BlockingIOError:  # or it was told of what had been read already
+            except BlockingIOError:  # or it was told of bytes that had been read already
                 if is_late:
                     raise TimeoutError("timed out") from None
                 self.is_empty = True
@@ -192,7 +192,7 @@ class _Batched(Readable):
 
 
 class Alone(Readable):
-    """One that waits by itself."""
+    """A descriptor that is waited for by itself."""
 
     __slots__ = ("_watcher",)
 

@@ -3,8 +3,8 @@
 `NEEDS` says which route needs what. A route that needs a person is called when the credential that came, whichever it
 is, has become a `Principal`, which the route takes from `asker`.
 
-Without a password the server is for the people at this machine alone (`local_only`). With a password everyone may
-knock. Requests that change something must not come from another site in any case.
+Without a password the server is for the people at this machine alone (`local_only`), with one for all who know it.
+Requests that change something must not come from another site in any case.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +38,10 @@ from deechat.events import (
     decode,
     encode,
 )
+from deechat.locale import say
 from deechat.principal import OWNER
 from deechat.runs.runner import PROGRESS_SECONDS
 from deechat.terminal.screen import render
-from deechat.terminal.words import speaker
 
 # -- in one process ----------------------------------------------------------------------------------------------------
 
@@ -191,7 +192,7 @@ def test_whatever_a_tool_says_of_its_work_is_one_short_line_in_every_transport(h
         assert (block.startswith(b"id: 7\ndata: "), block.count(b"\n"), block.count(b"\r")) == (True, 3, 0)
         assert json.loads(block.split(b"\n")[1].removeprefix(b"data: "))["text"] == each.text
         assert Plugin(DeeChat("i"), NDJSON()).frame(entry).count(b"\n") == 1
-        shown = render(frame_of(entry, "i"), speaker("en"))
+        shown = render(frame_of(entry, "i"), partial(say, "terminal", "en"))
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
         assert shown.count("\n") == 1
 

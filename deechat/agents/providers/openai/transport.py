@@ -2,7 +2,7 @@
 
 The library's own transport wakes its reader for each HTTP chunk, which is each token with most model servers. Ours
 returns all that a read of the socket brought. `form` is for completions, which are many and alike, and goes past the
-library; `handle_request` is for all else that the SDK asks. This module is loaded with the SDK: it needs its library.
+library; `handle_request` is for the SDK's other requests. This module is loaded with the SDK: it needs its library.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class _Bounded(httpx2.SyncByteStream):
                 if size > MAX_ERROR_BODY:
                     return
         except httpx2.TransportError:
-            return  # the status counts, and what came of the words
+            return  # the status counts, and the words that came
 
     def close(self) -> None:
         self._stream.close()
