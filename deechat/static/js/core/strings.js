@@ -113,6 +113,7 @@ export const WORDS = {
   toolResult: ["Result", "结果"],
   toolSources: ["Sources", "来源"],
   toolParts: ["Links", "链接"],
+  toolImage: ["Image", "图片"],
   toolNoResult: ["No result.", "没有结果。"],
   waitingForYou: ["Waiting for your answer", "等待您的回答"],
   titleWaiting: ["Waiting for you", "等待您"],
