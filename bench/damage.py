@@ -1,10 +1,10 @@
-"""What a server shows of a database in which bits were flipped: true, an error, less in words, or something wrong.
+"""A server over a database in which bits were flipped: it shows the truth, an error, less in words, or a falsehood.
 
 `python bench/damage.py ROUNDS PLACES database|heads|wal FOLDER [FIRST]` flips one bit at each of so many places of
 a copy of the database, of the heads of its rows, or of its write-ahead log after a kill, starts the server over it and
 reads everything through the API.
-The folder keeps what was built, so that the next campaign of the same version need not build it again; a round is had
-again by its number.
+The folder keeps the built database, so that the next campaign of the same version need not build it again; a round is
+had again by its number.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What an ended run leaves on disk, and how a database with very many of them starts and serves.
+"""The disk use of an ended run, and the start and the answers of a database with very many of them.
 
 It knows the tables' names and no more: a large database is made of copies of a thread that a real server has written,
-row by row with fresh ids, whatever columns the tables have by then.
+row by row with fresh ids, with all columns that the tables have by then.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Figures = dict[str, float]
 
 
 def measure(upstream: Upstream, runs: int = 100_000, tokens: int = TOKENS) -> Figures:
-    """Gives what the log's goals speak of; sizes in bytes, times in milliseconds."""
+    """Gives the figures of the log's goals; sizes in bytes, times in milliseconds."""
     return _use(upstream, tokens) | _large(upstream, runs)
 
 

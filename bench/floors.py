@@ -1,8 +1,8 @@
-"""What anything could cost at least: the same framework and server as DeeChat's, with as little as possible in between.
+"""The least possible cost: the same framework and server as DeeChat's, with as little as possible in between.
 
 `canned` makes its frames itself, at the pace that the prompt orders. `socket` opens a plain socket to the model server
-and hands on the body as it comes, unparsed. `urllib3` hands on each chunk that the library gives. None of them knows
-what it hands on, stores anything or survives anything: they are floors, not rivals.
+and hands on the body as it comes, unparsed. `urllib3` hands on each chunk that the library gives. None of them reads
+the answer, stores anything or survives anything: they are floors, not rivals.
 
     cd bench; BENCH_UPSTREAM=PORT gunicorn -k gevent floors:app
 """

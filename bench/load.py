@@ -1,7 +1,7 @@
 """A client of many streams in one process, on raw sockets. It counts tokens, and notes when each came and was due.
 
 It reads just enough of HTTP and Server-Sent Events for that: chunks, blocks, the lines that begin with `data: `, and in
-them the token that was ordered. So it costs little beside what it measures, whatever the server makes of the answer.
+them the token that was ordered. It costs little beside the server that it measures, in every form of an answer.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 
 STAMP = re.compile(rb"@([0-9a-f]{13})@")
 CRLF = b"\r\n"
-PATIENCE = 30.0  # seconds for what the rate does not explain
+PATIENCE = 30.0  # seconds beyond those of the rate
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is asked of the model server; `rate` is in tokens a second, 0 for all at once."""
+    """The answer to order from the model server; `rate` is in tokens a second, 0 for all at once."""
 
     tokens: int
     rate: float = 0.0
@@ -38,7 +38,7 @@ class Order:
 
 @dataclass(slots=True)
 class Stream:
-    """What became of one stream; times are seconds of the monotonic clock, 0 for what never happened.
+    """The course of one stream; times are seconds of the monotonic clock, 0 for a moment that never came.
 
     `began` is when the model server wrote its first byte. `late` has for each token that was paced how late it came;
     number N was due N / rate seconds after `began`.

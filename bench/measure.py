@@ -1,4 +1,4 @@
-"""What the system says of a process, what is made of many figures, and what machine this is."""
+"""The system's figures of a process, statistics of many figures, and a description of the machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def many_files() -> None:
 
 
 def no_collections() -> None:
-    """Keeps the garbage collector of a process of the rig from adding pauses to what is measured."""
+    """Keeps the garbage collector of a process of the rig from adding pauses to a measurement."""
     gc.freeze()
     gc.disable()
 

@@ -1,4 +1,4 @@
-"""What memory DeeChat's worker holds before and after it first asked a model server."""
+"""The memory of DeeChat's worker, before and after it first asked a model server."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 
 The observer sleeps 10 ms again and again and notes how late it woke, which is how long the hub had no time for a
 greenlet that was ready. It also times commits and full garbage collections. With `BENCH_SAMPLE` set it looks a few
-hundred times a second at what the processor is doing (bench/sampler.py). On SIGUSR2 it writes what it has noted to the
-file that `BENCH_REPORT` names; times are seconds of the monotonic clock. All of it costs about half a percent.
+hundred times a second at the hub's stack (bench/sampler.py). On SIGUSR2 it writes its notes to the file that
+`BENCH_REPORT` names; times are seconds of the monotonic clock. All of it costs about half a percent.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Observer:
         Database._commit = timed  # type: ignore[method-assign]
 
     def sample(self) -> None:
-        """Begins to look at what the processor does."""
+        """Begins to look at the hub's stack."""
         sys.path.append(str(Path(__file__).parent))
         from sampler import Sampler  # noqa: PLC0415 - only for a profile
 

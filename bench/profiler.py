@@ -3,7 +3,7 @@
     python bench/profiler.py                     W1, W2 and W3
     python bench/profiler.py --only W4 --top 30  and the thirty functions that it met most often
 
-bench/sampler.py says what the parts are and how a moment gets to one. Times are in microseconds a token.
+bench/sampler.py defines the parts, and the part of a moment. Times are in microseconds a token.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import workloads
 from sampler import PARTS
 from workloads import WORKLOADS, Workload
 
-MORE = {"idle": 10, "W1": 10, "W2": 4}  # times the repeats, for looks enough
+MORE = {"idle": 10}  # times the repeats, for looks enough
 
 
 def main() -> int:

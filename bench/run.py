@@ -1,4 +1,4 @@
-"""DeeChat beside the least that anything could cost, in one run, alternating; against the goals of its design.
+"""DeeChat beside the least possible cost, in one run, alternating; against the goals of its design.
 
     python bench/run.py                                all of it, in under five minutes
     python bench/run.py --only W1,W2 --rounds 3        some of it
@@ -83,7 +83,7 @@ class Stage(contextlib.ExitStack):
         self._running: dict[str, servers.Server] = {}
 
     def clear(self) -> None:
-        """Ends all servers that nobody wants to keep."""
+        """Ends all servers that are not to be kept."""
         if not self._keep:
             self._running.clear()
             self.close()
@@ -130,7 +130,7 @@ def _alternating(workload: Workload, stage: Stage) -> dict[str, list[workloads.F
 
 
 def _turned(running: Sequence[servers.Server], number: int) -> Sequence[servers.Server]:
-    """Changes who comes first."""
+    """Gives the contestants in their turn, backwards in every other round."""
     return running[::-1] if number % 2 else running
 
 

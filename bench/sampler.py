@@ -1,12 +1,12 @@
 """Where the processor's time goes, by part: a look at the hub's stack a few hundred times a second of processor time.
 
 The signal of the kernel's profiling timer comes after so much processor time of the whole process. Python calls its
-handler on the main thread, which is the hub's, with the frame of whichever greenlet runs. Each look counts for the
+handler on the main thread, which is the hub's, with the frame of the running greenlet. Each look counts for the
 hub's own processor time since the look before, so that the time of the writer thread, which makes the timer run too, is
 not taken for the hub's.
 
-A look belongs to the part of the innermost frame that has one. What is compiled has no frames: its time falls to who
-called it, and that of the event loop and of the switches to the line that had been waiting. So a line that waits is
+A look belongs to the part of the innermost frame that has one. Compiled code has no frames: its time falls to its
+caller, and that of the event loop and of the switches to the line that had been waiting. A line that waits is therefore
 `wake-up`. The HTTP library belongs to the request as long as the SDK's client is on the stack, else to the reading.
 """
 

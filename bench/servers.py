@@ -68,7 +68,7 @@ def upstream() -> Iterator[Upstream]:
 class Server:
     """A server under measurement, once it is ready. `pid` is its one worker's.
 
-    `seconds` is how long it took until it answered, `cpu_seconds` what of that it was at work, other programs aside.
+    `seconds` is the time until it answered, `cpu_seconds` its processor time until then, other programs aside.
     """
 
     def __init__(self, name: str, folder: Path, port: int, process: subprocess.Popen[bytes]) -> None:
@@ -93,11 +93,11 @@ class Server:
         return self.folder / "data" / "deechat.sqlite3"
 
     async def paths(self, count: int) -> Sequence[str]:
-        """Gives where to send so many prompts: to threads of their own, where there are threads."""
+        """Gives the paths for so many prompts: those of threads of their own, where there are threads."""
         return await load.new_threads(self.port, count) if self.name == DEECHAT else [f"/{self.name}"] * count
 
     async def report(self) -> dict[str, Any]:
-        """Asks DeeChat's observer for what it noted until now; a floor has none."""
+        """Asks DeeChat's observer for its notes until now; a floor has none."""
         if self.name != DEECHAT:
             return {}
         file = self.folder / "report.json"

@@ -1,4 +1,4 @@
-"""What is asked of a server that has stored very much: how long it takes, and how long everybody else waits meanwhile.
+"""Requests to a server that has stored very much: how long they take, and how long all others wait meanwhile.
 
     python bench/stored.py                              this checkout
     python bench/stored.py --beside PATH                another one too, in the same run

@@ -13,12 +13,12 @@ Results = dict[str, Any]  # workload → contestant → a dict of figures a roun
 
 
 class MissingError(Exception):
-    """What a goal speaks of was not measured."""
+    """A figure of a goal was not measured."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """One row: `value` gives our figure and the floor's (None where it is no ratio) as words, and what must hold."""
+    """One row: `value` gives our figure and the floor's (None where it is no ratio) as words, and the judged number."""
 
     what: str
     bound: str
@@ -126,7 +126,7 @@ GOALS = (
 
 NOISE_MS = 25.0  # on a quiet machine it is 10 at most, while the workload itself takes all of both processors
 
-# What each workload's row of the second table shows, as far as it was measured.
+# The columns of the second table, of which a workload's row shows those that were measured.
 COLUMNS = (
     ("added", "added_ms", "{:.1f} ms"),
     ("to first text", "first_text_ms", "{:.1f} ms"),
@@ -154,7 +154,7 @@ def goals(results: Results) -> list[dict[str, Any]]:
 
 
 def goal_lines(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Says the goals, each with what was reached."""
+    """Says the goals, each with the figure that was reached."""
     cells = [["", "goal", "DeeChat", "socket", "ratio, difference", "met"]]
     for row in rows:
         met = "yes" if row["met"] else "NO"
@@ -182,7 +182,7 @@ def noise_lines(results: Results) -> list[str]:
 
 
 def figure_lines(results: Results) -> list[str]:
-    """Says the medians of all that was measured, a line for each contestant and workload."""
+    """Says the medians of all figures, a line for each contestant and workload."""
     cells = figure_cells(results)
     return _lines(cells) if len(cells) > 1 else []
 

@@ -6,7 +6,7 @@ word after word.
 
 The first token begins with `@STAMP@`: when it was written, in microseconds of the system's monotonic clock as 13 hex
 digits, so that a client on the same machine knows when each token was due: number N of them N / rate seconds later.
-`GET /late` gives how late they were written, in milliseconds, since it was asked last: what the rig adds by itself.
+`GET /late` gives how late they were written, in milliseconds, since it was asked last: the rig's own lateness.
 
 It ends when its standard input does.
 """
@@ -77,7 +77,7 @@ class Answer:
         connection.write(_first(next(self._texts), self._due))
 
     def write(self) -> bool:
-        """Writes what is due, the end when no token is left; says whether more will follow."""
+        """Writes the token that is due, the end behind the last one; says whether more will follow."""
         self._left -= 1
         if self._left:
             return self._connection.write(_token(next(self._texts)))

@@ -1,4 +1,4 @@
-"""The workloads, and what is figured out of one measurement of one of them."""
+"""The workloads, and the figures of one measurement of one of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from servers import DEECHAT, FLOORS, SOCKET, Server, Upstream
 
 STARTS_A_SECOND = 100  # how fast the streams of a paced workload begin
 STEADY_AFTER = 1.5  # seconds after the ramp
-IN_TIME = 0.5  # seconds: what comes later than this was not delivered in time
+IN_TIME = 0.5  # seconds: a token that comes later than this was not delivered in time
 WARM_UPS = 5
 
 Figures = dict[str, float]
@@ -43,7 +43,7 @@ class Workload:
 
     @property
     def words(self) -> str:
-        """Says what it is."""
+        """Describes it."""
         if not self.order.rate:
             return f"{self.streams} × {self.order.tokens:,} tokens at once"
         pace = f"{self.order.rate:g} tokens/s × {self.order.seconds:g} s"
@@ -61,8 +61,8 @@ class Workload:
 ALL = (DEECHAT, *FLOORS)
 WORKLOADS = (
     Workload("idle", 1, Order(1), repeats=50, rounds=3, contestants=ALL),
-    Workload("W1", 1, Order(2_000), repeats=20, rounds=3, contestants=ALL),
-    Workload("W2", 50, Order(400), repeats=5, rounds=3, contestants=ALL),
+    Workload("W1", 1, Order(2_000), repeats=200, rounds=3, contestants=ALL),
+    Workload("W2", 50, Order(400), repeats=20, rounds=3, contestants=ALL),
     Workload("W3", 200, Order(500, 50.0), rounds=2),
     Workload("W4", 1_000, Order(40, 2.0)),
     Workload("W5", 500, Order(500, 50.0), contestants=(DEECHAT,)),
@@ -70,7 +70,7 @@ WORKLOADS = (
 
 
 async def warm_up(server: Server) -> None:
-    """Lets a fresh server do what it does at its first requests only."""
+    """Lets a fresh server do the work of its first requests."""
     for path in await server.paths(WARM_UPS):
         stream = await load.follow(server.port, path, Order(20))
         if stream.trouble:
@@ -149,7 +149,7 @@ def _rate(group: Sequence[Stream], since: str) -> float:
 
 
 def _paced(workload: Workload, streams: Sequence[Stream]) -> Figures:
-    """Gives how late tokens came. Steady is what was due from `STEADY_AFTER` seconds after the last stream began."""
+    """Gives how late tokens came. Steady are those due from `STEADY_AFTER` seconds after the last stream began."""
     from_then = max(stream.sent for stream in streams) + STEADY_AFTER
     every = sorted(late for stream in streams for late in stream.late)
     steady = sorted(
@@ -167,7 +167,7 @@ def _paced(workload: Workload, streams: Sequence[Stream]) -> Figures:
 
 
 def hub(report: dict[str, Any], began: float, ended: float) -> Figures:
-    """Gives what DeeChat's observer noted between two moments."""
+    """Gives the notes of DeeChat's observer between two moments."""
     if not report:
         return {}
     ticks = _within(report["ticks"], began, ended)
@@ -184,5 +184,5 @@ def hub(report: dict[str, Any], began: float, ended: float) -> Figures:
 
 
 def _within(noted: Sequence[Sequence[float]], began: float, ended: float) -> list[float]:
-    """Gives the seconds of what lies in a span of time at least in part."""
+    """Gives the seconds of the notes that lie in a span of time at least in part."""
     return [each[1] for each in noted if each[0] <= ended and each[0] + each[1] >= began]

@@ -1,4 +1,4 @@
-"""The one place that wires: it makes every part from the settings and hands each what it needs.
+"""The one place that wires: it makes every part from the settings and hands each the parts that it needs.
 
 Making an application opens and starts nothing. `start` does: gunicorn's worker calls it before the first request, and a
 request that is made within the process, without any server, calls it too.
@@ -25,10 +25,11 @@ from deechat.agents.providers.offline import OfflineProvider
 from deechat.agents.providers.openai.profiles import Profiles
 from deechat.agents.providers.openai.provider import OpenAIProvider, load_sdk
 from deechat.agents.tools import Tool, builtin_tools
-from deechat.agents.words import say
 from deechat.config import CONTEXT, Settings
 from deechat.errors import Cancelled, DamagedError, ModelError, UnsupportedServerError
-from deechat.net.rounds import ReadRounds, no_interval
+from deechat.locale import say
+from deechat.net.connection import Watch
+from deechat.net.rounds import ReadRounds
 from deechat.runs.service import Runs
 from deechat.server.folder import DataFolder
 from deechat.store.sqlite.database import Database
@@ -40,7 +41,7 @@ from deechat.web.services import Services
 from deechat.web.streams import Streams
 
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
-FIRST_COME = 0.5  # seconds for whoever waited for the server, before the SDK is imported beside them
+FIRST_COME = 0.5  # seconds for requests that waited for the server, before the SDK is imported beside them
 # Seconds that one thread may keep Python's lock from another, the hub from the writer or the import of the SDK from the
 # hub; and that the hub runs callbacks before it looks at sockets again.
 TURN = 0.000_5
@@ -60,7 +61,9 @@ class Application:
         self._store = SQLiteStore(self._database)
         self._own_ports = {self.settings.port}
         self._profiles = Profiles()
-        self._chooser = _chooser(self.settings, self._own_ports, self._profiles)
+        # Model servers are read in rounds, and the reads of one round go into one commit.
+        self._rounds = ReadRounds(self._database.commit_rate)
+        self._chooser = _chooser(self.settings, self._own_ports, self._profiles, self._rounds.readable)
         by_name = {tool.name: tool for tool in (*builtin_tools(), *tools)}
         self._runs = Runs(
             self._store,
@@ -94,7 +97,7 @@ class Application:
         self.app.before_request_funcs.setdefault(None, []).insert(0, self._start_for_request)
 
     def start(self, ports: Iterable[int] = ()) -> None:
-        """Take the data folder, open the database and let go on what an earlier process left open; once.
+        """Take the data folder, open the database and let the runs go on that an earlier process left open; once.
 
         `ports` are those that it is served on: no model server is looked for there.
         Raises `SettingError` in words when the folder or the database cannot be used.
@@ -122,13 +125,10 @@ class Application:
             return
         gevent.config.track_greenlet_tree = False  # each would keep the stack that it was spawned from, 1 kB
         sys.setswitchinterval(TURN)
-        gevent.get_hub().NOT_ERROR += (Cancelled,)  # whoever stops a run asked for it: no traceback of that
+        gevent.get_hub().NOT_ERROR += (Cancelled,)  # a stop was asked for: no traceback of it
         self._folder.hold()
         try:
-            # What is read in one round goes into one commit.
-            rounds = ReadRounds.here()
-            rounds.interval = lambda: self._database.commit_rate.interval
-            self._database.start(used=self._folder.was_used, before_commit=rounds.run_soon)
+            self._database.start(used=self._folder.was_used, before_commit=self._rounds.run_soon)
             self._folder.secret()  # after the database: it shows that there was one
             if self._store.available:
                 self._take_over()
@@ -139,7 +139,7 @@ class Application:
         gevent.spawn(self._warm_up)
 
     def _take_over(self) -> None:
-        """Take over what an earlier process left open."""
+        """Take over the runs that an earlier process left open."""
         try:
             self._store.take_over()
             self._runs.recovery.at_start()
@@ -160,7 +160,7 @@ class Application:
             self._leaving = gevent.spawn(self._runs.registry.leave, PATIENCE_WITH_STEPS)
 
     def close(self) -> None:
-        """Leave, commit what is left and let go of the data folder."""
+        """Leave, commit the rest and let go of the data folder."""
         if self._started:
             self._started = False
             self._gate.refusals.say()
@@ -176,12 +176,12 @@ class Application:
 
     def _let_go(self) -> None:
         """Close the database and let go of the folder."""
-        ReadRounds.here().interval = no_interval
+        self._rounds.close()
         self._store.close()
         self._folder.release()
 
     def _warm_up(self) -> None:
-        """Do beside the start what the first question would otherwise wait for."""
+        """Do the work beside the start that the first question would otherwise wait for."""
         if self.settings.ephemeral_disk:
             log.warning(
                 "this host's disk is gone after each restart, and every conversation with it; "
@@ -208,7 +208,8 @@ class Application:
         rows = []
         for habit in self._profiles.shown(model):
             code, params = habit.words
-            shown = {"code": habit.code, "params": params, "text": say(code, params, language)}
+            text = say("agent", language, f"habit.{code}", **params)
+            shown = {"code": habit.code, "params": params, "text": text}
             rows.append({**shown, "model": habit.model, "learntAt": habit.at})
         return rows
 
@@ -226,7 +227,7 @@ class Application:
 
 
 def _check_server() -> None:
-    """End a start by gunicorn without our settings: its own workers would let one stream keep everybody waiting."""
+    """End a start by gunicorn without our settings: its own workers would let one stream keep all others waiting."""
     arbiter = sys.modules.get("gunicorn.arbiter")
     if arbiter and "deechat.server.serving" not in sys.modules:
         sys.stderr.write(f"DeeChat cannot start: {UnsupportedServerError('gunicorn without gunicorn.conf.py')}\n")
@@ -234,8 +235,8 @@ def _check_server() -> None:
         raise SystemExit(arbiter.Arbiter.WORKER_BOOT_ERROR)  # which ends its master too
 
 
-def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles) -> Chooser:
-    connect = partial(_connect, settings, profiles)
+def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles, watch: Watch) -> Chooser:
+    connect = partial(_connect, settings, profiles, watch)
     offline = OfflineProvider()
     fixed: Provider | None = None
     if settings.provider == "offline":
@@ -246,7 +247,9 @@ def _chooser(settings: Settings, own_ports: Collection[int], profiles: Profiles)
     return Chooser(fixed=fixed, offline=offline, local=local)
 
 
-def _connect(settings: Settings, profiles: Profiles, base_url: str | None, *, is_found: bool = False) -> OpenAIProvider:
+def _connect(
+    settings: Settings, profiles: Profiles, watch: Watch, base_url: str | None, *, is_found: bool = False
+) -> OpenAIProvider:
     return OpenAIProvider(
         base_url=base_url,
         is_found=is_found,
@@ -255,6 +258,7 @@ def _connect(settings: Settings, profiles: Profiles, base_url: str | None, *, is
         first_byte_timeout=settings.first_byte_timeout,
         stall_timeout=settings.stall_timeout,
         profiles=profiles,
+        watch=watch,
         load=_load_openai,
     )
 
@@ -267,8 +271,8 @@ def _load_openai() -> Any:
 def _spare_collections() -> None:
     """Let garbage collections pass over all that is loaded, and make them short, and full ones rare.
 
-    Of what lives long each collection looks at all that has come since the one before: 75 to 90 ms of the hub for
-    200,000 objects. So the middle ones come after 25,000, and the full ones, which take 130 ms, after millions.
+    Each collection looks at all long-lived objects that have come since the one before: 75 to 90 ms of the hub for
+    200,000 objects. The middle ones come after 25,000, and the full ones, which take 130 ms, after millions.
     """
     gc.collect()
     gc.freeze()

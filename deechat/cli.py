@@ -20,7 +20,7 @@ A backup of an earlier version is brought along at the next start."""
 
 
 def main() -> None:
-    """Do what the command line says; without a command it serves."""
+    """Run the command of the command line; serve without one."""
     arguments = _parser().parse_args()
     if arguments.command == "chat":
         raise SystemExit(_chat(arguments))
@@ -83,7 +83,7 @@ def _files(arguments: argparse.Namespace) -> int:
 
 
 def _chat(arguments: argparse.Namespace) -> int:
-    # Not above: whoever serves needs none of it.
+    # Not above: a server needs none of it.
     from deechat.config import Settings  # noqa: PLC0415
     from deechat.errors import SettingError  # noqa: PLC0415
     from deechat.server.folder import keep_temporary_files  # noqa: PLC0415
@@ -93,7 +93,7 @@ def _chat(arguments: argparse.Namespace) -> int:
         settings = Settings.read()
     except SettingError as exc:
         raise SystemExit(f"DeeChat cannot start: {exc}") from None
-    if settings.data.is_dir():  # else its server will say what is wrong with it
+    if settings.data.is_dir():  # else its server reports the fault
         keep_temporary_files(settings.data)
     thread = None if arguments.new else arguments.thread
     return chat.run(settings, os.environ, server=arguments.server, workspace=arguments.workspace, thread=thread)

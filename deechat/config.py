@@ -42,7 +42,7 @@ TEMPERATURE = Bounds(0, 2)  # of a workspace alone
 
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
-    """A kind of values. `parse` raises `ValueError` for a text that is not what is `expected`.
+    """A kind of values. `parse` raises `ValueError` for a text that is none of the `expected` values.
 
     `show` returns as much of a text as a person may see in a log; None shows nothing. Values of a kind with a `show` of
     its own may hold a secret.
@@ -111,7 +111,7 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
 
 
 def shown_address(text: str) -> str | None:
-    """Return an address, or what was meant as one, without its user, password and query: they may be secret.
+    """Return an address, or a text meant as one, without its user, password and query: they may be secret.
 
     Return None where nothing of it can be shown, since a key may have been put in the address's place.
     """
@@ -123,7 +123,7 @@ def shown_address(text: str) -> str | None:
     user, at, place = rest.rpartition("@")
     query = _QUERY.search(place)
     place = place[: query.start()] if query else place
-    # A sign before the last @ begins a query or stands in a password: nobody can say which.
+    # A sign before the last @ begins a query or stands in a password; the two cannot be told apart.
     if _QUERY.search(user) or not _PLACE.fullmatch(place):
         return f"{scheme}://***"
     return f"{scheme}://{'***@' if at else ''}{place}{query[0] + '***' if query else ''}"
@@ -293,7 +293,7 @@ class Settings:
     def read(cls, environment: Mapping[str, str] = os.environ) -> Settings:
         """Read the variables; an empty one counts as not set.
 
-        Raise `SettingError` with one line that names the variable, its value without secrets, and what is expected.
+        Raise `SettingError` with one line that names the variable, its value without secrets, and the expected values.
         """
         values = {name: row.read(environment) for name, row in TABLE.items()}
         settings = cls(**values, ephemeral_disk="DYNO" in environment)

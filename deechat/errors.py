@@ -1,4 +1,4 @@
-"""Everything that can go wrong and is foreseen, as one tree.
+"""All foreseen errors, as one tree.
 
 Each error has an HTTP status, a code for programs and words for a person. It knows nothing of HTTP frameworks, frames
 or storage; `deechat.web` turns it into a response and `deechat.runs.service` into the `abort` that ends a run.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class DeeChatError(Exception):
-    """The root. `str(error)` is the sentence for a person: what happened, which value, what to do.
+    """The root. `str(error)` is the sentence for a person: the fault, the value, the remedy.
 
     `retry_after` is in seconds. `details` are further fields of the JSON error, all of them JSON values.
     """
@@ -33,7 +33,7 @@ class SettingError(DeeChatError):
 
 
 class UnsupportedServerError(DeeChatError):
-    """A server other than ours has the application, in which one stream may keep everybody else waiting."""
+    """A server other than ours has the application, in which one stream may keep all others waiting."""
 
     code = "unsupported_server"
 
@@ -46,7 +46,7 @@ class UnsupportedServerError(DeeChatError):
 
 
 class BadRequestError(DeeChatError):
-    """The request cannot be understood, or a value in it is outside what the contract takes."""
+    """The request cannot be understood, or a value in it is outside the contract."""
 
     status = 400
     code = "bad_request"
@@ -60,7 +60,7 @@ class UnauthorizedError(DeeChatError):
 
 
 class ForbiddenError(DeeChatError):
-    """Who asks, or from where, is not allowed in."""
+    """The client, or the place it asks from, is not allowed in."""
 
     status = 403
     code = "forbidden"
@@ -74,7 +74,7 @@ class NotFoundError(DeeChatError):
 
 
 class ConflictError(DeeChatError):
-    """The request is sound, but not in the state that things are in."""
+    """The request is sound, but the present state does not allow it."""
 
     status = 409
     code = "conflict"
@@ -139,7 +139,7 @@ class SealedError(StorageUnavailableError):
 
 
 class DamagedError(DeeChatError):
-    """What was stored cannot be read as it was written: the file was damaged."""
+    """Stored data cannot be read as it was written: the file was damaged."""
 
     code = "storage_damaged"
 
@@ -151,7 +151,7 @@ class BrokenLogError(DamagedError):
 
 
 class ModelError(DeeChatError):
-    """The model server did not do what it was asked; `code` is one of `MODEL_CODES`."""
+    """The model server did not answer as it was asked; `code` is one of `MODEL_CODES`."""
 
     status = 502
     code = "model_error"
@@ -177,9 +177,9 @@ class Cancelled(BaseException):
     """Raised inside a run's greenlet, or a tool's, to end it now.
 
     A `BaseException`, so that no `except Exception` of a library between keeps it. The one instance travels through the
-    greenlet and back: who holds an open connection to a model server closes it and notes the time it took.
+    greenlet and back: the holder of an open connection to a model server closes it and notes the time it took.
 
-    `upstream_closed_ms` is None as long as nobody closed a connection for it.
+    `upstream_closed_ms` is None as long as no connection was closed for it.
     """
 
     def __init__(self) -> None:

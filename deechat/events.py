@@ -1,7 +1,7 @@
-"""What can happen in a run, as frozen values.
+"""The events of a run, as frozen values.
 
-A run is a list of these, in order, and nothing else is known of it. An event knows no frame, no row and no request;
-plugins say how it looks on a wire, the journal where it lies on disk, and `agents.state` what follows from it.
+A run is a list of these, in order, and nothing else is known of it. An event knows no frame, no row and no request:
+plugins make its frames, the journal keeps it on disk, and `agents.state` derives the run's state from it.
 
 The names are those of the wire contract where it has one. An event may hold more than any frame shows. Fields are only
 ever added, with a default: a log that was written once is read for ever.
@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-Json = Any  # what JSON can hold; msgspec checks it on the way out
+Json = Any  # any value of JSON; msgspec checks it on the way out
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -71,7 +71,7 @@ Part = Image | Link | Table
 class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", tag=True):
     """One thing that happened in a run.
 
-    `commit_first`: what comes after this event in the loop has an effect outside, so the event has to be on disk first.
+    `commit_first`: the loop's next act has an effect outside, so the event has to be on disk first.
     `ends`: one of the three endings; nothing follows it.
     """
 
@@ -82,7 +82,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", 
 class RunStarted(Event, frozen=True):
     """The first event of every run. `model` is None while no model could be found; `language` is a BCP 47 tag.
 
-    `name` is the thread's when the run started, None for a thread that nobody has named.
+    `name` is the thread's when the run started, None for a thread without a name.
     """
 
     run_id: str
@@ -110,7 +110,7 @@ class StepStarted(Event, frozen=True):
 
 
 class Status(Event, frozen=True):
-    """What the agent is doing: `text` in the language of the run, `code` and `params` for those who translate."""
+    """The agent's present work: `text` in the language of the run, `code` and `params` for a client that translates."""
 
     text: str
     code: str
@@ -132,8 +132,8 @@ class TextChunk(Event, frozen=True, gc=False):
 class StepFinished(Event, frozen=True):
     """The model's turn is whole.
 
-    `calls` are what it wants run, in its order. `extra` holds the provider's own fields of the turn that it wants back
-    with the history (signatures of its reasoning, for instance); nobody but that provider looks into it.
+    `calls` are the tool calls that it wants run, in its order. `extra` holds the provider's own fields of the turn that
+    it wants back with the history (signatures of its reasoning, for instance); that provider alone looks into it.
     """
 
     step: int
@@ -164,7 +164,7 @@ class ToolProgress(Event, frozen=True):
 class ToolCallResult(Event, frozen=True):
     """The result of a call, as text for the model. A call that never started has this event and no invocation.
 
-    `sources` are what the text rests on, `parts` what else a person sees; neither goes to the model.
+    `sources` are the texts that it rests on, `parts` more for a person to see; neither goes to the model.
     """
 
     call_id: str
@@ -224,9 +224,9 @@ class StepRestarted(Event, frozen=True):
 
 
 class StepRetold(Event, frozen=True):
-    """What the step said after the event `after` is void, and said anew in the events that follow.
+    """The step's text and thinking after the event `after` are void, and said anew in the events that follow.
 
-    It was told apart wrongly: of `kind` "thinking" what was said as text is thinking, of "text" the other way round.
+    They were told apart wrongly: of `kind` "thinking" the text was thinking, of "text" the other way round.
     """
 
     step: int
@@ -252,7 +252,7 @@ class TextClosed(Event, frozen=True):
 
 
 class Metrics(msgspec.Struct, frozen=True):
-    """What an answer took: tokens summed over the steps, `ttft` and `duration` in seconds, waiting for a person left
+    """The cost of an answer: tokens summed over the steps, `ttft` and `duration` in seconds, waiting for a person left
     out.
 
     `ttft` is None when nothing was said. `output_tps` counts completion tokens against the seconds in which they came.
@@ -276,7 +276,7 @@ LACKING = frozenset({CUT, FILTERED, SILENT})
 
 
 class RunCompleted(Event, frozen=True):
-    """The answer is there, or as much of it as there will be: a `finish_reason` of `LACKING` says what it lacks."""
+    """The answer is there, whole, or without the part that a `finish_reason` of `LACKING` tells of."""
 
     ends: ClassVar[bool] = True
     reason: ClassVar[str] = "completed"
@@ -286,7 +286,7 @@ class RunCompleted(Event, frozen=True):
 
 
 class RunStopped(Event, frozen=True):
-    """Somebody stopped it. `upstream_closed_ms` is None when no connection to a model server was open."""
+    """A person stopped it. `upstream_closed_ms` is None when no connection to a model server was open."""
 
     ends: ClassVar[bool] = True
     reason: ClassVar[str] = "stopped"
@@ -343,9 +343,9 @@ _decoder: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 
 
 encode: Callable[[Event], bytes] = msgspec.json.Encoder().encode
-"""Gives the event as one line of JSON, the form in which it is kept."""
+"""Returns the event as one line of JSON, the form in which it is kept."""
 
 
 def decode(body: bytes) -> AnyEvent:
-    """Read what `encode` wrote, by this version of the program or an earlier one. Raises `msgspec.DecodeError`."""
+    """Read a line of `encode`, of this version of the program or an earlier one. Raises `msgspec.DecodeError`."""
     return _decoder.decode(body)

@@ -1,6 +1,6 @@
-"""Messages: what a model is shown, in the order in which every server accepts them.
+"""Messages: the history that a model is shown, in an order that every server accepts.
 
-A history is a list of messages; what a person reads of it is made of events.
+A history is a list of messages; a person's view of it is made of events.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
 REFUSED = "The user refused this call. Do not repeat it: go on without it, or ask what to do instead."
 INTERRUPTED = "Interrupted: the server was restarted. It may have happened."
 UNANSWERED = "The user had not answered when the run ended, so it was not done."
-# Stands between results and what a person says next, where the model was stopped or steered: many servers refuse a
+# Stands between results and a person's next message, where the model was stopped or steered: many servers refuse a
 # user's message right behind a tool's, and an empty turn of the assistant too.
 UNSAID = "(The next message came before I said anything about this.)"
 
 
 class ToolMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="tool"):
-    """What a call of the turn before gave; `is_error`: it gave none, and `content` says why."""
+    """The result of a call of the turn before; `is_error`: it has none, and `content` says why."""
 
     call_id: str
     name: str
@@ -82,7 +82,7 @@ _MARKS = re.compile(rf"\[(?:{'|'.join([re.escape(mark[1:-1]) for mark in (GOES_O
 
 
 def quoted(text: str) -> str:
-    """Quote what is told within a message: each line of it begins with "> ", and no mark of ours is in it.
+    """Quote a text within a message: each line of it begins with "> ", and no mark of ours is in it.
 
     A page, a tool or a summary could otherwise go on in the words of a person.
     """

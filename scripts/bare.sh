@@ -4,7 +4,7 @@
 #
 #   scripts/bare.sh [--keep FOLDER] [--as USER] [--only COMMAND] SUITE
 #
-#   SUITE     bookworm, trixie, forky ...: what the mirror of this machine has
+#   SUITE     bookworm, trixie, forky ...: one that the mirror of this machine has
 #   --keep    leaves the root in FOLDER, and takes the one that is there already
 #   --as      `person` or `root` alone
 #   --only    `make run` or `make test` alone
@@ -49,7 +49,7 @@ root=$BARE_ROOT
 
 # -- inside: the root ----------------------------------------------------------------------------------------------------
 
-# What this machine needs to reach its registries: the mirror, apt's options, pip's settings, authorities.
+# This machine's means to reach its registries: the mirror, apt's options, pip's settings, authorities.
 mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -n 1)
 environment=(LANG=C.UTF-8 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin)
 for name in http_proxy https_proxy no_proxy HTTP_PROXY HTTPS_PROXY NO_PROXY \

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Lints the page's modules (oxlint) and checks their types (TypeScript, which reads their JSDoc). The page itself has no
 # build step. Both programs come from npm, of the versions that scripts/js pins; where node with npm is missing or too
-# old for them, one line says what was left out.
+# old for them, one line names the checks that were left out.
 # Usage: lint_js.sh VENV
 set -eu
 pins=scripts/js kept=$1/js
@@ -21,7 +21,7 @@ if ! cmp -s $pins/package-lock.json "$kept/package-lock.json" || [ ! -x "$kept/n
 fi
 
 "$kept/node_modules/.bin/oxlint" --config $pins/oxlintrc.json --deny-warnings deechat/static/js
-# The vendored libraries are JavaScript too. Their types are inferred, and what is wrong in them is not ours.
+# The vendored libraries are JavaScript too. Their types are inferred, and their errors are not ours.
 found=$("$kept/node_modules/.bin/tsc" --project $pins/tsconfig.json --pretty false |
   awk '/^[^ ]/ { ours = !/static\/vendor\// } ours')
 if [ -n "$found" ]; then

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Finds what the tests need besides Python, and takes what is missing from the distribution where that can be. What is
-# still missing then is named in one line, and its tests are skipped; with --all that is an error, but for npm.
+# Finds the programs that the tests need besides Python, and takes missing ones from the distribution where that can be.
+# Those that are missing still are named in one line, and their tests are skipped; with --all that is an error, but for npm.
 # Usage: programs.sh [--all] VENV
 set -eu
 strict=''
@@ -46,7 +46,7 @@ install_idle() {
 }
 
 # shellcheck disable=SC2086 # packages are words
-need() { # WORDS PACKAGES [HOW]: what is missing, the packages that bring it, and the function that installs them
+need() { # WORDS PACKAGES [HOW]: the missing thing, the packages that bring it, and the function that installs them
   if ! ${3:-install} $2; then lack "$@"; fi
 }
 

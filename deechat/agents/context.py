@@ -147,6 +147,7 @@ class AgentHandler:
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             tokens=plan.tokens + window.weigh_beside(system, tools, plan.summary),
+            language=self.language,
         )
 
     def summary_question(self, plan: Plan, share: int = 1) -> Question:

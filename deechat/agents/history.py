@@ -1,4 +1,4 @@
-"""What a model is shown of a thread: its last messages, each whole, in an order that every model server accepts."""
+"""The part of a thread that a model is shown: the last messages, each whole, in an order that all servers accept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def pack(turns: Sequence[Message], content: str) -> str:
 
 
 def unpack(turns: str, content: str) -> list[Message]:
-    """Read what `pack` wrote."""
+    """Read the text that `pack` wrote."""
     return list(_turns.decode(turns)) if turns else _plain(content)
 
 
@@ -32,8 +32,8 @@ def well_formed(messages: Iterable[Message]) -> list[Message]:
     """Make a history valid in the form that all model servers accept.
 
     It begins with a user's message after the system's, and the roles alternate: neighbours of one role are joined,
-    empty turns of the model are gone, and something of the assistant stands between a result and the user. Every call
-    is followed by its result: one without gets one that says so, a result without a call is left out.
+    empty turns of the model are gone, and a message of the assistant stands between a result and the user. Every call
+    is followed by its result: a missing result is replaced by one that says so, a result without a call is left out.
     """
     valid: list[Message] = []
     for message in joined(_begun(_answered(messages))):
@@ -44,7 +44,7 @@ def well_formed(messages: Iterable[Message]) -> list[Message]:
 
 
 def _begun(messages: list[Message]) -> list[Message]:
-    """Leave out what stands before the first thing that a user said, but for the system's words."""
+    """Leave out the messages before the first of a user, but for the system's."""
     first = next((at for at, message in enumerate(messages) if isinstance(message, UserMessage)), 0)
     return [message for message in messages[:first] if isinstance(message, SystemMessage)] + messages[first:]
 
@@ -54,7 +54,7 @@ def _answered(messages: Iterable[Message]) -> list[Message]:
     valid: list[Message] = []
     results: dict[str, ToolMessage] = {}
     pending: AssistantMessage | None = None
-    for message in [*messages, SystemMessage("")]:  # the last one only closes what is open
+    for message in [*messages, SystemMessage("")]:  # the last one only closes an open call
         if isinstance(message, ToolMessage):
             results[message.call_id] = message
             continue

@@ -1,9 +1,9 @@
 """The agent's loop: ask the model, run its tools, repeat. A generator of events, and nothing else.
 
-The loop keeps nothing of its own: each turn of it asks the state, which is the fold of what it yielded, what comes
-next. Whoever drives it applies every event to that state before asking for the next one, and for an event with
-`commit_first` waits until it is on disk; so entering the loop again on a state that was folded from disk is the same as
-going on. One thing no log tells: whether the step in progress was cut off, or has only just begun.
+The loop keeps no state of its own: each turn asks the `RunState`, the fold of the events so far, for the next move. The
+driver applies every event to that state before it asks for the next one, and waits until an event with `commit_first`
+is on disk. Entering the loop again on a state that was folded from disk is therefore the same as going on. The log does
+not tell whether the step in progress was cut off or has only just begun.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ from deechat.agents.state import (
 from deechat.agents.tools.ask import questions_of, skipped, told
 from deechat.agents.tools.base import Tool, ToolError
 from deechat.agents.tools.context import ToolContext, ToolResult
-from deechat.agents.words import SENTENCES, say
 from deechat.errors import Cancelled, ModelError
 from deechat.events import (
     AnyEvent,
@@ -53,9 +52,10 @@ from deechat.events import (
     ToolProgress,
     Usage,
 )
+from deechat.locale import say, words
 from deechat.messages import INTERRUPTED, REFUSED
 
-TOO_LONG = "context_length"  # the code of a refusal of what is more than the model reads
+TOO_LONG = "context_length"  # the code of a refusal of more tokens than the model reads
 SHORTER = (
     "Write a shorter message, or begin a new chat. Where the model could read more than that, its server has a setting "
     "for it."
@@ -70,7 +70,7 @@ Events = Generator[AnyEvent, None, None]
 
 
 class Crew(Protocol):
-    """Where tools run, side by side. Whoever stops the run cancels its crew by name."""
+    """Runs tools side by side. A stop of the run cancels its crew by name."""
 
     def start(self, work: Callable[[], ToolCallResult]) -> None:
         """Start the work and return at once."""
@@ -81,9 +81,9 @@ class Crew(Protocol):
         ...
 
     def results(self) -> Iterator[ToolCallResult | ToolProgress | None]:
-        """Yield each result as it comes, until nothing that was started is left; None when somebody said something.
+        """Yield each result as it comes, until all started work has ended; None when a person said something.
 
-        Of a call's lines it yields some, the newest at last, and none after its result.
+        Some of a call's progress lines are yielded too, the newest last, none after its result.
         """
         ...
 
@@ -92,8 +92,8 @@ def run(handler: AgentHandler, state: RunState, crew: Crew, *, begun: bool = Fal
     """Go on from the state until it has an ending or waits for a person, whose answer is a later entry in the log.
 
     `begun`: the state's step has only just begun, so that the model is asked for it and it is not restarted.
-    A `RunCompleted` is an offer: when something joined the run meanwhile its driver leaves it out and the loop goes on.
-    Raises `ModelError` when the model server fails, and whatever a mistake in the program raises.
+    A `RunCompleted` is an offer: when a message joined the run meanwhile its driver leaves it out and the loop goes on.
+    Raises `ModelError` when the model server fails; the errors of a mistake in the program pass through.
     """
     while state.ending is None:
         match state.next_move(handler.max_tool_rounds):
@@ -122,7 +122,7 @@ def _begin_step(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
 
 
 def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
-    """Ask; once more with less where the server says that it was too much."""
+    """Ask the model; once more with less where the server says that it was too much."""
     plan = yield from _make_room(handler, state)
     said, refusal = Watch(), ""
     for again in (True, False):
@@ -146,7 +146,7 @@ def _ask(handler: AgentHandler, state: RunState, ask: Ask) -> Events:
 def _make_room(handler: AgentHandler, state: RunState) -> Generator[AnyEvent, None, Plan]:
     """Put a summary in the place of the oldest turns where they no longer fit; the model writes it.
 
-    Gives what is to be sent then.
+    Return the plan of the next question.
     """
     plan = handler.plan(state)
     if not (plan.left and handler.summarizes(state, plan)):
@@ -166,9 +166,9 @@ def _make_room(handler: AgentHandler, state: RunState) -> Generator[AnyEvent, No
 
 
 def _summary(handler: AgentHandler, plan: Plan) -> Generator[AnyEvent, None, HistorySummarized]:
-    """Ask the model for a summary, in half of the room where the server says that it was too much.
+    """Ask the model for a summary; in a half, then a quarter of the room where the server says that it was too much.
 
-    Raises `ModelError`. What it says is shown to nobody, but who stops the run stops it too.
+    Raises `ModelError`. The summary's text is not streamed. A stop of the run ends it too.
     """
     for share in (1, 2, 4):
         question = handler.summary_question(plan, share)
@@ -201,7 +201,7 @@ def _model(handler: AgentHandler, state: RunState) -> str:
 
 
 def _status(handler: AgentHandler, code: str, **params: Any) -> Status:
-    return Status(say(code, params, handler.language), code, params)
+    return Status(say("agent", handler.language, f"status.{code}", **params), code, params)
 
 
 def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Question, said: Watch) -> Events:
@@ -234,12 +234,12 @@ def _ask_once(handler: AgentHandler, state: RunState, ask: Ask, question: Questi
 
 
 def _gap(state: RunState) -> str:
-    """Return what sets the text of a step apart from that of the steps before."""
+    """Return the separator between the text of a step and that of the steps before."""
     return "\n\n" if state.text else ""
 
 
 def _retell(state: RunState, retold: Retold) -> Events:
-    """Void what the step said, and say it as it should have been told apart."""
+    """Void the step's text and thinking, and yield both again as they should have been told apart."""
     thought = state.step_reasoning
     if retold.kind == "text":
         thought = thought.removesuffix(retold.said)
@@ -253,7 +253,7 @@ def _retell(state: RunState, retold: Retold) -> Events:
 
 
 def _finished(state: RunState, ask: Ask, question: Question, turn: Turn) -> StepFinished:
-    # A server that calls tools although it was told not to is not listened to.
+    # Calls of a server that was told to call no tools are dropped.
     calls = turn.calls if ask.may_use_tools else ()
     taken = set(state.calls)
     named = tuple(msgspec.structs.replace(call, id=new_call_id(taken)) for call in calls)
@@ -295,7 +295,7 @@ def _why_no_more_tools(handler: AgentHandler, state: RunState, reason: str) -> S
 def _use_tools(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
     """Start every call that may start, side by side, ask a person about the others, and yield results as they come.
 
-    A call that was asked about starts when the step's last request is answered, whatever else still runs.
+    A call that was asked about starts when the step's last request is answered; other calls may still run then.
     """
     yield from _begun(handler, state, calls, crew)
     yield from _results(handler, state, crew)
@@ -310,7 +310,7 @@ def _results(handler: AgentHandler, state: RunState, crew: Crew) -> Events:
 
 
 def _begun(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
-    """Start calls, or ask about them. One that may not start is a result alone, with words for the model."""
+    """Start calls, or ask about them. A call that may not start gets a result alone, with words for the model."""
     for each in calls:
         call = each.call
         try:
@@ -327,7 +327,7 @@ def _begun(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...],
 
 
 def _resume(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...], crew: Crew) -> Events:
-    """Start again what may run twice; of the rest says that it may have happened."""
+    """Start the calls again that may run twice; the results of the others say that they may have happened."""
     for each in calls:
         call, tool = each.call, handler.tools.get(each.call.name)
         if tool is None or not tool.repeatable or each.arguments is None:
@@ -339,7 +339,7 @@ def _resume(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...]
 
 
 def _ready(handler: AgentHandler, state: RunState, each: CallState, crew: Crew) -> _Work | Request:
-    """Return a call ready to start, or what a person has to be asked first.
+    """Return a call ready to start, or the request that a person has to answer first.
 
     Raises `ToolError` with words for the model when it may not start at all.
     """
@@ -371,13 +371,15 @@ def _answered(each: CallState) -> dict[str, Any]:
 
 
 def _effect(handler: AgentHandler, tool: Tool, arguments: dict[str, Any]) -> str:
-    """Say to a person what will happen when the call starts."""
-    code = f"approve_{tool.name}"
-    return say(code if code in SENTENCES else "approve_tool", {**arguments, "name": tool.name}, handler.language)
+    """Tell a person the effect of the call."""
+    key = f"approve.{tool.name}"
+    if key not in words("agent", handler.language):
+        key = "approve.tool"
+    return say("agent", handler.language, key, **{**arguments, "name": tool.name})
 
 
 class _Work:
-    """One call, ready to run on a greenlet of the crew: gives a result, whatever the tool does."""
+    """One call, ready to run on a greenlet of the crew. An error of the tool becomes a result."""
 
     def __init__(
         self, handler: AgentHandler, crew: Crew, tool: Tool, each: CallState, arguments: dict[str, Any]
@@ -427,7 +429,7 @@ class _Work:
 
 
 def _cut(content: str) -> str:
-    """Cut a tool's text to what a model is given, and say so at its end."""
+    """Cut a tool's text to `RESULT_BYTES`, and say so at its end."""
     raw = content.encode()
     if len(raw) <= RESULT_BYTES:
         return content

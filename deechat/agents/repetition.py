@@ -1,8 +1,8 @@
-"""Tells when a model goes round in circles: what it says ends with the same piece, again and again.
+"""Tells when a model goes round in circles: its text ends with the same piece, again and again.
 
 A piece counts when it is said four times in a row and holds 200 characters or more, or is made of a shorter one over
-and over. What people ask for repeats too: a short line, as of a table or a program, has to go on for 5,000 bytes, and
-what says next to nothing, such as a rule of dashes, zeros or one short word, never counts.
+and over. Wanted texts repeat too: a short line, as of a table or a program, has to go on for 5,000 bytes, and a piece
+that says next to nothing, such as a rule of dashes, zeros or one short word, never counts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 TIMES = 4  # in a row
 LEAST = 200  # characters that are said so often
-LONGEST = 2_000  # characters of a piece; whoever repeats longer ones is left to the other limits
+LONGEST = 2_000  # characters of a piece; repeats of longer ones are left to the other limits
 ENOUGH = 5_000  # bytes of equal short lines
 EVERY = 200  # bytes from one look to the next
 _WINDOW = TIMES * (LONGEST + LEAST)
@@ -29,7 +29,7 @@ class Repetition(NamedTuple):
 
 
 def repetition(text: str) -> Repetition | None:
-    """Say what the text's end repeats too often; None when it does not."""
+    """Return the piece that the text's end repeats too often; None when there is none."""
     if len(text) < TIMES * LEAST:
         return None
     probe = text[-_PROBE:]
@@ -48,7 +48,7 @@ def repetition(text: str) -> Repetition | None:
 
 
 def without_repeats(text: str) -> str:
-    """Leave of what the text's end repeats too often the first time alone."""
+    """Return the text with the first of its end's repeated pieces alone."""
     found = repetition(text)
     if found is None:
         return text
@@ -59,14 +59,14 @@ def without_repeats(text: str) -> str:
 
 
 class Watch:
-    """What a model has said lately. `pieces` is added to for each token; `look` is asked now and then."""
+    """The last words of a model. `pieces` is added to for each token; `look` is asked now and then."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
         self._tail = ""
 
     def look(self) -> Repetition | None:
-        """Say what is repeated by now."""
+        """Return the piece that is repeated by now; None when there is none."""
         self._tail = (self._tail + "".join(self.pieces))[-_WINDOW:]
         self.pieces.clear()
         return repetition(self._tail)

@@ -59,7 +59,7 @@ LEGAL: dict[RunStatus, frozenset[Move]] = {
 _WIDE = bytes([*range(0x2F, 0xDC), *range(0xE0, 0x100)])
 _RADICALS = re.compile("[\u2e80-\u2eff]+")
 MODEL_CHANGES = frozenset({"model_changed", "model_server_changed"})  # codes of statuses that name who answers now
-LASTING = frozenset({"context_small", "history_left_out"})  # of those that say what a person may want to change
+LASTING = frozenset({"context_small", "history_left_out"})  # of those about something that a person may change
 REPEATS = 3  # rounds in a row that make the same call end the rounds
 LONGEST_RUN = 3600.0  # seconds of work
 
@@ -97,7 +97,7 @@ class Said(msgspec.Struct, frozen=True):
     first: int
 
 
-# What a person sees of an answer. Of statuses only those of `LASTING`.
+# A piece of an answer that a person sees; of statuses only those of `LASTING`.
 AnswerPart = Said | CallState | Request | Steered | Status | HistorySummarized
 
 
@@ -140,8 +140,8 @@ class Wait(msgspec.Struct, frozen=True):
 class RunState(msgspec.Struct):
     """The fold of a run's log. Times are Unix seconds; text, reasoning and calls are in the order they came.
 
-    `parts` are what a person sees of the answer, in order: a call at its start, or at its result where it never
-    started. A call that is a question, or was refused, is none beside its request.
+    `parts` are the pieces of the answer that a person sees, in order: a call at its start, or at its result where it
+    never started. A call that is a question, or was refused, is none beside its request.
 
     `request_seqs` says where in the log each request stands, by its id.
 

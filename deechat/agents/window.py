@@ -1,7 +1,7 @@
-"""What of a conversation fits into a model's context: pure functions over messages and estimated tokens.
+"""The part of a conversation that fits into a model's context: pure functions over messages and estimated tokens.
 
 The newest turns stay whole. Long results of tools shrink first, the oldest before the others; then the oldest turns are
-left out, and whoever asks puts a summary in their place. A window begins with what a person said.
+left out, and the caller puts a summary in their place. A window begins with a person's message.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from deechat.agents.state import estimate_tokens
 from deechat.messages import GOES_ON, AssistantMessage, Message, SystemMessage, ToolMessage, UserMessage, quoted
 
 SHRUNK = 300  # tokens that are left of a result of a tool
-KEPT = 0.6  # of the room is filled again once turns were left out, so that they are not left out at every question
+KEPT = 0.6  # share of the room that is filled once turns were left out, so that not every question leaves some out
 FRAME = 6  # tokens that a message costs beside its words: its role and the marks around it
 LEFT_OUT = "\n… [{count} characters in the middle were left out, to fit into the model's context] …\n"
 SUMMARY = (
@@ -36,7 +36,7 @@ INSTRUCTION = (
 class Window(msgspec.Struct, frozen=True):
     """A part of a conversation that fits: `messages` are those from number `start` on, results shrunk where need be.
 
-    `tokens` is what they are estimated at.
+    `tokens` is their estimate.
     """
 
     start: int
@@ -64,15 +64,15 @@ def weigh(messages: Iterable[Message], *, shrunk: bool = False) -> list[int]:
 
 
 def weigh_beside(system: SystemMessage, tools: Sequence[ToolSpec], summary: str = "") -> int:
-    """Estimate the tokens of what is sent beside the messages: the system's words, tools and a summary, if any."""
+    """Estimate the tokens that are sent beside the messages: the system's words, tools and a summary, if any."""
     told = sum([FRAME + (len(tool.json) + 3) // 4 for tool in tools])
     return sum(weigh([system])) + told + (estimate_tokens(quoted(summary)) + estimate_tokens(SUMMARY) if summary else 0)
 
 
 def cut_middle(text: str, tokens: int, whole: int | None = None) -> str:
-    """Cut a text to about so many tokens; two thirds of what is left are its beginning, and words say what is gone.
+    """Cut a text to about so many tokens: the first two thirds of them from its beginning, then a note, then its end.
 
-    `whole` are those of the text, where they are known.
+    `whole` are the tokens of the text, where they are known.
     """
     whole = estimate_tokens(text) if whole is None else whole
     kept = len(text) * max(tokens - estimate_tokens(LEFT_OUT), 0) // max(whole, 1)
@@ -85,8 +85,8 @@ def cut_middle(text: str, tokens: int, whole: int | None = None) -> str:
 def fit(messages: Sequence[Message], weights: Sequence[int], room: int, cuts: Sequence[int]) -> Window:
     """Fit a conversation whose messages have these weights into so many tokens.
 
-    `cuts` are the numbers of messages at which a window may begin besides the first, ascending; what stands from the
-    last of them on is the newest turn and is never left out, so it may be larger than the room.
+    `cuts` are the numbers of messages at which a window may begin besides the first, ascending. The messages from the
+    last of them on are the newest turn, which is never left out, so the window may be larger than the room.
     """
     newest = cuts[-1] if cuts else 0
     shrunk, lighter = _shrunk(messages, weights, room, newest)
@@ -109,7 +109,7 @@ def _shrunk(
 ) -> tuple[list[Message], list[int]]:
     """Shrink results of tools before the message with number `end`, the oldest first, until all fits.
 
-    Return the messages and their weights; whoever wrote nothing new is not weighed again.
+    Return the messages and their weights; unchanged messages are not weighed again.
     """
     fitted, lighter = list(messages), list(weights)
     excess = sum(lighter) - room
@@ -137,7 +137,7 @@ def with_summary(messages: Sequence[Message], summary: str) -> list[Message]:
 def to_summarize(before: str, messages: Sequence[Message], room: int, answer: int) -> list[Message]:
     """Return the messages that ask for a summary of these, and of the summary `before` them, in so many tokens.
 
-    Where that is too much, the longest words are cut in their middle; where it still is, the oldest are left out.
+    Where they are too many, the longest texts are cut in their middle; where they still are, the oldest are left out.
     """
     system = SystemMessage(INSTRUCTION.format(words=answer // 2))
     told = [each for message in messages for each in _told(message)]
@@ -161,14 +161,14 @@ def to_summarize(before: str, messages: Sequence[Message], room: int, answer: in
 
 
 class _Told(NamedTuple):
-    """A thing that was said, and who said it: it is cut before it is quoted, so that no line of it stands alone."""
+    """A text and its speaker. It is cut before it is quoted, so that no line of it lacks the mark."""
 
     who: str
     text: str
 
     @property
     def weight(self) -> int:
-        """The estimated tokens of the line, or a few more: half a one for each line's mark."""
+        """The estimated tokens of the quoted text, or a few more: half a token for each line's mark."""
         return estimate_tokens(self.text) + len(self.text.splitlines()) // 2 + len(self.who) // 4 + 4
 
     @property
@@ -189,5 +189,5 @@ def _told(message: Message) -> list[_Told]:
 
 
 def _name(name: str) -> str:
-    """Return a tool's name as one short word, whatever a model made up."""
+    """Return a tool's name as one short word: a model may have made it up."""
     return re.sub(r"\W+", "_", name[:64])

@@ -1,4 +1,4 @@
-"""One commit's events: what all logs append until the store seals it."""
+"""One commit's events: the rows that all logs append until the store seals it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Batch(Generic[Log]):
     """Rows of events by log; see `store.base.EventBatch`.
 
     `seal` is called when nothing more may be added; `stored` after the commit, with all shares and with the errors by
-    which logs were rejected. One that is lost is rejected from the first.
+    which logs were rejected. A lost log is rejected from the first.
     """
 
     def __init__(

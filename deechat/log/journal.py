@@ -2,10 +2,10 @@
 
 A run's log is a list of entries that only grows. `append` puts an event at its end in memory and queues it for the next
 commit; `follow` shows the part that is committed, and nothing else, from any place on. The log of an open run is in
-memory as long as anybody works on it or looks at it; one that has ended is shown from disk: to a follower both are the
-same. A run that waits for a person and is watched by nobody is a block on disk, and takes no memory.
+memory as long as its runner or a follower holds it; one that has ended is shown from disk: to a follower both are the
+same. A run that waits for a person and has no follower is a block on disk, and takes no memory.
 
-A follower is a place in the log, no queue: it holds nobody back and misses nothing, however slow it is.
+A follower is a place in the log, no queue: a slow one delays no other and misses nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ UNCOMMITTED_BYTES = 1_000_000  # more than this, and `append`'s caller should wa
 
 
 class LogListener(Protocol):
-    """Is told what becomes of logs, before anyone else. Neither method may wait."""
+    """Is told of ended and of lost logs, before their followers. Neither method may wait."""
 
     def run_ended(self, run_id: str) -> None:
         """Note that the run's ending is on disk."""
@@ -62,10 +62,10 @@ class LogListener(Protocol):
 class Log:
     """The log of one open run, in memory. Only the journal changes it; others read, and watch.
 
-    `entries`: all that was appended. `committed`: how many of them are on disk, which is what followers see.
-    `handed_over`: how many the store was given to compact. `ended`: the ending is committed, and nothing follows it.
-    `suspended`: nothing can be stored at the moment, so followers leave and nobody waits. `lost`: rows are missing for
-    good or the run was given up, so nothing may follow. `rested`: how many entries it had when it was laid to rest, 0
+    `entries`: all that was appended. `committed`: the number of them that are on disk; followers see these alone.
+    `handed_over`: the number given to the store to compact. `ended`: the ending is committed, and nothing follows it.
+    `suspended`: nothing can be stored at the moment, so followers leave and waits end. `lost`: rows are missing for
+    good or the run was given up, so nothing may follow. `rested`: the number of entries when it was laid to rest, 0
     where it was not; `asks`: where its open requests stood then, None where that was not noted.
 
     `ahead`: by how much the log's clock is ahead of `steady`. It is set by the wall clock once, so that a wall clock
@@ -96,7 +96,7 @@ class Log:
         return self.ahead + steady()
 
     def watch(self) -> Watcher:
-        """Return waits that end when something has changed; to be closed."""
+        """Return a watcher, whose waits end with the next change; to be closed."""
         return Watcher(self)
 
     def notify(self) -> None:
@@ -106,7 +106,7 @@ class Log:
 class Watcher(Waiter):
     """Waits for changes of a log: look, and wait when there was nothing. Nothing that comes between is missed.
 
-    It is one of the log's `watchers` until it is closed, waiting or not: to wake one that does not wait means nothing.
+    It is one of the log's `watchers` until it is closed, waiting or not: waking one that does not wait has no effect.
     """
 
     __slots__ = ("_log",)
@@ -155,13 +155,13 @@ class Journal:
     def load(self, run_id: str) -> Log:
         """Return the log of a run that has not ended; it is kept in memory for as long as the caller holds it.
 
-        Others have their turn while a long one is read. One that cannot be read is abandoned. Raises `BrokenLogError`
+        Other greenlets go on while a long one is read. One that cannot be read is abandoned. Raises `BrokenLogError`
         then. Nothing can be appended to the log of a run that has ended meanwhile.
         """
         log = self._logs.get(run_id)
         if log is not None:
             return log
-        # Nobody appends without a log in memory, and nobody else brings it there: so it is read as it stands.
+        # An append needs the log in memory, and no other greenlet brings it there, so it is read as it stands.
         with self._loading.setdefault(run_id, BoundedSemaphore(1)):
             while (log := self._logs.get(run_id)) is None:
                 log = self._read(run_id)
@@ -198,14 +198,14 @@ class Journal:
         return self._logs.setdefault(run_id, log)
 
     def in_memory(self, run_id: str) -> Log | None:
-        """Return the log of a run that somebody works on or looks at."""
+        """Return the log of a run while its runner or a follower holds it; None else."""
         return self._logs.get(run_id)
 
     def append(self, log: Log, event: AnyEvent, *changes: Change) -> Entry:
         """Put the event at the log's end and queue it; the changes are written in the same transaction.
 
-        An ending goes into the run's row too. Nobody sees the entry before it is committed. Never yields to another
-        greenlet. Raises `StorageUnavailableError` when rows of this log were lost.
+        An ending goes into the run's row too. No follower sees the entry before it is committed. Never yields to
+        another greenlet. Raises `StorageUnavailableError` when rows of this log were lost.
         """
         if log.lost:
             raise StorageUnavailableError("The run's log cannot be written any more.")
@@ -213,7 +213,7 @@ class Journal:
         at = int((log.ahead + steady()) * 1000) / 1000
         seq, body = len(log.entries) + 1, encode(event)
         entry = Entry(seq, at, event)
-        if log.rested:  # what rests has no rows, and this is one
+        if log.rested:  # a log at rest has no rows, and this is one
             log.rested, changes = 0, (*changes, WakeRun(log.run_id))
         batch = self._batch or self._next_batch()
         log.entries.append(entry)
@@ -237,7 +237,7 @@ class Journal:
     def _stored(self, shares: Mapping[Log, Share], rejected: Mapping[Log, Exception]) -> None:
         """Note that the logs' rows are on disk, or that those rejected never will be; for the writer's greenlet.
 
-        First all logs are marked, then all waits end together: whoever goes on sees the whole commit.
+        First all logs are marked, then all waits end together: every waiter sees the whole commit.
         """
         woken: list[Waiter] = []
         try:
@@ -256,7 +256,7 @@ class Journal:
             Waiter.resume_soon(woken)
 
     def _end(self, log: Log) -> None:
-        # Right after the commit and before anyone sees the ending: whoever does sees a run that is over.
+        # Right after the commit and before a follower sees the ending, which shall find a run that is over.
         log.ended = True
         self._logs.pop(log.run_id, None)
         if self._listener is not None:
@@ -296,7 +296,7 @@ class Journal:
             self.wait_committed(log, len(log.entries))
 
     def suspend(self, log: Log) -> None:
-        """End the log's followers without an ending, and let nobody wait for it, until `unsuspend`."""
+        """End the log's followers without an ending, and its waits by an error, until `unsuspend`."""
         log.suspended = True
         log.notify()
 
@@ -317,19 +317,19 @@ class Journal:
         All of the log is on disk. `asks`: where in the log the requests stand that it waits for.
         """
         log.rested, log.asks = len(log.entries), tuple(asks)
-        # What is appended from here on comes after the note, and takes it back.
+        # An event appended from here on comes after the note, and takes it back.
         self._batch = None
         self._store.submit(RestRun(log.run_id, log.entries[:], log.asks), partial(self._note_rest, log, log.rested))
 
     def _note_rest(self, log: Log, length: int) -> None:
-        log.handed_over = length  # and the log was held until here, so that nobody has to read it from rows
+        log.handed_over = length  # and the log was held until here, so that it is not read from rows
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def abandon(self, run_id: str) -> Receipt:
         """Queue closing the row of a run whose log is no longer read or written, so that its thread goes on.
 
-        Until that is on disk, somebody may read the log and follow it.
+        Until that is on disk, the log may be read and followed.
         """
         return self._store.submit(GiveUpRun(run_id), partial(self._let_go, run_id))
 
@@ -352,7 +352,7 @@ class Journal:
     def pages(self, run_id: str, after: int = 0) -> Iterator[list[Entry]]:
         """Return committed entries after the SEQ `after`, from disk, as many at a time as can be read in a moment.
 
-        Others have their turn in between. Raises `BrokenLogError`.
+        Other greenlets go on in between. Raises `BrokenLogError`.
         """
         for page in self._store.log_pages(run_id, after):
             yield page
@@ -388,14 +388,14 @@ class Journal:
                     if entries[-1].event.ends:
                         return
                     if len(entries) == PAGE:
-                        gevent.sleep(0)  # a fast reader of a long log must not keep the hub from everybody else
+                        gevent.sleep(0)  # a fast reader of a long log must not keep the hub from the others
                 elif log.suspended or log.ended:
                     return
                 elif not watcher.wait(silence):
                     yield []
 
     def _log_if_open(self, run_id: str) -> Log | None:
-        """Return the log of a run that waits for somebody; None when it has ended or is gone."""
+        """Return the log of an open run; None when the run has ended or is gone."""
         run = self._store.find_run(run_id)
         if run is None or run.ended_at is not None:
             return None

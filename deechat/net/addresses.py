@@ -33,7 +33,7 @@ _REFUSED_4 = [
         "240.0.0.0/4",  # reserved, broadcast
     )
 ]
-# All that is given out to the public Internet. IPv4-mapped and IPv4-compatible addresses, NAT64, unique local (AWS's
+# The range of the public Internet. IPv4-mapped and IPv4-compatible addresses, NAT64, unique local (AWS's
 # metadata, fd00:ec2::254), link-local, site-local and multicast lie outside.
 _PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
 _REFUSED_6 = [
@@ -78,7 +78,7 @@ def is_address(host: str) -> bool:
 
 
 def is_inside(host: str) -> bool:
-    """Check whether a name is kept for this machine, its network or its cloud, whatever it would resolve to."""
+    """Check whether a name is kept for this machine, its network or its cloud. Nothing is looked up."""
     return host in _INSIDE_ALONE or any(host == each or host.endswith("." + each) for each in _INSIDE)
 
 

@@ -1,7 +1,7 @@
-"""Connections to checked addresses only, under one deadline and one measure, whatever the other side does.
+"""Connections to checked addresses only, under one deadline and one limit of bytes.
 
-A host is resolved here, once for each connection; all its addresses are checked, and one of them is connected as a
-number, so that no second look-up can give another. Whatever a parser made of a URL, what is connected was checked.
+A host is resolved here, once for each connection. All its addresses are checked, and one of them is connected as a
+number, so that no second look-up can give another. The checked address is the connected one, however a URL was parsed.
 """
 
 from __future__ import annotations

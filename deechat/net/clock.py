@@ -1,6 +1,6 @@
 """A clock that counts evenly while the machine runs, for everything that measures how long something took.
 
-The wall clock says which day it is, and jumps when somebody or a time server sets it; `time.monotonic` stands still on
+The wall clock says which day it is, and jumps when a person or a time server sets it; `time.monotonic` stands still on
 some systems while a laptop sleeps. This one does neither, and goes on across processes until the next boot.
 """
 

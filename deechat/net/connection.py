@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from deechat.net.deadline import Deadline
-from deechat.net.rounds import LARGE, Readable
+from deechat.net.rounds import LARGE, Alone, Readable
 
 SIZE = 65_536  # bytes of a read
 SHARE = 65_536  # bytes that are read before others have their turn
-LEAST = SHARE // 64  # what a read counts for at least, because it takes its time however little it brings
+LEAST = SHARE // 64  # bytes that a read counts for at least: a small one takes its time too
 RECORDS = 64  # TLS records in a read: a server may send each token as one
 SOON = 0.01  # seconds
 
@@ -24,7 +24,7 @@ class NetError(Exception):
 
 
 class ConnectError(NetError):
-    """No connection: the name is unknown, nobody listens, or TLS does not trust the server."""
+    """No connection: the name is unknown, no server listens, or TLS does not trust it."""
 
 
 class ConnectTimeout(NetError):  # noqa: N818 - the three timeouts are named as socket libraries name them
@@ -57,6 +57,8 @@ class Origin(NamedTuple):
 
 Connect = Callable[[str, int, float], socket.socket]
 """Connects to a host and a port within so many seconds, or raises `OSError`."""
+Watch = Callable[[int], Readable]
+"""Makes the `Readable` of a descriptor that does not block."""
 
 
 def connect(host: str, port: int, seconds: float) -> socket.socket:
@@ -82,25 +84,28 @@ def connect(host: str, port: int, seconds: float) -> socket.socket:
 class Connection:
     """An open connection. Its one user closes it.
 
-    A read of a fast server never waits, so nobody else would have a turn: reads give one every `SHARE` bytes.
+    A read of a fast server never waits, so reads yield to other greenlets every `SHARE` bytes.
     """
 
-    def __init__(self, origin: Origin, sock: socket.socket) -> None:
+    def __init__(self, origin: Origin, sock: socket.socket, watch: Watch = Alone) -> None:
         self.origin = origin
         self._sock = sock
         # Without TLS the descriptor is read past the socket: it does not block, since gevent's never do.
-        self._reader = _Records(sock) if origin.is_secure else Readable.of(sock.fileno())
+        readable = watch(sock.fileno())
+        self._reader = _Records(sock, readable) if origin.is_secure else readable
         self._share = 0
 
     @classmethod
-    def open(cls, origin: Origin, trust: ssl.SSLContext, seconds: float, connect: Connect = connect) -> Connection:
+    def open(
+        cls, origin: Origin, trust: ssl.SSLContext, seconds: float, connect: Connect = connect, watch: Watch = Alone
+    ) -> Connection:
         """Return a new connection, with TLS where the origin has it. Raises `ConnectError` and `ConnectTimeout`."""
         with _named(ConnectTimeout, ConnectError):
             sock = connect(origin.host, origin.port, seconds)
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 secured = trust.wrap_socket(sock, server_hostname=origin.host) if origin.is_secure else sock
-                return cls(origin, secured)
+                return cls(origin, secured, watch)
             except BaseException:
                 sock.close()
                 raise
@@ -114,7 +119,7 @@ class Connection:
                 rest = rest[self._sock.send(rest) :]
 
     def read(self, seconds: float) -> bytes:
-        """Return all that has come, `SIZE` bytes at most, b"" at the end. Raises `ReadError` and `ReadTimeout`."""
+        """Return the bytes that came, `SIZE` at most, b"" at the end. Raises `ReadError` and `ReadTimeout`."""
         if self._share >= SHARE:
             self._share = 0
             time.sleep(0)
@@ -128,7 +133,7 @@ class Connection:
         return data
 
     def read_until(self, deadline: Deadline) -> bytes:
-        """Return what `read` returns, at the deadline at the latest."""
+        """Read as `read` does, until the deadline at the latest."""
         try:
             left = deadline.left()
         except TimeoutError as exc:
@@ -136,7 +141,7 @@ class Connection:
         return self.read(left)
 
     def is_quiet(self) -> bool:
-        """Check whether it is open and nothing came: between two responses only its end may, and that ends it."""
+        """Check whether it is open and nothing came: between two responses only its end may come."""
         self._sock.settimeout(0)
         try:
             self._sock.recv(1)
@@ -153,19 +158,19 @@ class Connection:
 
 
 class _Records:
-    """The reading side of a connection over TLS, which gives one record a read: joins all that are here.
+    """The reading side of a connection over TLS, which gives one record a read: joins all records that are here.
 
-    A reader that has read all is told of the next bytes by the descriptor, in rounds with others, as without TLS:
-    OpenSSL reads no further ahead than the record that it is at. To be closed before its socket is.
+    A reader that has read all is told of the next bytes by the descriptor, as without TLS: OpenSSL reads no further
+    ahead than the record that it is at. To be closed before its socket is.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, readable: Readable) -> None:
         self._sock = sock
-        self._readable = Readable.of(sock.fileno())
+        self._readable = readable
         self._fault: OSError | None = None
 
     def read(self, size: int, seconds: float) -> bytes:
-        """Return all that has come, b"" at the end. Raises `TimeoutError` and other `OSError`s."""
+        """Return the bytes that came, b"" at the end. Raises `TimeoutError` and other `OSError`s."""
         deadline = Deadline(seconds)
         while True:
             left = deadline.left(0.0)
@@ -183,7 +188,7 @@ class _Records:
         if self._fault:
             raise self._fault
         pieces: list[bytes] = []
-        self._readable.is_empty = False  # until OpenSSL says so: what it holds back makes no descriptor readable
+        self._readable.is_empty = False  # until OpenSSL says so: bytes that it holds back make no descriptor readable
         self._sock.settimeout(0)
         while size > 0 and len(pieces) < RECORDS:
             try:

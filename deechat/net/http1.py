@@ -47,8 +47,8 @@ class Timeouts(NamedTuple):
 class Request:
     """The bytes of a request.
 
-    `state` returns h11's of a connection once they are out. `only_reads`: the server changes nothing by it, so it may
-    be sent twice. It serves a second connection too, as long as nothing was heard on the first.
+    `state` returns h11's state of a connection once they are out. `only_reads`: the server changes nothing by it, so it
+    may be sent twice. It serves a second connection too, as long as nothing was heard on the first.
     """
 
     __slots__ = ("data", "only_reads", "state", "timeouts")
@@ -80,10 +80,10 @@ class Form:
     def __init__(self, target: bytes, fields: Fields, timeouts: Timeouts) -> None:
         with _named():
             head = h11.Request(method="POST", target=target, headers=[*fields, (b"Content-Length", b"0")])
-            # The length stands last, so the last 0 is it.
+            # The length stands last, so it is the last 0.
             self._begin, _, self._end = (_fresh().send(head) or b"").rpartition(b"0")
-        # h11 is told of the same request without a body and with these fields alone: how the response is framed depends
-        # on the method, whether the connection is used again on `Connection`, and nothing on the rest.
+        # h11 is told of the same request without a body and with these fields alone: the framing of the response
+        # depends on the method, the reuse of the connection on `Connection`, and nothing on the rest.
         kept = [(name, value) for name, value in head.headers if name in {b"host", b"connection"}]
         self._told = h11.Request(method="POST", target=b"/", headers=kept)
         self._timeouts = timeouts
@@ -117,7 +117,7 @@ def _named() -> Iterator[None]:
 
 # -- heads -------------------------------------------------------------------------------------------------------------
 
-# RFC 9112, sections 4 and 5, without what is obsolete in it: other letters than ASCII's, and folded lines.
+# RFC 9112, sections 4 and 5, without their obsolete parts: other letters than ASCII's, and folded lines.
 _PLAIN = re.compile(rb"HTTP/1\.1 200 ([\t\x20-\x7e]*)\r\n((?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:[\t\x20-\x7e]*\r\n)+)\r\n")
 _FRAMING = frozenset({b"transfer-encoding", b"content-length"})
 
@@ -187,7 +187,7 @@ class Framing(Protocol):
     fault: RemoteProtocolError | None
 
     def feed(self, raw: bytes) -> bytes:
-        """Return what of the body is in a read of the connection, which is b"" at its end."""
+        """Return the part of the body in a read of the connection, which is b"" at its end."""
 
 
 class Unchunked:
@@ -259,7 +259,7 @@ class _Seen:
         self.on_body = self.pieces.append
 
     def on_message_begin(self) -> None:
-        """Refuse a second message, which is nobody's answer."""
+        """Refuse a second message, which answers no request."""
         if self.is_whole:
             raise ValueError
 

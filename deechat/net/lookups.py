@@ -16,7 +16,7 @@ from gevent.threadpool import ThreadPool
 
 from deechat.net.deadline import Deadline
 
-MOST = 32  # at once; the system gives up a name whose servers are silent after half a minute or so
+MOST = 32  # look-ups at once; the system gives up a name with silent servers after half a minute or so
 IDLE = 30  # seconds after which a thread without work ends
 
 _here = monkey.get_original("threading", "local")()  # gevent's own is of each greenlet
@@ -39,7 +39,7 @@ class Lookups:
 
     @classmethod
     def here(cls) -> Lookups:
-        """Return those of this thread's hub."""
+        """Return the look-ups of this thread's hub."""
         lookups: Lookups | None = getattr(_here, "lookups", None)
         if lookups is None:
             lookups = _here.lookups = cls()
@@ -48,7 +48,7 @@ class Lookups:
     def addresses(self, host: str, seconds: float) -> list[str]:
         """Return a host's addresses. Raises `TimeoutError` when they are not known in time, and the look-up's errors.
 
-        A look-up that is late goes on unheard; whoever asks for the same name meanwhile waits for it too.
+        A look-up that is late goes on. Further callers for the same name wait for it too.
         """
         deadline = Deadline(seconds)
         answer = self._under_way.get(host)
@@ -58,7 +58,7 @@ class Lookups:
             answer = self._under_way.get(host)
             if answer is None:
                 answer = self._begin(host)
-            else:  # begun by another who waited for a place
+            else:  # begun by another caller that waited for a place
                 self._free.release()
         answer.wait(deadline.left(least=0.0))
         if not answer.ready():

@@ -6,22 +6,30 @@ import ssl
 import threading
 import time
 
-from deechat.net.connection import Connect, Connection, Origin, ReadError, WriteError, connect
+from deechat.net.connection import Connect, Connection, Origin, ReadError, Watch, WriteError, connect
 from deechat.net.http1 import Body, Exchange, Head, RemoteProtocolError, Request
+from deechat.net.rounds import Alone
 
 
 class Pool:
     """Asks servers; keeps `max_idle` connections for `idle_seconds`.
 
-    `trust` verifies servers, and is set here to offer HTTP/1.1 alone. `connect` makes the connections.
+    `trust` verifies servers, and is set here to offer HTTP/1.1 alone. `connect` makes the connections, `watch` the
+    readers of their descriptors.
     """
 
     def __init__(
-        self, trust: ssl.SSLContext, *, max_idle: int, idle_seconds: float, connect: Connect = connect
+        self,
+        trust: ssl.SSLContext,
+        *,
+        max_idle: int,
+        idle_seconds: float,
+        connect: Connect = connect,
+        watch: Watch = Alone,
     ) -> None:
         trust.set_alpn_protocols(["http/1.1"])
         self._trust = trust
-        self._connect = connect
+        self._connect, self._watch = connect, watch
         self._max_idle, self._idle_seconds = max_idle, idle_seconds
         self._idle: list[tuple[float, Connection]] = []  # each with its end; the one that was used last stands last
         self._lock = threading.Lock()
@@ -39,11 +47,11 @@ class Pool:
             except (WriteError, ReadError, RemoteProtocolError):
                 if not exchange.is_untaken:
                     raise
-        connection = Connection.open(origin, self._trust, request.timeouts.connect, self._connect)
+        connection = Connection.open(origin, self._trust, request.timeouts.connect, self._connect, self._watch)
         return Exchange(connection, request).answer(self._release)
 
     def _acquire(self, origin: Origin) -> Connection | None:
-        """Return an idle connection that is still open, None when there is none; close those that are not, or old."""
+        """Return an idle connection that is still open, None when there is none; close the ended and the old ones."""
         now = time.monotonic()
         with self._lock:
             overdue = [connection for end, connection in self._idle if end <= now]

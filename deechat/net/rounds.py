@@ -1,8 +1,8 @@
 """Batches socket reads: collects ready sockets in one epoll and resumes all their readers in the same loop iteration.
 
 A token that is waited for alone costs an iteration of the loop and a thread that was asleep, with cold caches: a read
-that takes 4 µs in a row takes 30 to 130 after a sleep of some milliseconds. So descriptors are watched by an epoll of
-our own, which the hub watches in turn, and a round may be put off for a moment in which more comes. All reads of a
+that takes 4 µs in a row takes 30 to 130 after a sleep of some milliseconds. An epoll of our own, which the hub watches
+in turn, therefore watches all descriptors, and a round may be put off for a moment in which more comes. All reads of a
 round are in one commit, and reach their viewers in one more iteration.
 
 The connections to model servers are read so. Where the system has no epoll each descriptor is waited for alone.
@@ -13,44 +13,61 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from gevent import get_hub, monkey
 
 from deechat.net.wait import Waiter
 
-MOST = 1_000  # descriptors of a round, as many as streams are open by default; what is beyond is for the next one
+MOST = 1_000  # descriptors of a round, as many as streams are open by default; further ones wait for the next round
 AHEAD = 0.002  # seconds: a round that is at least so far off is set at once; if nearer, the next arrival is waited for
 LARGE = 4_096  # bytes of a read: a server that sends so much writes faster than it is read, so no round is put off
 
-_here = monkey.get_original("threading", "local")()  # gevent's own is of each greenlet
+
+class Pace(Protocol):
+    """Says how far apart rounds are: `interval` seconds, read anew for each."""
+
+    @property
+    def interval(self) -> float: ...
 
 
 class ReadRounds:
-    """The rounds of one thread's hub. `interval` returns the seconds to the next one, and is called in each.
+    """The rounds of one hub, that of its first reader. It opens nothing before there is one; to be closed.
 
     `is_behind`: a read was `LARGE`, so the next round is not put off.
     """
 
-    def __init__(self) -> None:
-        self.interval: Callable[[], float] = no_interval
+    def __init__(self, pace: Pace) -> None:
         self.is_behind = False
+        self._pace = pace
         self._last = 0.0
-        self._loop: Any = get_hub().loop
-        self._epoll: Any = monkey.get_original("select", "epoll")() if _has_epoll() else None
-        self._watcher: Any = self._loop.io(self._epoll.fileno(), 1) if self._epoll else None
+        self._loop: Any = None
+        self._epoll: Any = None
+        self._watcher: Any = None
         self._timer: Any = None
         self._readers: dict[int, _Batched] = {}
 
-    @classmethod
-    def here(cls) -> ReadRounds:
-        """Return those of this thread's hub."""
-        rounds: ReadRounds | None = getattr(_here, "rounds", None)
-        if rounds is None:
-            rounds = _here.rounds = cls()
-        return rounds
+    def readable(self, descriptor: int) -> Readable:
+        """Return a descriptor to be read in these rounds.
+
+        It waits alone where the system has no epoll, and in another thread than the first.
+        """
+        loop = get_hub().loop
+        if self._loop is None and hasattr(select, "EPOLLET"):
+            self._loop = loop
+            self._epoll = monkey.get_original("select", "epoll")()
+            self._watcher = loop.io(self._epoll.fileno(), 1)
+        return _Batched(descriptor, self) if self._loop is loop else Alone(descriptor)
+
+    def close(self) -> None:
+        """Let go of the epoll; its readers wait no longer."""
+        if self._epoll is not None:
+            self._drop_timer()
+            self._watcher.close()
+            self._epoll.close()
+            self._loop = self._epoll = self._watcher = None
+            self._readers.clear()
 
     def add(self, descriptor: int, reader: _Batched) -> None:
         """Watch a descriptor from now on; bytes that came before count too."""
@@ -84,8 +101,8 @@ class ReadRounds:
             self._schedule(bool(ready))
 
     def _schedule(self, much_comes: bool) -> None:
-        # Where much comes, something will have come by the next round, so nothing is watched until then: each arrival
-        # would wake both epolls, and to watch one in the other again takes longer the more descriptors it has.
+        # Under load the next round will find something, so nothing is watched until then: each arrival would wake both
+        # epolls, and to watch one in the other again takes longer the more descriptors it has.
         seconds = self._seconds_left() if much_comes else 0.0
         if seconds >= AHEAD:
             self._run_after(seconds)
@@ -96,7 +113,7 @@ class ReadRounds:
 
     def _seconds_left(self) -> float:
         """Return how long the next round is put off."""
-        return 0.0 if self.is_behind else self._last + self.interval() - time.monotonic()
+        return 0.0 if self.is_behind else self._last + self._pace.interval - time.monotonic()
 
     def run_soon(self) -> None:
         """Run a round in the next iteration of the loop, before callbacks that are added from now on."""
@@ -104,7 +121,7 @@ class ReadRounds:
             self._loop.run_callback(self.run)
 
     def _run_after(self, seconds: float) -> None:
-        """Run a round after so many seconds, whatever arrives until then."""
+        """Run a round after so many seconds, not sooner for arrivals until then."""
         self._drop_timer()
         self._watcher.stop()
         self._timer = self._loop.timer(seconds)
@@ -123,15 +140,6 @@ class ReadRounds:
             self._run_after(seconds)
 
 
-def no_interval() -> float:
-    """Return 0: a round comes as soon as there is something to read."""
-    return 0.0
-
-
-def _has_epoll() -> bool:
-    return hasattr(select, "EPOLLET")
-
-
 class Readable(Waiter):
     """A descriptor that does not block, and its one reader; to be closed before the descriptor is.
 
@@ -147,18 +155,13 @@ class Readable(Waiter):
         self.is_empty = True  # a read before the first wait would nearly always fail
         self.has_ended = False
 
-    @staticmethod
-    def of(descriptor: int) -> Readable:
-        """Return one that is read in rounds with others where the system has epoll, else one that waits alone."""
-        return _Batched(descriptor) if _has_epoll() else _Alone(descriptor)
-
     def read(self, size: int, seconds: float | None) -> bytes:
-        """Return what has come, b"" at the end, waiting so long for it. Raises `TimeoutError` and other `OSError`s."""
+        """Return the bytes that came, b"" at the end, within so many seconds. Raises `TimeoutError` or `OSError`."""
         while True:
             is_late = self.is_empty and not self.wait(seconds)
             try:
                 data = os.read(self.descriptor, size)  # too late too: it may be that only its round had not come yet
-            except BlockingIOError:  # or it was told of what had been read already
+            except BlockingIOError:  # or it was told of bytes that had been read already
                 if is_late:
                     raise TimeoutError("timed out") from None
                 self.is_empty = True
@@ -175,10 +178,10 @@ class Readable(Waiter):
 class _Batched(Readable):
     __slots__ = ("_rounds",)
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, rounds: ReadRounds) -> None:
         super().__init__(descriptor)
-        self._rounds = ReadRounds.here()
-        self._rounds.add(descriptor, self)
+        self._rounds = rounds
+        rounds.add(descriptor, self)
 
     def hurry(self) -> None:
         self._rounds.is_behind = True
@@ -188,7 +191,9 @@ class _Batched(Readable):
         self._rounds.remove(self.descriptor, self)
 
 
-class _Alone(Readable):
+class Alone(Readable):
+    """A descriptor that is waited for by itself."""
+
     __slots__ = ("_watcher",)
 
     def __init__(self, descriptor: int) -> None:

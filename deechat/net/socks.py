@@ -1,7 +1,7 @@
 """Connections through a SOCKS5 proxy: RFC 1928, with the user and password of RFC 1929. It knows no HTTP.
 
-Names go to the proxy as they are and are looked up there, for `socks5` as for `socks5h`: who needs a proxy to reach a
-server often cannot look its name up either.
+Names go to the proxy as they are and are looked up there, for `socks5` as for `socks5h`: a machine that needs a proxy
+to reach a server often cannot look its name up either.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _NO_PROXY = "it does not answer as a SOCKS5 proxy does"
 
 
 class SocksError(OSError):
-    """The proxy said no, or is none."""
+    """The proxy refused, or the server is no SOCKS5 proxy."""
 
 
 class Socks(NamedTuple):

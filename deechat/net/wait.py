@@ -1,8 +1,8 @@
 """A reusable wait with a lazy timer, for waits that nearly always end before their time is up.
 
 A reader of a model server's answer, or of a log, waits for each token anew, with a limit that is hardly ever reached.
-A timer that is set and dropped for each wait costs more than the rest of it. So a timer is set once; when it goes off,
-it is set again for as long as the wait of that moment may still take. This is the third way of "Be smart about
+A timer that is set and dropped for each wait costs more than the rest of it. The timer is set once; when it goes off,
+it is set again for the time that the wait of that moment may still take. This is the third way of "Be smart about
 timeouts" in libev's manual.
 """
 
@@ -22,8 +22,8 @@ class Waiter:
 
     def __init__(self) -> None:
         self._hub: Any = get_hub()
-        self._greenlet: Any = None  # that waits
-        self._until: float | None = None  # when that ends in any case
+        self._greenlet: Any = None  # the one that waits
+        self._until: float | None = None  # when its wait ends in any case
         self._timer: Any = None
         self._due: float | None = None  # when the timer goes off, if it is set
 
@@ -88,6 +88,6 @@ class Waiter:
     def resume_soon(waiters: Iterable[Waiter]) -> None:
         """Resume all, one after the other, in the next turn of the event loop. Never yields to another greenlet.
 
-        It goes through them then, and means nothing to those that do not wait.
+        It goes through them then, and has no effect on those that do not wait.
         """
         get_hub().loop.run_callback(Waiter.resume, waiters)

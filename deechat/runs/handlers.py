@@ -11,7 +11,7 @@ from deechat.agents.context import AgentHandler, Cut, Policies, always_fits, len
 from deechat.agents.history import unpack
 from deechat.agents.providers.base import Provider
 from deechat.agents.tools.base import Tool
-from deechat.agents.words import say
+from deechat.locale import say
 from deechat.messages import AssistantMessage, Message, UserMessage
 from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
 
@@ -89,7 +89,7 @@ class Handlers:
                 turns += said
         if run.continues and turns and isinstance(turns[-1], AssistantMessage):
             # Model servers answer what a person said; many take an own turn at the end as an answer that is complete.
-            turns.append(UserMessage(say("go_on", {}, run.language)))
+            turns.append(UserMessage(say("agent", run.language, "go_on")))
         return _History(turns, cuts, summary)
 
     def _read(self, thread: Thread, last_id: str, limit: Callable[[], int]) -> tuple[list[_Said], str]:

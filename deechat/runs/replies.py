@@ -10,9 +10,9 @@ from typing import Any
 from deechat.agents.state import Request, RunState
 from deechat.agents.tools.ask import answers_to, shown, skipped
 from deechat.agents.tools.base import Tool, ToolError
-from deechat.agents.words import say
 from deechat.errors import BadRequestError, ConflictError, NotFoundError
 from deechat.events import ClarificationRequest, InputReceived, ToolApprovalRequest
+from deechat.locale import say
 
 LONGEST_SUMMARY = 300
 LONGEST_ARGUMENTS = 100_000  # bytes of JSON: they go to the model with every later step
@@ -58,10 +58,10 @@ def _approval(request: ToolApprovalRequest, reply: Reply, tools: Mapping[str, To
     if not reply.approved:
         if always:
             raise BadRequestError("always goes with a yes only: to refuse for good, set the tool's policy to deny.")
-        return InputReceived(request.request_id, say("reply_no", {}, language), approved=False)
+        return InputReceived(request.request_id, say("agent", language, "reply.no"), approved=False)
     arguments = _edited(request, reply.arguments, tools)
-    said = "reply_yes_always" if always else "reply_yes" if arguments is None else "reply_yes_changed"
-    summary = say(said, {}, language)
+    said = "reply.yes_always" if always else "reply.yes" if arguments is None else "reply.yes_changed"
+    summary = say("agent", language, said)
     return InputReceived(request.request_id, summary, approved=True, arguments=arguments, always=always)
 
 
@@ -94,7 +94,7 @@ def _answers(request: ClarificationRequest, reply: Reply, language: str) -> Inpu
             raise BadRequestError(f"The answer does not fit: {exc}.") from exc
     words = "; ".join(text for each in answers if (text := " ".join(shown(each).split())))
     summary = words if len(words) <= LONGEST_SUMMARY else words[:LONGEST_SUMMARY] + " …"
-    return InputReceived(request.request_id, summary or say("reply_skipped", {}, language), answers=answers)
+    return InputReceived(request.request_id, summary or say("agent", language, "reply.skipped"), answers=answers)
 
 
 def _flag(name: str, given: object) -> bool:

@@ -1,1 +1,1 @@
-"""What gunicorn's worker needs besides gunicorn."""
+"""gunicorn's settings and worker, the data folder, and logging."""

@@ -1,4 +1,4 @@
-"""The data folder: where everything that is kept lies, who may hold it, and the secret that signs log-ins."""
+"""The data folder: the place of all that is kept, its one holder, and the secret that signs log-ins."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def keep_temporary_files(folder: Path) -> Path | None:
-    """Make this folder that of temporary files where no other can be written, and return it then.
+    """Use this folder for temporary files where no other can be written, and return it then; None else.
 
-    That is so with a root that is read-only, or a `/tmp` that is full. Children and SQLite want it as `TMPDIR`.
+    A read-only root, or a full `/tmp`, leaves no other. Children and SQLite want it as `TMPDIR`.
     """
     try:
         tempfile.gettempdir()
@@ -31,8 +31,8 @@ def keep_temporary_files(folder: Path) -> Path | None:
 class DataFolder:
     """A folder that one process at a time holds.
 
-    The hold is an flock on the folder itself and one on the file `lock` in it, which is all that versions up to 0.1
-    took. The system lets go of both when the process ends, however it ends.
+    The hold is an flock on the folder itself and one on the file `lock` in it; versions up to 0.1 took the latter
+    alone. The system lets go of both when the process ends in any way.
     """
 
     def __init__(self, path: Path) -> None:

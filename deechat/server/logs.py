@@ -15,7 +15,7 @@ TALLY_PEERS = 1000
 
 
 class Tally:
-    """Counts what anybody can bring about, and would flood the log line by line; says it in one line a minute.
+    """Counts events that any peer can bring about, and that would flood the log; says them in one line a minute.
 
     `later` calls a function after so many seconds.
     """
@@ -35,7 +35,7 @@ class Tally:
             self._peers[peer] += 1
 
     def say(self) -> None:
-        """Log what was counted since the last line, if anything was."""
+        """Log the counts since the last line, if there are any."""
         if not self._counts:
             return
         events = ", ".join(f"{count} × {event}" for event, count in self._counts.most_common())
@@ -74,13 +74,13 @@ def configuration(level: str, *, terminal: bool | None = None) -> dict[str, Any]
         "root": {"level": "WARNING", "handlers": ["stderr"]},
         "loggers": {
             "deechat": {"level": level, "handlers": ["stderr"], "propagate": False},
-            # gunicorn's own talk at each start is for debugging; what it warns of is for everyone.
+            # gunicorn's own lines at each start are for debugging; its warnings are for everyone.
             "gunicorn.error": {
                 "level": "DEBUG" if level == "DEBUG" else "WARNING",
                 "handlers": ["stderr"],
                 "propagate": False,
             },
-            # They log each address they ask, with what stands in its query.
+            # They log each address they ask, with its query.
             **{name: {"level": "WARNING"} for name in ("httpx2", "httpcore2", "openai")},
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": False},
         },

@@ -19,11 +19,11 @@ from gunicorn.glogging import Logger as GunicornLogger
 from deechat.config import Settings, unknown_settings
 from deechat.errors import SettingError
 from deechat.net.addresses import is_loopback
+from deechat.server.admission import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE
 from deechat.server.folder import DataFolder, keep_temporary_files
 from deechat.server.logs import configuration
-from deechat.server.places import IDLE_SECONDS, INSIDE, OUTSIDE, SPARE
 
-_EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - what `bind` may be, and no address to go to
+_EVERYWHERE = {"0.0.0.0", "[::]"}  # noqa: S104 - values of `bind` that are no address to go to
 
 log = logging.getLogger("deechat")
 
@@ -34,7 +34,7 @@ def leave(problem: object) -> NoReturn:
 
 
 class Logger(GunicornLogger):  # type: ignore[misc] # gunicorn has no types
-    """gunicorn's, without a line for each request: it would be put together, and then nobody takes it."""
+    """gunicorn's, without a line for each request, which would be put together and then dropped."""
 
     def access(self, *_: object) -> None:
         pass
@@ -46,7 +46,7 @@ except SettingError as _exc:
     leave(_exc)
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
-workers = 1  # whatever WEB_CONCURRENCY says: one process holds the data folder
+workers = 1  # WEB_CONCURRENCY does not count: one process holds the data folder
 worker_class = "deechat.server.worker.Worker"
 worker_connections = _settings.max_streams + INSIDE + OUTSIDE + SPARE
 timeout = 30
@@ -55,7 +55,7 @@ keepalive = int(IDLE_SECONDS)
 max_requests = 0
 preload_app = False
 control_socket_disable = True
-# gunicorn believes no header about paths, schemes and peers: deechat/web/front.py alone decides which are believed.
+# gunicorn believes no header about paths, schemes and peers: deechat/web/forwarded.py alone decides which are believed.
 forwarded_allow_ips = ""
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
@@ -65,10 +65,10 @@ logconfig_dict = configuration(_settings.log_level)
 
 
 def on_starting(server: Any) -> None:
-    """Say in one line what would keep a worker from starting, before there is one."""
+    """End the start with one line where no worker could start, before there is one."""
     for line in unknown_settings():
         log.warning("%s", line)
-    os.umask(0o077)  # what is kept is for its owner alone, also in a folder that others may look into
+    os.umask(0o077)  # stored files are for their owner alone, also in a folder that others may look into
     if server.cfg.workers != 1:
         leave(f"workers is {server.cfg.workers}, but DeeChat is one process: leave --workers out.")
     _check_worker(server.worker_class)
@@ -93,7 +93,7 @@ def on_starting(server: Any) -> None:
 
 def when_ready(server: Any) -> None:
     """Warn of an address that other machines reach while there is no password."""
-    # Where it listens in truth: under a Procfile that is no setting of ours.
+    # The addresses that it really listens on: under a Procfile they are no setting of ours.
     bound = [listener.sock.getsockname() for listener in server.LISTENERS]
     public = [_in_words(address) for address in bound if not (isinstance(address, tuple) and is_loopback(address[0]))]
     if _settings.password is None and public:
@@ -119,7 +119,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(_server: Any, worker: Any) -> None:
-    """Commit what is left."""
+    """Close the application, which commits the rest."""
     application = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("deechat")
     if application is not None:
         application.close()

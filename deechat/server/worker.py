@@ -1,4 +1,4 @@
-"""gunicorn's gevent worker, taught to leave, to speak and to keep places.
+"""gunicorn's gevent worker, with a stop, errors and places of our own.
 
 No idle connection holds it back when it leaves, its errors are JSON, and slow connections cannot take all its places.
 """
@@ -26,13 +26,13 @@ from gunicorn.http.body import LengthReader
 from gunicorn.workers.ggevent import GeventWorker
 
 from deechat.net.addresses import address_of, network_of
+from deechat.server.admission import Place, Places, Step
 from deechat.server.logs import Tally
-from deechat.server.places import Place, Places, Step
 
-PATIENCE_WITH_READERS = 8.0  # seconds after which a stream that nobody reads does not hold the worker any longer
+PATIENCE_WITH_READERS = 8.0  # seconds after which a stream without a reader does not hold the worker any longer
 LARGEST_HEAD = 65_536  # bytes of a request line and its headers; gunicorn alone takes 100 headers of 8 kB each
-# A body of up to so many bytes that nobody wanted is read, so that the connection can go on; one that is larger, or
-# does not say how large it is, ends the connection after the answer.
+# An unwanted body of up to so many bytes is read, so that the connection can go on; a larger one, or one of unknown
+# size, ends the connection after the answer.
 UNWANTED_BODY = 16_384
 LINGER_SECONDS, LINGER_BYTES = 2.0, 10_000_000  # so that a client that is still sending gets to see its answer
 
@@ -57,7 +57,8 @@ _TOO_SLOW = _Refusal(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", "The request
 _NO_PLACE = _Refusal(HTTPStatus.SERVICE_UNAVAILABLE, "busy", "All places are taken; try again soon.", retry_after=5)
 _NO_HTTP = _Refusal(HTTPStatus.BAD_REQUEST, "bad_request", "That is not HTTP that can be understood.")
 
-# What gunicorn answers before there is a request for the application, or after that failed; the first that fits counts.
+# The answers to gunicorn's errors before the application has a request, or after that failed; the first that fits
+# counts.
 _REFUSALS: list[tuple[type[Exception], _Refusal]] = [
     (errors.InvalidResponseHeader, _OUR_MISTAKE),
     (errors.InvalidResponseHeaderName, _OUR_MISTAKE),
@@ -87,7 +88,7 @@ class Connection(gevent.socket.socket):
         self._unwanted = False  # the request has a body that is too large to read for nothing
 
     def sendall(self, data: Any, flags: int = 0) -> None:
-        """Send it all. gevent's own first asks the system how much at a time it may be, for each token that is."""
+        """Send it all. gevent's own first asks the system for the size of a piece, once for each token."""
         try:
             sent = 0 if flags else os.write(self.fileno(), data)
         except BlockingIOError:
@@ -110,10 +111,10 @@ class Connection(gevent.socket.socket):
         return data
 
     def begin(self, request: Any) -> None:
-        """Note that a request's head is here. Whether its body may come is said when somebody reads it."""
+        """Note that a request's head is here. A client that asks whether its body may come is told by `begin_body`."""
         self._request = request
         self.place.enter_step(Step.ANSWER, time.monotonic())
-        # gunicorn itself would tell the client to go on before anybody has asked who it is.
+        # gunicorn itself would tell the client to go on before the gate has checked it.
         self._expects_continue, request._expected_100_continue = request._expected_100_continue, False
         reader = request.body.reader
         small = isinstance(reader, LengthReader) and reader.length <= UNWANTED_BODY
@@ -132,14 +133,14 @@ class Connection(gevent.socket.socket):
         self._places.go_outside(self.place)
 
     def begin_body(self) -> None:
-        """Note that somebody reads the body; tell a client that waits for that."""
+        """Note that the body is being read; tell a client that waits for that."""
         self.place.enter_step(Step.BODY, time.monotonic())
         if self._expects_continue:
             self._expects_continue = False
             self.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def end_body(self, *, whole: bool) -> None:
-        """Note that nobody reads on. Behind a body that is not whole the next request cannot be found."""
+        """Note that reading is over. Behind a body that is not whole the next request cannot be found."""
         self.place.enter_step(Step.ANSWER, time.monotonic())
         if self._unwanted == whole:
             self._unwanted = self._request.must_close = not whole
@@ -171,7 +172,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
     _quitting = False
 
     def init_process(self) -> None:
-        # gunicorn looks up thirty settings for each request, by a fallback of Python's for what an object lacks.
+        # gunicorn looks up thirty settings for each request, by Python's fallback for missing attributes.
         plain = {name: each.get() for name, each in self.cfg.settings.items() if not hasattr(type(self.cfg), name)}
         self.cfg.__dict__.update(plain)
         self._open: dict[Place, Connection] = {}
@@ -202,7 +203,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
             gevent.sleep(1)
 
     def timeout_ctx(self) -> AbstractContextManager[None]:
-        """Return nothing that ends: `_watch` does, for all connections with one timer."""
+        """Return a context without a timeout: `_watch` ends slow connections, with one timer for all."""
         return nullcontext()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
@@ -289,7 +290,7 @@ class Worker(GeventWorker):  # type: ignore[misc] # gunicorn has no types
 
 
 def _lost(error: OSError) -> OSError:
-    """Return the error, one of a client that the network lost or that reads nothing as a reset.
+    """Return the error; that of a client which the network lost, or which reads nothing, becomes a reset.
 
     gunicorn passes over a reset, and logs the others with a traceback.
     """
@@ -314,7 +315,7 @@ def _as_http(refusal: _Refusal) -> bytes:
 
 
 def _end(client: Any, how: int = socket.SHUT_RD) -> None:
-    """Let whoever reads from the connection, or writes to it, see its end, as if the client had left."""
-    # On the system's own socket: gevent's would raise an error in whoever reads, and gunicorn logs it with a traceback.
-    with suppress(OSError), _SystemSocket(fileno=os.dup(client.fileno())) as plain:  # OSError: it has
+    """Let the reader of the connection, or its writer, see its end, as if the client had left."""
+    # On the system's own socket: gevent's would raise an error in the reader, and gunicorn logs it with a traceback.
+    with suppress(OSError), _SystemSocket(fileno=os.dup(client.fileno())) as plain:  # OSError: it has left
         plain.shutdown(how)

@@ -12,15 +12,16 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 import requests
 
+from deechat.locale import Say, understood
 from deechat.terminal.client import ENDINGS, Client, Lost, Over, Received, RefusedError, UnreachableError, follow
 from deechat.terminal.keyboard import Keyboard
 from deechat.terminal.screen import LACKS, Screen
-from deechat.terminal.words import Say
 
 Json = dict[str, Any]
 
@@ -44,10 +45,10 @@ Event = Received | Lost | Over | Line | Interrupt
 
 
 class Answer:
-    """One run, while somebody looks at it.
+    """One run, while a person looks at it.
 
     After `attend`, `outcome` is `completed`, `stopped`, `failed` or `interrupted` as the run's ending says, or `LEFT`
-    or `LOST`; `lacks` says that it completed without all of an answer, `refused` that it asked and nobody was there.
+    or `LOST`; `lacks` says that it completed without all of an answer, `refused` that it asked and no person was there.
     `waiting` are the lines that were typed and are to be sent after this run, oldest first. Lines that come too late
     for it are added there, and so are all that are typed while others wait: a line never overtakes an earlier one.
     """
@@ -216,12 +217,11 @@ class Answer:
             self._screen.note(str(exc), "red")
 
 
-# -- what an answer asks -----------------------------------------------------------------------------------------------
+# -- the requests of an answer -----------------------------------------------------------------------------------------
 
-_YES = {"y", "yes", "是", "好", "同意"}
-_NO = {"n", "no", "否", "不", "拒绝"}
-_ALWAYS = {"a", "always", "总是"}
-_EDIT = {"e", "edit", "改", "修改"}
+_YES, _NO, _ALWAYS, _EDIT = (
+    frozenset(chain.from_iterable(understood(key).values())) for key in ("yes", "no", "always", "edit")
+)
 
 
 class Asker(Protocol):
@@ -231,7 +231,7 @@ class Asker(Protocol):
 
     @property
     def hint(self) -> str:
-        """Return what is expected next, on one line."""
+        """Return the words for the expected input, on one line."""
         ...
 
     def accept(self, line: str) -> Json | str | None:
@@ -243,7 +243,7 @@ class Asker(Protocol):
         ...
 
     def refusal(self) -> Json | None:
-        """Return the body where nobody is there to respond; None when there has to be a response."""
+        """Return the body where no person is there to respond; None when there has to be a response."""
         ...
 
 

@@ -6,23 +6,26 @@ It talks to the server that is running or else to one of its own.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import uuid
 from collections import deque
 from collections.abc import Mapping
 from contextlib import closing, suppress
+from functools import partial
 from typing import Any, NoReturn
 from urllib.parse import quote, urlsplit
 
 import requests
 
+from deechat import locale
 from deechat.config import Settings, shown_address
+from deechat.locale import Say
 from deechat.terminal.answer import LEFT, Answer
 from deechat.terminal.client import Client, OwnServer, RefusedError, StartError, UnreachableError, retry
 from deechat.terminal.keyboard import Keyboard
 from deechat.terminal.screen import Screen
-from deechat.terminal.words import Say, language_of, speaker
 
 PROMPT = "> "
 MOST_THREADS = 50  # that /threads shows
@@ -38,7 +41,7 @@ def run(
     `server` is an address, None the settings' own; `workspace` and `thread` are slugs, None a new thread.
     """
     language = language_of(environment)
-    say = speaker(language)
+    say = partial(locale.say, "terminal", language)
     for stream in filter(None, (sys.stdin, sys.stdout, sys.stderr)):
         stream.reconfigure(errors="replace")
     typed = sys.stdin is not None and sys.stdin.isatty()
@@ -72,7 +75,7 @@ def run(
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader has left; what is still buffered goes nowhere, without words at the exit.
+        # The reader has left; the text that is still buffered goes nowhere, without words at the exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
@@ -93,6 +96,12 @@ def address(server: str | None, settings: Settings, say: Say) -> str:
     if not sound:
         raise UnreachableError(say("bad_address", url=shown_address(server) or "***"))
     return server.rstrip("/")
+
+
+def language_of(environment: Mapping[str, str]) -> str:
+    """Return the language that the locale's variables ask for, the strongest first (POSIX, 8.2)."""
+    asked = next(filter(None, map(environment.get, ("LC_ALL", "LC_MESSAGES", "LANG"))), "")
+    return locale.choose([re.split("[.@]", asked)[0]])
 
 
 class Chat:

@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import requests
 
 from deechat.config import shown_address
+from deechat.locale import Say
 from deechat.net.addresses import is_loopback
-from deechat.terminal.words import Say
 
 T = TypeVar("T")
 Json = dict[str, Any]

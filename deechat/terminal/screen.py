@@ -1,4 +1,4 @@
-"""What the chat shows: frames as text, and the standard streams that they are written to.
+"""The screen of the chat: frames as text, and the standard streams that they are written to.
 
 Words of a model, a tool or a page never reach the terminal as more than letters: every piece passes `clean`, and styles
 are put around it only after that.
@@ -11,19 +11,19 @@ import re
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from deechat.terminal.words import Say
+from deechat.locale import Say
 
 Frame = dict[str, Any]
 Pieces = list[tuple[str, str]]  # style and words
 
 SHORT = 300  # characters of a tool's result
 GLANCE = 50  # characters of a line of progress: it must not wrap, since it is replaced
-LONGEST_VALUE = 4_000  # characters of an argument: who says yes to it has to see it
-ASKING = "ask_user"  # its call and its result hold what was shown as the request and its answer
+LONGEST_VALUE = 4_000  # characters of an argument: a person has to see it before a yes
+ASKING = "ask_user"  # its call and its result repeat the request and its answer, which were shown
 FLOWING = {"textResponseChunk", "reasoningChunk"}  # one piece goes on where the one before ended
 REPLACING = {"toolProgress", "toolCallResult"}  # take the place of a line of progress right before
 
-LACKS = {"length": "cut", "content_filter": "filtered", "no_text": "silent"}  # finish reason → what the answer lacks
+LACKS = {"length": "cut", "content_filter": "filtered", "no_text": "silent"}  # finish reason → the kind of lack
 
 _NEEDED = {"toolApprovalRequest", "clarificationRequest", "stepRestarted", "resync", "stopGeneration", "abort"}
 _WHOLE = {"stepFinished", "finalizeResponseStream", "stopGeneration", "abort"}
@@ -66,7 +66,7 @@ class Output:
         self.line_ended()
 
     def line_ended(self) -> None:
-        """Note that somebody else, a person's Enter for instance, has ended the line."""
+        """Note that the line was ended from outside, by a person's Enter for instance."""
         self._kind, self.within_line, self._ended_early = "", False, False
 
     def give_way(self) -> None:
@@ -117,7 +117,7 @@ class Screen:
         self._write_note("note", paint(style, words + "\n", colour=self._notes.colour))
 
     def hint(self, words: str) -> None:
-        """Show what is expected of the person, and leave the cursor behind it."""
+        """Show the words for the expected input, and leave the cursor behind them."""
         self._write_note("hint", paint("bold", words, colour=self._notes.colour))
 
     def entered(self) -> None:
@@ -129,7 +129,7 @@ class Screen:
         self._notes.within_line = True
 
     def end(self) -> None:
-        """End what an answer left open, a line without its end for instance."""
+        """End an answer's output: write text that is still held, and end open lines."""
         self._release()
         self._out.end_line()
         self._notes.end_line()
@@ -250,7 +250,7 @@ def _value(value: object) -> str:
 
 
 def _short(text: str, say: Say) -> str:
-    """Return the text on one line, cut to what a person takes in at a glance."""
+    """Return the text on one line, cut to `SHORT` characters."""
     said = " ".join(clean(text).split())
     return said if len(said) <= SHORT else said[:SHORT] + say("more", count=len(said) - SHORT)
 
@@ -306,7 +306,7 @@ def clean(text: str) -> str:
     """Return the text without anything that a terminal would obey, except line breaks and tabs.
 
     Control characters and escape sequences could forge a prompt, rename the window or write files; marks that turn the
-    direction of writing could make a person say yes to what does not stand there.
+    direction of writing could make a person say yes to words that do not stand there.
     """
     plain = _CONTROL.sub("", _ESCAPE.sub("", text)).replace("\u2028", "\n").replace("\u2029", "\n")
     return _LONE.sub("\ufffd", plain)

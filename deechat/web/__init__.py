@@ -10,7 +10,7 @@ from flask import Flask, Response, request
 
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
-from deechat.web.front import PROXIES, Network
+from deechat.web.forwarded import PROXIES, Network
 from deechat.web.gate import Gate
 from deechat.web.routes import chats, pages, runs, threads, workspaces
 from deechat.web.services import Services

@@ -15,10 +15,10 @@ from werkzeug.exceptions import HTTPException
 
 from deechat.config import CONTEXT, MAX_TOKENS, TEMPERATURE
 from deechat.errors import BadRequestError, TooLargeError, UnsupportedMediaError
+from deechat.locale import choose
 from deechat.store.base import Position
 from deechat.web.connection import connection
 
-LANGUAGES = ("en", "zh")
 LARGEST_BODY = 8_000_000  # bytes
 LARGEST_LOG_IN = 1_000_000  # bytes; anybody may send one
 LONGEST_WAIT = 30.0  # seconds that a poll may take
@@ -186,8 +186,8 @@ def position(time: float, row_id: str) -> str:
 
 
 def read_language() -> str:
-    """Read from `Accept-Language` which of `LANGUAGES` the agent shall speak; the first one where none fits."""
-    return request.accept_languages.best_match(LANGUAGES) or LANGUAGES[0]
+    """Read from `Accept-Language` which language the page and the agent shall speak."""
+    return choose(tag for tag, quality in request.accept_languages if quality > 0)
 
 
 def read_wait() -> float | None:

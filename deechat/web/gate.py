@@ -1,6 +1,6 @@
 """Who may come in: one gate before every route.
 
-Without a password the server is for the people at this machine alone (`outside`). With a password everyone may knock.
+Without a password the server is for the people at this machine alone (`local_only`), with one for all who know it.
 Requests that change something must not come from another site in any case.
 """
 
@@ -23,9 +23,9 @@ from deechat.server.logs import Tally
 from deechat.web.attempts import Attempts
 from deechat.web.bodies import LARGEST_LOG_IN, LogIn, Nothing, read_body
 from deechat.web.connection import connection
-from deechat.web.front import front, is_own_name, peer
+from deechat.web.forwarded import front, is_own_name, peer
+from deechat.web.local_only import Outside
 from deechat.web.logins import EndedLogins
-from deechat.web.outside import Outside
 
 COOKIE = "deechat_login"
 WRONG_PASSWORD_SECONDS = 0.5

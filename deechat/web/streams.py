@@ -11,8 +11,8 @@ from typing import NamedTuple, cast
 
 from flask import Response, jsonify, request
 
-from deechat.agents.plugins.base import Plugin
-from deechat.agents.plugins.deechat import Frame, frame_of
+from deechat.agents.plugins.base import Dialect, Encoding, Json, Plugin
+from deechat.agents.plugins.deechat import DeeChat, frame_of
 from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.errors import BadRequestError, BusyError
@@ -23,7 +23,7 @@ from deechat.store.base import RunRow
 PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
 # What a client may ask for by `Accept`; the first one is given to whoever takes anything.
-PLUGINS: dict[str, Callable[[str], Plugin]] = {"text/event-stream": SSE, "application/x-ndjson": NDJSON}
+ENCODINGS: dict[str, Encoding] = {"text/event-stream": SSE(), "application/x-ndjson": NDJSON()}
 
 
 class _Streamed(Response):
@@ -58,14 +58,15 @@ class Streams:
         self.heartbeat = heartbeat
         self._open: set[object] = set()
 
-    def open(self, find: Callable[[], View]) -> Response:
-        """Return the response that shows what `find` says: a run's log after a cursor, then live.
+    def open(self, find: Callable[[], View], dialect: Callable[[str], Dialect] = DeeChat) -> Response:
+        """Return the response that shows the run of `find`: its log after a cursor, then live.
 
         `find` is called when there is a place for one more stream, and may raise; `BusyError` is raised before it is.
+        `dialect` makes the answer's dialect, from its message's id.
         """
         leave = self._take_place()
         try:
-            response = self._respond(find())
+            response = self._respond(find(), dialect)
         except BaseException:
             leave()
             raise
@@ -98,10 +99,10 @@ class Streams:
             time.sleep(min(wait, PAUSE))
         return batch or []
 
-    def _respond(self, view: View) -> Response:
+    def _respond(self, view: View, dialect: Callable[[str], Dialect]) -> Response:
         after = 0 if view.lost else view.after
-        kind = request.accept_mimetypes.best_match(list(PLUGINS), "text/event-stream")
-        plugin = PLUGINS[kind](view.run.message_id)
+        kind = request.accept_mimetypes.best_match(list(ENCODINGS), "text/event-stream")
+        plugin = Plugin(dialect(view.run.message_id), ENCODINGS[kind])
         entries = self._runs.follow(view.run.id, after, self.heartbeat)
         response = _Streamed(_frames(entries, plugin, after, view.lost), content_type=plugin.content_type)
         response.headers["Cache-Control"] = "no-cache, no-transform"
@@ -125,7 +126,7 @@ def read_cursor() -> int:
 def _frames(
     entries: Generator[list[Entry], None, None], plugin: Plugin, after: int, lost: bool
 ) -> Generator[bytes, None, None]:
-    yield plugin.opening() + (plugin.resync() if lost else b"")
+    yield plugin.opening(lost=lost)
     last = after
     with closing(entries):
         for batch in entries:
@@ -137,7 +138,7 @@ def _frames(
 
 
 def _as_json(view: View, entries: list[Entry]) -> Response:
-    frames: list[Frame] = [{"data": {"type": "resync"}}] if view.lost else []
+    frames: list[Json] = [{"data": {"type": "resync"}}] if view.lost else []
     frames += [{"id": entry.seq, "data": frame_of(entry, view.run.message_id)} for entry in entries]
     last = entries[-1].seq if entries else 0 if view.lost else view.after
     ended = entries[-1].event.ends if entries else view.run.ended_at is not None

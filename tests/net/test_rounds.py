@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import gevent
 import pytest
@@ -19,8 +20,30 @@ LONG = 30.0  # seconds that no test waits
 Pair = tuple[Readable, socket.socket]
 
 
+@dataclass
+class Pace:
+    """How far apart rounds are, as a test wishes it."""
+
+    interval: float = 0.0
+
+
+@pytest.fixture
+def pace() -> Pace:
+    return Pace()
+
+
+@pytest.fixture
+def those(pace: Pace) -> Iterator[ReadRounds]:
+    """The rounds in which the test reads."""
+    made = ReadRounds(pace)
+    yield made
+    made.close()
+
+
 @pytest.fixture(params=["gathered", "alone"])
-def connect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Pair]]:
+def connect(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, those: ReadRounds
+) -> Iterator[Callable[[], Pair]]:
     """Makes connections, and gives the reader of one end and the socket of the other."""
     if request.param == "alone":
         monkeypatch.delattr(select, "EPOLLET", raising=False)  # as where the system has no epoll
@@ -29,7 +52,7 @@ def connect(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     def connection() -> Pair:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        readable = Readable.of(ours.fileno())
+        readable = those.readable(ours.fileno())
         made.append((readable, ours, theirs))
         return readable, theirs
 
@@ -56,9 +79,9 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.fixture
-def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def slow(pace: Pace) -> None:
     """Rounds of which each comes a while after the one before."""
-    monkeypatch.setattr(ReadRounds.here(), "interval", lambda: 0.1)
+    pace.interval = 0.1
 
 
 def test_what_comes_is_read(connect: Callable[[], Pair]) -> None:
@@ -144,18 +167,18 @@ def test_who_reads_can_be_killed(connect: Callable[[], Pair]) -> None:
     assert readable.read(100, LONG) == b"abc", "what came for one that is gone is there for the next"
 
 
-def test_a_descriptor_that_is_used_again_belongs_to_the_new_one(connect: Callable[[], Pair]) -> None:
+def test_a_descriptor_that_is_used_again_belongs_to_the_new_one(connect: Callable[[], Pair], those: ReadRounds) -> None:
     readable, _ = connect()
     ours, theirs = socket.socketpair()
     with theirs:
-        first = Readable.of(ours.fileno())
+        first = those.readable(ours.fileno())
         number = ours.fileno()
         first.close()
         ours.close()
         again, other = socket.socketpair()
         with again, other:
             again.setblocking(False)
-            second = Readable.of(again.fileno())
+            second = those.readable(again.fileno())
             assert again.fileno() == number, "the system gives the lowest number that is free"
             other.send(b"abc")
             assert second.read(100, LONG) == b"abc"
@@ -163,16 +186,16 @@ def test_a_descriptor_that_is_used_again_belongs_to_the_new_one(connect: Callabl
     assert_silent(readable)
 
 
-def test_closing_twice_leaves_the_next_one_with_that_number_alone() -> None:
+def test_closing_twice_leaves_the_next_one_with_that_number_alone(those: ReadRounds) -> None:
     ours, theirs = socket.socketpair()
-    first, number = Readable.of(ours.fileno()), ours.fileno()
+    first, number = those.readable(ours.fileno()), ours.fileno()
     first.close()
     ours.close()
     theirs.close()
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.setblocking(False)
-        second = Readable.of(ours.fileno())
+        second = those.readable(ours.fileno())
         assert ours.fileno() == number
         first.close()
         gevent.spawn(theirs.send, b"abc")
@@ -180,9 +203,9 @@ def test_closing_twice_leaves_the_next_one_with_that_number_alone() -> None:
         second.close()
 
 
-def test_closing_a_closed_descriptor_is_no_error() -> None:
+def test_closing_a_closed_descriptor_is_no_error(those: ReadRounds) -> None:
     ours, theirs = socket.socketpair()
-    readable = Readable.of(ours.fileno())
+    readable = those.readable(ours.fileno())
     ours.close()
     theirs.close()
     readable.close()
@@ -191,10 +214,12 @@ def test_closing_a_closed_descriptor_is_no_error() -> None:
 
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
-def test_what_comes_within_an_interval_is_let_in_together(connect: Callable[[], Pair], rounds: list[int]) -> None:
+def test_what_comes_within_an_interval_is_let_in_together(
+    connect: Callable[[], Pair], rounds: list[int], those: ReadRounds
+) -> None:
     pairs = [connect() for _ in range(20)]
     readers = [gevent.spawn(readable.read, 100, LONG) for readable, _ in pairs]
-    ReadRounds.here().run()  # from here on the next round is a while away
+    those.run()  # from here on the next round is a while away
     for number, (_, theirs) in enumerate(pairs):
         theirs.send(b"%d" % number)
         gevent.sleep(0)
@@ -205,9 +230,11 @@ def test_what_comes_within_an_interval_is_let_in_together(connect: Callable[[], 
 
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
-def test_the_first_after_a_silence_waits_for_nothing(connect: Callable[[], Pair], rounds: list[int]) -> None:
+def test_the_first_after_a_silence_waits_for_nothing(
+    connect: Callable[[], Pair], rounds: list[int], those: ReadRounds
+) -> None:
     readable, theirs = connect()
-    ReadRounds.here().run()
+    those.run()
     gevent.sleep(0.15)
     turns = gevent.get_hub().loop.iteration
     theirs.send(b"abc")
@@ -218,21 +245,21 @@ def test_the_first_after_a_silence_waits_for_nothing(connect: Callable[[], Pair]
 
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
-def test_what_came_in_time_is_no_silence_though_its_round_is_to_come(connect: Callable[[], Pair]) -> None:
+def test_what_came_in_time_is_no_silence_though_its_round_is_to_come(
+    connect: Callable[[], Pair], those: ReadRounds
+) -> None:
     readable, theirs = connect()
-    ReadRounds.here().run()  # from here on the next round is a while away
+    those.run()  # from here on the next round is a while away
     theirs.send(b"abc")
     assert readable.read(100, 0.01) == b"abc"
 
 
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
-def test_who_writes_faster_than_it_is_read_is_not_waited_for(
-    connect: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_who_writes_faster_than_it_is_read_is_not_waited_for(connect: Callable[[], Pair], pace: Pace) -> None:
     readable, theirs = connect()
     theirs.send(b"x" * rounds_module.LARGE)
     assert readable.read(rounds_module.LARGE + 1, LONG) == b"x" * rounds_module.LARGE
-    monkeypatch.setattr(ReadRounds.here(), "interval", lambda: 2 * LONG)
+    pace.interval = 2 * LONG
     gevent.spawn(theirs.send, b"abc")
     assert readable.wait(LONG) is True
     assert os.read(readable.descriptor, 100) == b"abc"
@@ -242,13 +269,13 @@ def test_who_writes_faster_than_it_is_read_is_not_waited_for(
 
 @pytest.mark.usefixtures("slow")
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
-def test_a_round_may_be_asked_for_before_its_time(connect: Callable[[], Pair]) -> None:
+def test_a_round_may_be_asked_for_before_its_time(connect: Callable[[], Pair], those: ReadRounds) -> None:
     readable, theirs = connect()
     reader = gevent.spawn(readable.read, 100, LONG)
     gevent.sleep(0)
-    ReadRounds.here().run()
+    those.run()
     theirs.send(b"abc")
-    ReadRounds.here().run_soon()
+    those.run_soon()
     gevent.sleep(0)
     gevent.sleep(0)
     assert reader.value == b"abc"
@@ -256,9 +283,9 @@ def test_a_round_may_be_asked_for_before_its_time(connect: Callable[[], Pair]) -
 
 @pytest.mark.parametrize("connect", ["gathered"], indirect=True)
 def test_an_error_in_a_round_keeps_nobody_from_the_next_ones(
-    connect: Callable[[], Pair], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    connect: Callable[[], Pair], pace: Pace, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ReadRounds.here(), "interval", lambda: 0.02)  # so that rounds follow a timer
+    pace.interval = 0.02  # so that rounds follow a timer
     (bad, to_bad), (good, to_good) = connect(), connect()
 
     def fail() -> None:

@@ -15,45 +15,37 @@ from model_server import ModelServer
 from server import Server
 
 from deechat.agents.plugins import deechat as table_of_frames
-from deechat.agents.words import WORDS
 from deechat.errors import MODEL_CODES
+from deechat.locale import ENGLISH, words
 
 pytest_plugins = ["browser_fixtures"]
 
 DEECHAT = Path(__file__).parents[2] / "deechat"
 JS = DEECHAT / "static" / "js"
 SOURCES = {path.relative_to(JS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(JS.rglob("*.js"))}
-STATUSES = [code for code in WORDS if not code.startswith(("approve_", "reply_", "go_on"))]  # the rest is no status
 
 
 # -- words -------------------------------------------------------------------------------------------------------------
 
 
-def test_every_string_stands_in_both_languages_with_the_same_parameters(module_tab: Tab) -> None:
-    words = run(module_tab, "words", "return m.WORDS")
-    assert run(module_tab, "words", "return m.LANGUAGES") == ["en", "zh"]
-    for key, row in words.items():
-        assert [bool(each.strip()) for each in row] == [True, True], key
-        assert len({tuple(sorted(re.findall(r"\{\w+\}", each))) for each in row}) == 1, key
-
-
-def test_every_string_that_is_used_exists_and_every_one_that_exists_is_used(module_tab: Tab) -> None:
-    keys = set(run(module_tab, "words", "return Object.keys(m.WORDS)"))
-    code = "\n".join(source for name, source in SOURCES.items() if name not in {"core/words.js", "core/strings.js"})
+def test_every_string_that_is_used_exists_and_every_one_that_exists_is_used() -> None:
+    keys = set(words("page", ENGLISH))
+    code = "\n".join(source for name, source in SOURCES.items() if name != "core/words.js")
     called = set(re.findall(r'\bt\("([^"]+)"', code))
     assert called <= keys
     quoted = set(re.findall(r'"([\w.]+)"', code + SOURCES["core/words.js"]))
-    assert {key for key in keys if "." not in key} <= quoted
+    assert {key for key in keys if "." not in key} - {"noScript"} <= quoted  # the template says that one
 
 
 def test_the_page_translates_every_code_of_the_server(module_tab: Tab) -> None:
-    keys = set(run(module_tab, "words", "return Object.keys(m.WORDS)"))
-    assert {f"status.{code}" for code in STATUSES} <= keys
-    assert {f"error.{code}" for code in {*MODEL_CODES, "internal_error", "storage_failed", "interrupted"}} <= keys
-    for code in STATUSES:
-        words = WORDS[code]
-        ours = set(re.findall(r"\{(\w+)\}", run(module_tab, "words", "return m.WORDS[a][0]", f"status.{code}")))
-        assert ours <= set(re.findall(r"\{(\w+)\}", words["en"])), code
+    known = set(
+        run(module_tab, "words", "return Object.keys(JSON.parse(document.getElementById('words').content.textContent))")
+    )
+    agent, page = words("agent", ENGLISH), words("page", ENGLISH)
+    assert known == page.keys() | {key for key in agent if key.startswith(("status.", "habit."))}
+    assert {f"error.{code}" for code in {*MODEL_CODES, "internal_error", "storage_failed", "interrupted"}} <= known
+    for key in page.keys() & agent.keys():
+        assert set(re.findall(r"\{(\w+)\}", page[key])) <= set(re.findall(r"\{(\w+)\}", agent[key])), key
 
 
 # -- the table of frames -----------------------------------------------------------------------------------------------
@@ -62,6 +54,7 @@ def test_the_page_translates_every_code_of_the_server(module_tab: Tab) -> None:
 def test_every_frame_of_the_wire_stands_in_the_dispatch_table(module_tab: Tab) -> None:
     source = inspect.getsource(table_of_frames)
     sent = set(re.findall(r'"type": "(\w+)"', source)) | set(re.findall(r'"action": "(\w+)"', source))
+    sent -= {"heartbeat", "resync"}  # which are no events
     assert len(sent) == 19
     assert set(run(module_tab, "transcript", "return Object.keys(m.FRAMES)")) == sent
 
@@ -366,7 +359,7 @@ def test_no_module_goes_around_the_sanitiser_or_loads_from_elsewhere() -> None:
             name
         )
         assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg)", re.sub(r"SAFE_LINK = .*", "", code)), name
-        assert len(source.splitlines()) <= 300 or name == "core/strings.js", name  # a catalogue has its words
+        assert len(source.splitlines()) <= 300, name
 
 
 # -- the clock ---------------------------------------------------------------------------------------------------------

@@ -52,8 +52,11 @@ THERE = """slug => document.querySelector('dee-sidebar .workspace-switcher').val
     && !document.querySelector('dee-answer')"""
 OVER = """count => {
     const answers = document.querySelectorAll('dee-answer');
-    return answers.length === count && !document.querySelector('dee-answer[live]')
-        && answers[count - 1].item.message.ending && answers[count - 1].querySelector('.answer-foot .facts');
+    if (answers.length !== count || document.querySelector('dee-answer[live]')) return false;
+    const { item } = answers[count - 1], foot = answers[count - 1].querySelector('.answer-foot');
+    // It is drawn anew a moment after the end, when there is much to draw.
+    const way = item.message.ending?.reason === 'completed' || foot?.querySelector('button');
+    return item.message.ending && foot.querySelector('.facts') && way;
 }"""
 
 

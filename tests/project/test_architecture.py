@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ LONGEST_FILE = 600
 # longest name that fits counts. `docs/design.md` shows the same table with its reasons.
 MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
+    "locale": (set(), set()),
     "events": (set(), {"msgspec"}),
     "messages": ({"events"}, {"msgspec"}),
     "config": ({"errors"}, set()),
@@ -26,16 +28,19 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"gevent", "msgspec", "sqlite_utils"},
     ),
     "log": ({"store.base", "events", "errors", "net"}, {"gevent", "msgspec"}),
-    "agents.providers": ({"events", "messages", "errors", "net"}, {"httpx2", "msgspec", "openai"}),
-    "agents.tools": ({"events", "errors", "net"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
+    "agents.providers": ({"events", "messages", "errors", "locale", "net"}, {"httpx2", "msgspec", "openai"}),
+    "agents.tools": ({"events", "errors", "locale", "net"}, {"msgspec", "requests", "resiliparse", "urllib3"}),
     "agents.plugins": ({"events"}, {"msgspec"}),
-    "agents": ({"agents.providers", "agents.tools", "events", "messages", "errors"}, {"msgspec"}),
-    "runs": ({"log", "store.base", "agents", "events", "messages", "errors"}, {"gevent", "msgspec"}),
+    "agents": ({"agents.providers", "agents.tools", "events", "messages", "errors", "locale"}, {"msgspec"}),
+    "runs": ({"log", "store.base", "agents", "events", "messages", "errors", "locale"}, {"gevent", "msgspec"}),
     "web": (
-        {"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events", "errors"},
+        {
+            *{"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events"},
+            *{"errors", "locale"},
+        },
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
-    "terminal": ({"config", "net"}, {"requests"}),
+    "terminal": ({"config", "locale", "net"}, {"requests"}),
     "cli": ({"config", "errors", "server", "store.sqlite.backup", "terminal"}, set()),
     "application": ({"*"}, {"flask", "gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),
@@ -95,6 +100,17 @@ def test_the_table_names_every_part_of_the_tree() -> None:
     for part in MAY_IMPORT:
         assert part in names, f"the table names {part}, which is not there"
     assert {name for name in names if not part_of(name)} == {""}
+
+
+def test_every_file_of_the_package_is_installed_with_it() -> None:
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    installed = {
+        path
+        for each in tools["setuptools"]["package-data"]["deechat"]
+        for path in PACKAGE.glob(each.replace("**", "**/*"))
+    }
+    files = {path for path in PACKAGE.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    assert installed >= files
 
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)

@@ -18,9 +18,9 @@ from test_architecture import MAY_IMPORT, PACKAGE, modules, name_of
 from deechat import create_app, events
 from deechat.agents.plugins import deechat as table_of_frames
 from deechat.agents.tools import make_tool
-from deechat.agents.words import WORDS
 from deechat.config import TABLE, Settings, as_markdown
 from deechat.errors import MODEL_CODES
+from deechat.locale import ENGLISH, words
 from deechat.web.errors import _WORDS as FRAMEWORK
 
 README = (ROOT / "README.md").read_text()
@@ -132,7 +132,8 @@ def test_every_error_code_stands_in_the_protocol_and_no_other() -> None:
 
 def test_the_status_codes_of_the_protocol_are_those_of_the_words() -> None:
     said = re.findall(r"The codes: (.*?)\.", PROTOCOL)
-    assert set(re.findall(r"`(\w+)`", *said)) == set(WORDS)
+    codes = {f"status.{code}" for code in re.findall(r"`(\w+)`", *said)}
+    assert codes == {key for key in words("agent", ENGLISH) if key.startswith("status.")}
 
 
 # -- settings ----------------------------------------------------------------------------------------------------------

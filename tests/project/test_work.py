@@ -17,7 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType, SimpleNamespace
+from types import FrameType
 from typing import Any
 
 import gevent
@@ -28,6 +28,8 @@ from openai_rig import HELLO, Rig
 from runs_rig import House
 
 import deechat
+from deechat.agents.plugins.base import Plugin
+from deechat.agents.plugins.deechat import DeeChat
 from deechat.agents.plugins.sse import SSE
 from deechat.agents.providers.base import Scripted, Text, Turn
 from deechat.agents.providers.openai.turn import Assembler
@@ -35,7 +37,6 @@ from deechat.application import Application
 from deechat.config import Settings
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk
 from deechat.log.journal import Log
-from deechat.net import rounds
 from deechat.store.base import RunRow
 from deechat.store.sqlite.database import Job
 
@@ -282,7 +283,7 @@ def test_decoding_a_token_the_general_way_takes_few_calls() -> None:
 
 
 def test_a_frame_takes_few_calls() -> None:
-    plugin = SSE("message")
+    plugin = Plugin(DeeChat("message"), SSE())
     entries = [Entry(number, 1.0, TextChunk(f"word{number} ")) for number in range(TOKENS)]
     with calls() as called:
         frames = [plugin.frame(entry) for entry in entries]
@@ -317,7 +318,6 @@ def test_a_whole_answer_costs_by_reads_and_not_by_tokens(
     """From the request to its last byte, through the application, with a model server that sends all at once."""
     if not gathers:
         monkeypatch.delattr(select, "EPOLLET")
-        monkeypatch.setattr(rounds, "_here", SimpleNamespace())
     body = [delta("stop"), b"data: [DONE]\n\n"]
     with served(tmp_path) as (model, application):
         model.script(reply("Hello"), reply(lines(TOKENS), *body))
@@ -406,6 +406,6 @@ def test_a_token_that_comes_alone_takes_few_calls_from_the_model_server_to_the_v
     for place in (
         "agents/providers/openai/chunks.py:said_plainly",
         "log/journal.py:append",
-        "agents/plugins/sse.py:frame",
+        "agents/plugins/base.py:frame",
     ):
         assert called[place] == ALONE, called.most_common()

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,8 @@ from model_server import ModelServer
 from runs_rig import House, wait_until
 from server import Server
 
-from deechat.agents.plugins.deechat import frame_of
+from deechat.agents.plugins.base import Plugin
+from deechat.agents.plugins.deechat import DeeChat, frame_of
 from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.agents.providers.base import Provider, Scripted, Turn
@@ -36,9 +38,9 @@ from deechat.events import (
     decode,
     encode,
 )
+from deechat.locale import say
 from deechat.runs.runner import PROGRESS_SECONDS
 from deechat.terminal.screen import render
-from deechat.terminal.words import speaker
 
 # -- in one process ----------------------------------------------------------------------------------------------------
 
@@ -185,11 +187,11 @@ def test_whatever_a_tool_says_of_its_work_is_one_short_line_in_every_transport(h
         assert (len(each.text) <= LONGEST_LINE, each.share, each.text.split("\n")) == (True, None, [each.text])
         assert decode(encode(each)) == each
         entry = Entry(7, 1.0, each)
-        block = SSE("i").frame(entry)
+        block = Plugin(DeeChat("i"), SSE()).frame(entry)
         assert (block.startswith(b"id: 7\ndata: "), block.count(b"\n"), block.count(b"\r")) == (True, 3, 0)
         assert json.loads(block.split(b"\n")[1].removeprefix(b"data: "))["text"] == each.text
-        assert NDJSON("i").frame(entry).count(b"\n") == 1
-        shown = render(frame_of(entry, "i"), speaker("en"))
+        assert Plugin(DeeChat("i"), NDJSON()).frame(entry).count(b"\n") == 1
+        shown = render(frame_of(entry, "i"), partial(say, "terminal", "en"))
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown)
         assert shown.count("\n") == 1
 

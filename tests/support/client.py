@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 import requests
 from server import Server
 
+from deechat.agents.plugins.base import Plugin
+from deechat.agents.plugins.deechat import DeeChat
 from deechat.agents.plugins.sse import SSE
 
 ENDINGS = {"finalizeResponseStream", "stopGeneration", "abort"}
@@ -274,5 +276,5 @@ class Client:
         return Stream(response).read().numbered
 
     def _from_database(self, run_id: str, first: Frame) -> list[bytes]:
-        plugin = SSE(first["id"])
+        plugin = Plugin(DeeChat(first["id"]), SSE())
         return [plugin.frame(entry) for entry in self.server.entries(run_id)]

@@ -41,6 +41,7 @@ class Server:
     def __init__(self, folder: Path, app: str = "app:app", **settings: str) -> None:
         self.app = app
         self.folder = folder
+        self.root = ROOT  # where the program is
         self.port = free_port()
         self.settings = {
             "PYTHONPATH": str(Path(__file__).parent),
@@ -77,7 +78,7 @@ class Server:
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [GUNICORN, self.app, "--bind", f"127.0.0.1:{self.port}"],
-                cwd=ROOT,
+                cwd=self.root,
                 env=self.environment(),
                 stdout=log,
                 stderr=log,

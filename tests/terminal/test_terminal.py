@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,11 +19,12 @@ from model_server import ModelServer, free_port, reasoning, reply, status, text,
 from server import ROOT, Server, wait_until
 from terminal_rig import COMMAND, Person, chat, environment
 
+from deechat.locale import say
 from deechat.terminal.answer import Questions
+from deechat.terminal.chat import language_of
 from deechat.terminal.client import LEAVE, RefusedError, UnreachableError, retry
 from deechat.terminal.client import Client as TerminalClient
 from deechat.terminal.screen import Screen
-from deechat.terminal.words import WORDS, language_of, speaker
 
 
 def test_how_far_a_tool_is_stands_on_one_line_that_is_replaced(
@@ -53,7 +55,7 @@ def test_a_person_whose_answers_go_to_a_file_sees_the_rest_at_the_terminal() -> 
     told = io.StringIO()
     told.isatty = lambda: True  # type: ignore[method-assign]
     for quiet in (False, True):
-        screen = Screen(io.StringIO(), told, speaker("en"), colour=False, quiet=quiet)
+        screen = Screen(io.StringIO(), told, partial(say, "terminal", "en"), colour=False, quiet=quiet)
         screen.show({"type": "toolCallResult", "name": "calculator", "content": "4", "isError": False, "seconds": 0})
         assert told.getvalue() == "   calculator → 4\n"
 
@@ -72,7 +74,7 @@ def test_a_pipe_gets_no_thinking_that_came_as_text() -> None:
     ):
         out, told = io.StringIO(), io.StringIO()
         out.isatty = lambda is_terminal=is_terminal: is_terminal  # type: ignore[method-assign,misc]
-        screen = Screen(out, told, speaker("en"), colour=False)
+        screen = Screen(out, told, partial(say, "terminal", "en"), colour=False)
         for frame in frames:
             screen.show(frame)
         assert (out.getvalue(), told.getvalue()) == (answer, beside)
@@ -89,7 +91,7 @@ def test_where_both_streams_are_one_no_line_begins_within_another() -> None:
     ]
     both, alone = io.StringIO(), io.StringIO()
     for out, told in ((both, both), (alone, io.StringIO())):
-        screen = Screen(out, told, speaker("en"), colour=False)
+        screen = Screen(out, told, partial(say, "terminal", "en"), colour=False)
         for frame in answer:
             screen.show(frame)
             if frame["type"] == "toolCallResult":
@@ -484,12 +486,6 @@ def test_the_command_says_its_version_and_its_commands() -> None:
     assert "17% of 2,340" in " ".join(about.split())
 
 
-def test_everything_is_said_in_both_languages() -> None:
-    for words in WORDS.values():
-        assert set(words) == {"en", "zh"}
-        assert re.findall(r"\{\w+", words["en"]) == re.findall(r"\{\w+", words["zh"])
-
-
 @pytest.mark.parametrize(
     ("locale", "language"),
     [
@@ -528,7 +524,7 @@ CHOICE = {"kind": "choice", "question": "Which?", "options": ["Red", "Light blue
 )
 def test_a_line_means_the_options_that_it_names(question, line: str, answer) -> None:
     frame = {"requestId": "q", "questions": [question], "allowSkip": False}
-    taken = Questions(frame, speaker("en")).accept(line)
+    taken = Questions(frame, partial(say, "terminal", "en")).accept(line)
     if answer is None:
         assert isinstance(taken, str)
     else:
@@ -536,7 +532,7 @@ def test_a_line_means_the_options_that_it_names(question, line: str, answer) -> 
 
 
 def test_a_question_that_needs_an_answer_is_not_skipped() -> None:
-    questions = Questions({"requestId": "q", "questions": [CHOICE], "allowSkip": False}, speaker("en"))
+    questions = Questions({"requestId": "q", "questions": [CHOICE], "allowSkip": False}, partial(say, "terminal", "en"))
     assert questions.accept("  ") == "This one needs an answer."
     assert questions.refusal() is None
 
@@ -563,7 +559,7 @@ def test_a_stream_may_be_silent_for_two_heartbeats_of_its_server(
     server = serve(DEECHAT_HEARTBEAT=heartbeat)
     asking = Client(server).send("ask me something")
     asking.read_until("clarificationRequest")
-    terminal = TerminalClient(server.url, speaker("en"))
+    terminal = TerminalClient(server.url, partial(say, "terminal", "en"))
     terminal.request("GET", "/api/ping")
     stream = terminal.stream("GET", f"/api/runs/{asking.run_id}/events")
     assert stream is not None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+from functools import partial
 from typing import Any, get_args
 
 import pytest
 from golden import GOLDEN
 
-from deechat.agents.plugins.deechat import Frame, frame_of
+from deechat.agents.plugins.base import Json
+from deechat.agents.plugins.deechat import frame_of
 from deechat.events import (
     LACKING,
     AnyEvent,
@@ -30,8 +32,8 @@ from deechat.events import (
     ToolProgress,
     Usage,
 )
+from deechat.locale import say
 from deechat.terminal.screen import _PIECES, LACKS, Output, Screen, clean, kind_of, render
-from deechat.terminal.words import speaker
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200e\u200f]")
 STYLE = re.compile(r"\x1b\[[0-9]{1,2}m")
@@ -45,22 +47,22 @@ CHOICE = {
 }
 
 
-def frame(event: AnyEvent) -> Frame:
+def frame(event: AnyEvent) -> Json:
     return frame_of(Entry(7, 1.5, event), "i")
 
 
-def read(*frames: Frame) -> str:
+def read(*frames: Json) -> str:
     """Gives what a person at a terminal reads of the frames."""
     out = io.StringIO()
     out.isatty = lambda: True  # type: ignore[method-assign]
-    screen = Screen(out, io.StringIO(), speaker("en"), colour=False)
+    screen = Screen(out, io.StringIO(), partial(say, "terminal", "en"), colour=False)
     for each in frames:
         screen.show(each)
     return out.getvalue()
 
 
 def show(event: AnyEvent, language: str = "en") -> str:
-    return render(frame(event), speaker(language))
+    return render(frame(event), partial(say, "terminal", language))
 
 
 # -- what is read ------------------------------------------------------------------------------------------------------
@@ -203,8 +205,8 @@ def test_no_frame_brings_control_characters_to_the_terminal(event: AnyEvent) -> 
     if "questions" in forged:
         forged["questions"] = [{**evil(CHOICE), "kind": "choice"}, {"kind": "input", "question": EVIL}]
     for language in ("en", "zh"):
-        assert not CONTROL.search(render(forged, speaker(language)))
-        coloured = render(forged, speaker(language), colour=True)
+        assert not CONTROL.search(render(forged, partial(say, "terminal", language)))
+        coloured = render(forged, partial(say, "terminal", language), colour=True)
         assert not CONTROL.search(STYLE.sub("", coloured))
 
 
@@ -218,9 +220,9 @@ def test_a_forged_line_of_an_argument_is_set_in() -> None:
 
 def test_colour_stands_around_words_only_where_it_is_wanted() -> None:
     thought = frame(ReasoningChunk("Hm\n"))
-    assert render(thought, speaker("en"), colour=True) == "\x1b[2mHm\x1b[0m\n"
-    assert render(thought, speaker("en")) == "Hm\n"
-    assert render(frame(TextChunk("plain")), speaker("en"), colour=True) == "plain"
+    assert render(thought, partial(say, "terminal", "en"), colour=True) == "\x1b[2mHm\x1b[0m\n"
+    assert render(thought, partial(say, "terminal", "en")) == "Hm\n"
+    assert render(frame(TextChunk("plain")), partial(say, "terminal", "en"), colour=True) == "plain"
 
 
 def test_text_flows_and_what_is_no_text_begins_a_line() -> None:

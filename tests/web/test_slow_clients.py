@@ -21,7 +21,7 @@ from model_server import ModelServer, reply, text
 from server import Server, wait_until
 from slow_clients import DRIP, Dripping, read_all
 
-from deechat.server.places import BODY_SECONDS, INSIDE, OUTSIDE
+from deechat.server.admission import BODY_SECONDS, INSIDE, OUTSIDE
 from deechat.server.worker import Worker, _lost
 
 PASSWORD = "open sesame"

@@ -1,16 +1,16 @@
-"""Which frame belongs to which event: one table, from the vocabulary of the log to that of the wire contract.
+"""DeeChat's own dialect: one table, from the vocabulary of the log to that of the wire contract.
 
-A frame is a dict of JSON values. It depends on the entry and the message's id alone, so the same entry gives the same
-frame for ever.
+A frame depends on the entry and the message's id alone, so the same entry gives the same frame for ever.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from deechat.agents.plugins.base import Frame, Json, PieceKind, dumps
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
@@ -39,11 +39,36 @@ from deechat.events import (
     ToolProgress,
 )
 
-Frame = dict[str, Any]
 _MARK = "\0"  # a text that stands nowhere else in a frame
 
 
-def frame_of(entry: Entry, message_id: str) -> Frame:
+class DeeChat:
+    """The dialect of the page and of docs/protocol.md.
+
+    `introspection` off leaves status and progress out, which the agent and its tools say of their own doings. The
+    numbers stay those of the log.
+    """
+
+    def __init__(self, message_id: str, *, introspection: bool = True) -> None:
+        self._message_id = message_id
+        self._introspection = introspection
+
+    def frames(self, entry: Entry) -> Iterable[Frame]:
+        if isinstance(entry.event, Status | ToolProgress) and not self._introspection:
+            return ()
+        return (Frame(frame_of(entry, self._message_id), entry.seq),)
+
+    def patterns(self) -> Mapping[PieceKind, bytes]:
+        return {kind: _pattern_of(kind, self._message_id) for kind in (TextChunk, ReasoningChunk)}
+
+    def heartbeat(self, last_seq: int) -> Frame:
+        return Frame({"type": "heartbeat", "lastEventId": last_seq}, name="heartbeat")
+
+    def resync(self) -> Frame:
+        return Frame({"type": "resync"})
+
+
+def frame_of(entry: Entry, message_id: str) -> Json:
     """Return the frame of an entry, with the assistant message's id first.
 
     Text and endings share the message's id as `uuid`, since a front end of the AnythingLLM family groups by it; every
@@ -54,23 +79,14 @@ def frame_of(entry: Entry, message_id: str) -> Frame:
     return {"id": message_id, "uuid": uuid, **_FIELDS[type(event)](event, message_id)}
 
 
-dumps: Callable[[Frame | str], bytes] = msgspec.json.Encoder().encode
-"""Gives a frame as one line of JSON, which never holds a line break."""
-
-
-def pattern_of(kind: type[TextChunk] | type[ReasoningChunk], message_id: str) -> bytes:
-    """Return what the frames of such pieces have in common, to be filled with `%` by their `seq` and their `text`.
-
-    Nearly all frames are of pieces. The text is filled in as `dumps` returns it; the result equals `dumps` of the
-    whole frame.
-    """
+def _pattern_of(kind: PieceKind, message_id: str) -> bytes:
     frame = frame_of(Entry(0, 0.0, kind(_MARK)), message_id)
     pattern = dumps(frame).replace(b"%", b"%%").replace(dumps(_MARK), b"%(text)b")
     numbered = dumps(f"{message_id}:").replace(b"%", b"%%")[:-1]
     return pattern if kind in _GROUPED else pattern.replace(numbered + b'0"', numbered + b'%(seq)d"')
 
 
-def metrics_of(metrics: Metrics) -> Frame:
+def metrics_of(metrics: Metrics) -> Json:
     """Return metrics in the contract's words; `estimated` stands there only when it is true."""
     frame = {
         "prompt_tokens": metrics.prompt_tokens,
@@ -84,7 +100,7 @@ def metrics_of(metrics: Metrics) -> Frame:
     return {**frame, "estimated": True} if metrics.estimated else frame
 
 
-def sources_of(sources: tuple[Source, ...]) -> list[Frame]:
+def sources_of(sources: tuple[Source, ...]) -> list[Json]:
     """Return sources in the contract's words."""
     return [
         {"id": each.id, "title": each.title, "text": each.text, "chunkSource": each.chunk_source, "score": each.score}
@@ -92,16 +108,16 @@ def sources_of(sources: tuple[Source, ...]) -> list[Frame]:
     ]
 
 
-def beside(result: ToolCallResult) -> Frame:
+def beside(result: ToolCallResult) -> Json:
     """Return the fields for a result's sources and parts; none where it is text alone."""
-    frame: Frame = {"sources": sources_of(result.sources)} if result.sources else {}
+    frame: Json = {"sources": sources_of(result.sources)} if result.sources else {}
     return {**frame, "parts": msgspec.to_builtins(result.parts)} if result.parts else frame
 
 
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 
-def _run_started(event: RunStarted, _id: str) -> Frame:
+def _run_started(event: RunStarted, _id: str) -> Json:
     return {
         "type": "runStarted",
         "runId": event.run_id,
@@ -112,15 +128,15 @@ def _run_started(event: RunStarted, _id: str) -> Frame:
     }
 
 
-def _thread_renamed(event: ThreadRenamed, _id: str) -> Frame:
+def _thread_renamed(event: ThreadRenamed, _id: str) -> Json:
     return {"action": "rename_thread", "thread": {"slug": event.thread, "name": event.name}}
 
 
-def _step_started(event: StepStarted, _id: str) -> Frame:
+def _step_started(event: StepStarted, _id: str) -> Json:
     return {"type": "stepStarted", "step": event.step}
 
 
-def _status(event: Status, _id: str) -> Frame:
+def _status(event: Status, _id: str) -> Json:
     return {
         "type": "statusResponse",
         "textResponse": event.text,
@@ -132,24 +148,24 @@ def _status(event: Status, _id: str) -> Frame:
     }
 
 
-def _reasoning(event: ReasoningChunk, _id: str) -> Frame:
+def _reasoning(event: ReasoningChunk, _id: str) -> Json:
     return {"type": "reasoningChunk", "textResponse": event.text, "close": False}
 
 
-def _text(event: TextChunk, _id: str) -> Frame:
+def _text(event: TextChunk, _id: str) -> Json:
     return {"type": "textResponseChunk", "textResponse": event.text, "sources": [], "close": False, "error": None}
 
 
-def _text_closed(event: TextClosed, _id: str) -> Frame:
+def _text_closed(event: TextClosed, _id: str) -> Json:
     sources = sources_of(event.sources)
     return {"type": "textResponseChunk", "textResponse": "", "sources": sources, "close": True, "error": None}
 
 
-def _step_finished(event: StepFinished, _id: str) -> Frame:
+def _step_finished(event: StepFinished, _id: str) -> Json:
     return {"type": "stepFinished", "step": event.step, "finishReason": event.finish_reason}
 
 
-def _invocation(event: ToolCallInvocation, _id: str) -> Frame:
+def _invocation(event: ToolCallInvocation, _id: str) -> Json:
     return {
         "type": "toolCallInvocation",
         "toolCallId": event.call_id,
@@ -159,7 +175,7 @@ def _invocation(event: ToolCallInvocation, _id: str) -> Frame:
     }
 
 
-def _progress(event: ToolProgress, _id: str) -> Frame:
+def _progress(event: ToolProgress, _id: str) -> Json:
     return {
         "type": "toolProgress",
         "toolCallId": event.call_id,
@@ -169,7 +185,7 @@ def _progress(event: ToolProgress, _id: str) -> Frame:
     }
 
 
-def _result(event: ToolCallResult, _id: str) -> Frame:
+def _result(event: ToolCallResult, _id: str) -> Json:
     return {
         "type": "toolCallResult",
         "toolCallId": event.call_id,
@@ -181,7 +197,7 @@ def _result(event: ToolCallResult, _id: str) -> Frame:
     }
 
 
-def _approval(event: ToolApprovalRequest, _id: str) -> Frame:
+def _approval(event: ToolApprovalRequest, _id: str) -> Json:
     return {
         "type": "toolApprovalRequest",
         "requestId": event.request_id,
@@ -192,7 +208,7 @@ def _approval(event: ToolApprovalRequest, _id: str) -> Frame:
     }
 
 
-def _clarification(event: ClarificationRequest, _id: str) -> Frame:
+def _clarification(event: ClarificationRequest, _id: str) -> Json:
     return {
         "type": "clarificationRequest",
         "requestId": event.request_id,
@@ -202,29 +218,29 @@ def _clarification(event: ClarificationRequest, _id: str) -> Frame:
     }
 
 
-def _input(event: InputReceived, _id: str) -> Frame:
+def _input(event: InputReceived, _id: str) -> Json:
     given = {"approved": event.approved} if event.approved is not None else {"answers": list(event.answers or ())}
     return {"type": "inputReceived", "requestId": event.request_id, **given, "summary": event.summary}
 
 
-def _steered(event: Steered, _id: str) -> Frame:
+def _steered(event: Steered, _id: str) -> Json:
     return {"type": "steered", "message": event.message}
 
 
-def _step_restarted(event: StepRestarted, _id: str) -> Frame:
+def _step_restarted(event: StepRestarted, _id: str) -> Json:
     return {"type": "stepRestarted", "step": event.step, "afterId": event.after}
 
 
-def _step_retold(event: StepRetold, _id: str) -> Frame:
+def _step_retold(event: StepRetold, _id: str) -> Json:
     # Whoever takes back what a restart made void takes this back too, without knowing the field.
     return {"type": "stepRestarted", "step": event.step, "afterId": event.after, "retold": event.kind}
 
 
-def _summarized(event: HistorySummarized, _id: str) -> Frame:
+def _summarized(event: HistorySummarized, _id: str) -> Json:
     return {"type": "historySummarized", "upTo": event.upto, "summary": event.text}
 
 
-def _completed(event: RunCompleted, message_id: str) -> Frame:
+def _completed(event: RunCompleted, message_id: str) -> Json:
     return {
         "type": "finalizeResponseStream",
         "sources": sources_of(event.sources),
@@ -237,7 +253,7 @@ def _completed(event: RunCompleted, message_id: str) -> Frame:
     }
 
 
-def _stopped(event: RunStopped, message_id: str) -> Frame:
+def _stopped(event: RunStopped, message_id: str) -> Json:
     return {
         "type": "stopGeneration",
         "reason": "stopped",
@@ -247,7 +263,7 @@ def _stopped(event: RunStopped, message_id: str) -> Frame:
     }
 
 
-def _failed(event: RunFailed, message_id: str) -> Frame:
+def _failed(event: RunFailed, message_id: str) -> Json:
     return {
         "type": "abort",
         "textResponse": None,
@@ -261,7 +277,7 @@ def _failed(event: RunFailed, message_id: str) -> Frame:
 
 
 _GROUPED = (TextChunk, TextClosed, RunCompleted, RunStopped, RunFailed)
-_FIELDS: dict[type[AnyEvent], Callable[[Any, str], Frame]] = {
+_FIELDS: dict[type[AnyEvent], Callable[[Any, str], Json]] = {
     RunStarted: _run_started,
     ThreadRenamed: _thread_renamed,
     StepStarted: _step_started,

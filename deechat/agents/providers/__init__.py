@@ -1,1 +1,1 @@
-"""Those who answer: `base` is the seam and its fake, `openai` any OpenAI-compatible server, `offline` ourselves."""
+"""The providers: `base` is the seam and its fake, `openai` any OpenAI-compatible server, `offline` needs none."""

@@ -1,6 +1,6 @@
-"""The seam between the agent and whatever answers it: one question in, the parts of one turn out.
+"""The seam between the agent and its provider: one question in, the parts of one turn out.
 
-`Scripted` is the seam's fake: a provider that says what a test gave it.
+`Scripted` is the seam's fake: a provider that yields the parts of a test's script.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class ToolSpec(msgspec.Struct, frozen=True, dict=True):
 
 
 class Question(msgspec.Struct, frozen=True):
-    """What one step asks. `model`, `temperature` and `max_tokens` None mean the server's default.
+    """The question of one step. `model`, `temperature` and `max_tokens` None mean the server's default.
 
     Every call in `messages` is followed by its result, in order, before any other message. `tokens`: our estimate.
+    `language` is the person's.
     """
 
     messages: Sequence[Message]
@@ -43,6 +44,7 @@ class Question(msgspec.Struct, frozen=True):
     temperature: float | None = None
     max_tokens: int | None = None
     tokens: int = 0
+    language: str = "en"
 
 
 class Text(msgspec.Struct, frozen=True, gc=False):
@@ -70,14 +72,14 @@ class Retold(msgspec.Struct, frozen=True):
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Something a person who waits should know, as a code of `deechat.agents.words` and what fills its words."""
+    """A notice for a waiting person: a code, and the values for its words, `status.CODE` of the agent."""
 
     code: str
     params: dict[str, Any] = {}
 
 
 class Turn(msgspec.Struct, frozen=True):
-    """The end of a turn. `calls` have the model's arguments as text and no id yet that is ours: their `id` is ''.
+    """The end of a turn. `calls` have the model's arguments as text and no id of ours yet: their `id` is ''.
 
     `usage` is None when the server did not count; the loop then estimates.
     """
@@ -94,9 +96,9 @@ Part = Text | Reasoning | Retold | Notice | Turn
 class Room(msgspec.Struct, frozen=True):
     """How much a model reads at once, as far as its provider knows.
 
-    `length` is in the server's tokens, question and answer together; None: unknown. `ratio`: how many of its tokens one
-    of our estimated ones is. `could`: what the model could read where its server was given less, and `remedy` the
-    server's setting for that. `writes` false: it is no model, so it is asked for no summaries.
+    `length` is in the server's tokens, question and answer together; None: unknown. `ratio`: the server's tokens for
+    one of our estimated ones. `could`: the length that the model could have where its server was given less, and
+    `remedy` the server's setting for that. `writes` false: it is no model, so it is asked for no summaries.
     """
 
     length: int | None = None
@@ -107,7 +109,7 @@ class Room(msgspec.Struct, frozen=True):
 
 
 class Provider(Protocol):
-    """Something that answers questions.
+    """Answers questions.
 
     `ask` yields parts as they come, and exactly one `Turn`, last; without one it raises `ModelError`. It never yields
     after raising. Closing the generator, or throwing `Cancelled` into it, closes the connection at once, and
@@ -117,15 +119,15 @@ class Provider(Protocol):
     name: str
 
     def models(self) -> list[str]:
-        """List what can be asked for, in the server's order. Raises `ModelError`."""
+        """List the models that can be asked for, in the server's order. Raises `ModelError`."""
         ...
 
     def default_model(self) -> str | None:
-        """Name the model that is used when nobody chose one; None when there is none. Raises `ModelError`."""
+        """Name the model that is used where none was chosen; None when there is none. Raises `ModelError`."""
         ...
 
     def model_for(self, wanted: str | None) -> str | None:
-        """Name the model that answers where this one was chosen, or nobody chose one. Raises `ModelError`."""
+        """Name the model that answers where this one, or none, was chosen. Raises `ModelError`."""
         ...
 
     def room(self, model: str | None) -> Room:
@@ -139,7 +141,7 @@ class Provider(Protocol):
 
 @contextmanager
 def asking(provider: Provider, question: Question) -> Iterator[Iterator[Part]]:
-    """Ask, and close what was opened, whoever ends it. The provider sees a `Cancelled` and notes its time on it."""
+    """Ask, and close the generator in any case. The provider sees a `Cancelled` and notes its time on it."""
     parts = provider.ask(question)
     try:
         yield parts
@@ -158,7 +160,7 @@ class Scripted:
     """A provider that follows a script: one list of parts a question, in order.
 
     An exception in the list is raised there; a callable is called there (to wait for a test, say). `asked` holds the
-    questions; `length` is what it reads at once. A question beyond the script is a mistake of the test and raises
+    questions; `length` is its `Room`'s. A question beyond the script is a mistake of the test and raises
     `AssertionError`.
     """
 

@@ -1,4 +1,4 @@
-"""Who answers: the provider that the settings name, or the model server that is found, or else we ourselves."""
+"""Chooses the provider: the one that the settings name, else a model server that is found, else the offline one."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from deechat.errors import ModelError
 class Chooser:
     """Gives the provider of a run.
 
-    `fixed` answers always. Without it the model server of this machine does, and `offline` as long as there is none:
-    new questions alone, never a run that was begun with a model.
+    `fixed` answers always. Without it the model server of this machine answers. While there is none, `offline` answers
+    new questions, but never a run that was begun with a model.
     """
 
     def __init__(self, *, fixed: Provider | None, offline: Provider, local: Local) -> None:
@@ -22,7 +22,7 @@ class Chooser:
         self._local = local
 
     def current(self) -> Provider:
-        """Return the provider for a new question; may take the 300 ms that looking takes."""
+        """Return the provider for a new question; may look for a server, which takes 300 ms."""
         if self._fixed is not None:
             return self._fixed
         if self._local.is_there():

@@ -16,13 +16,13 @@ from deechat.net.deadline import Deadline
 # In the order in which they are looked at: Ollama, llama.cpp, LM Studio, vLLM.
 CANDIDATES = (11434, 8080, 1234, 8000)
 HOST = "127.0.0.1"
-MAX_FOUND = 256_000  # bytes of an answer: whoever has the port may send anything, and all others wait while it is read
+MAX_FOUND = 256_000  # bytes of an answer: any program may have the port, and all others wait while its answer is read
 
 
 def find_local_server(
     own_ports: Collection[int], within: float = 0.3, candidates: Sequence[int] = CANDIDATES
 ) -> str | None:
-    """Return the base URL of the first that lists a model that can chat within so many seconds; None without one.
+    """Return the base URL of the first server that lists a model that can chat within so many seconds; None else.
 
     `own_ports` are never looked at. It takes no longer than `within` for each candidate, and raises nothing.
     """
@@ -49,9 +49,9 @@ def _models(port: int, within: float) -> list[Row]:
 
 
 class _Reader(io.RawIOBase):
-    """Reads from a socket until a deadline, then raises `TimeoutError`, however much is dripping in.
+    """Reads from a socket until a deadline, then raises `TimeoutError`, even while bytes drip in.
 
-    It ends after `MAX_FOUND` bytes, and each read gives others a turn.
+    It ends after `MAX_FOUND` bytes, and each read yields to other greenlets.
     """
 
     def __init__(self, sock: socket.socket, deadline: Deadline) -> None:

@@ -1,4 +1,4 @@
-"""The model server of this machine, whichever runs: when the one that was found stops, another is looked for."""
+"""The model server that runs on this machine: when the one that was found stops, another is looked for."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Server:
 
     def follow(self, before: _Server, wanted: str | None) -> None:
         """Take the place of another server, whose models may still be chosen somewhere."""
-        with suppress(ModelError):  # then it is asked for what was chosen, and says what it thinks of it
+        with suppress(ModelError):  # then it is asked for the chosen model, and its answer tells
             self.models()
             others = {*before.names, *before.foreign, wanted or ""}
             self.foreign = frozenset(others - self.names)
@@ -58,11 +58,11 @@ def _tell(before: _Server | None, now: _Server | None) -> None:
 
 
 class Local:
-    """Asks the model server that `find` gives the base URL of, through what `connect` makes of it.
+    """Asks the model server whose base URL `find` gives, through the provider that `connect` makes of it.
 
     There is no look as long as it answers. When it cannot be reached, `find` is asked at once, and the same question
-    goes on at the server that runs instead, if nothing of its answer was shown. `lost` is the address of the one that
-    was there last, while there is none.
+    goes on at the server that runs instead, if nothing of its answer was shown. `lost` is the address of the last
+    server, while there is none.
     """
 
     name = "openai"
@@ -81,7 +81,7 @@ class Local:
         self.lost: str | None = None
 
     def is_there(self) -> bool:
-        """Return whether a server is there for a new question; may take the 300 ms that looking takes."""
+        """Return whether a server is there for a new question; may look for one, which takes 300 ms."""
         pause = LOOK_SOON if self.lost else LOOK_AGAIN
         if self._server is None:
             self._look(unless_since=self._clock() - pause)
@@ -140,7 +140,7 @@ class Local:
         return tell(now)
 
     def _there(self) -> _Server:
-        """Return the server, looked for at once where there is none. Raises `ModelError`."""
+        """Return the server; look for one at once where there is none. Raises `ModelError`."""
         if self._server is None:
             self._look(unless_since=self._clock())
         if self._server is None:
@@ -152,14 +152,14 @@ class Local:
         if fault.code != "model_unreachable":
             raise fault
         since = self._clock()
-        if self._server is None or self._server.url == server.url:  # or else another question has looked already
+        if self._server is None or self._server.url == server.url:  # else another question has looked already
             self._look(unless_since=since)
         if self._server is None:
             raise self._gone() from None
         return self._server
 
     def _look(self, unless_since: float) -> None:
-        """Look, unless somebody has done so since a moment: who comes while another looks takes what that finds."""
+        """Look, unless there was a look since a moment: a caller that comes during a look takes its result."""
         with self._looking:
             if self._looked_at is not None and self._looked_at > unless_since:
                 return

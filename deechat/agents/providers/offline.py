@@ -1,7 +1,8 @@
 """Answers without a model server: sums, the time, pages and questions by tools, else how to connect a model.
 
 It goes through the same loop as a model: it asks for tool calls and phrases their results. It reads a message clause by
-clause, by the patterns below, and guesses nothing.
+clause, by patterns, and guesses nothing. The words in them are those that each language has in `understood`; how a sum,
+an address or a date is written is the same in all, and stands here.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from deechat import locale
 from deechat.agents.providers.base import Part, Question, Room, Text, Turn
-from deechat.agents.providers.offline_words import QUESTIONS, SKIPPED, WEEKDAYS, WORDS, say
 from deechat.events import ToolCall
+from deechat.locale import ENGLISH, understood, words
 from deechat.messages import REFUSED, UNANSWERED, UNSAID, AssistantMessage, Message, ToolMessage, UserMessage
 
 CALCULATOR, CLOCK, WEB, ASK = "calculator", "current_time", "web_fetch", "ask_user"
@@ -31,7 +34,7 @@ _PIECE = re.compile(r"[\u3400-\u9fff]{1,2}[^\w\s]*|[^\s\u3400-\u9fff]+\s*|\s+")
 
 
 class OfflineProvider:
-    """The provider for when there is no model. `pause` is called with seconds between two pieces of an answer."""
+    """The provider without a model. `pause` is called with seconds between two pieces of an answer."""
 
     name = "offline"
 
@@ -69,60 +72,52 @@ def _answer(question: Question) -> tuple[str, tuple[ToolCall, ...]]:
     messages = question.messages
     said = [(at, message.text) for at, message in enumerate(messages) if isinstance(message, UserMessage)]
     if not said:
-        return say("help", "en"), ()
+        return _topic_words("help", _language("", question.language)), ()
     (last, text), before = said[-1], said[-2:-1]
-    language = _language(text)
+    language = _language(text, question.language)
     if results := _phrased(messages[last + 1 :], language):
         return results, ()
     topic, calls = _read(text, language)
     names = {call.name for call in calls}
-    words = "" if calls else say(topic, language)
+    told = "" if calls else _topic_words(topic, language)
     if calls and (question.tool_choice == "none" or names - {tool.name for tool in question.tools}):
-        words, calls = say("no_tools", language, names="`, `".join(sorted(names))), ()
+        told, calls = locale.say("offline", language, "no_tools", names="`, `".join(sorted(names))), ()
     for at, asked in before:
         since = [message for message in messages[at + 1 : last] if message != AssistantMessage(UNSAID)]
         if since and isinstance(since[-1], ToolMessage):
             # The message joined while tools ran: the one before it gets its answer first.
-            words = f"{_phrased(since, _language(asked))}\n\n{words}".rstrip()
-    return words, calls
+            told = f"{_phrased(since, _language(asked, question.language))}\n\n{told}".rstrip()
+    return told, calls
+
+
+def _topic_words(topic: str, language: str) -> str:
+    """Return what is said of a topic; of some, how to connect a model too."""
+    told = locale.say("offline", language, topic)
+    return f"{told}\n\n{locale.say('offline', language, 'connect')}" if topic in {"help", "no_model"} else told
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------
 
-_TOPICS = {
-    "greeting": r"(?:hi|hello|hey|good (?:morning|afternoon|evening))(?: there| deechat)?|你好|您好|嗨|早上好|晚上好",
-    "thanks": r"(?:many )?(?:thanks|thank you)(?: (?:a lot|very much))?|谢谢[你您]?|多谢",
-    "help": r"help(?: me)?|/help|\?|(?:what can|who are|what are) you(?: do)?|帮助|[你您](?:能|会)做什么|[你您]是谁",
-}
-_TOPIC = {topic: re.compile(pattern, re.IGNORECASE) for topic, pattern in _TOPICS.items()}
-_CLAUSES = re.compile(r"[;，。?\n]|,\s+(?=(?:what|and|then)\b)|\band\b|和|还有", re.IGNORECASE)
+
+def _any(key: str) -> str:
+    """Return a pattern for what a key means in any language."""
+    return "|".join(understood(key).values())
+
+
+_TOPIC = {topic: re.compile(_any(topic), re.IGNORECASE) for topic in ("greeting", "thanks", "help")}
+_CLAUSES = re.compile(rf"[;，。?\n]|{_any('next_clause')}", re.IGNORECASE)
 
 # An address alone is no wish: a person has to say that it is to be read.
 _ADDRESS = re.compile(r"https?://[^\s\u3000-\u9fff\uff00-\uffef<>\"'`]+", re.IGNORECASE)
-_TO_READ = re.compile(r"\b(?:read|fetch|open|summari[sz]e)\b|打开|读取|读一?下|看一?下|看看|总结", re.IGNORECASE)
-_ASK_ME = re.compile(
-    r"(?:please )?ask me (?:something|anything|(?:a|some|a few) questions?)(?:,? please)?"
-    r"|请?你?[问考](?:一下|考)?我(?:[一几]?个|一些)?(?:问题)?吧?|请?向我提(?:[一几]?个)?问题?吧?",
-    re.IGNORECASE,
-)
-_TIME = re.compile(
-    r"(?:(?:what|tell me)(?:['’]?s| is)? )?(?:the |today['’]?s )?(?:current |local )?(?:time|date|day(?= is))"
-    r"(?: is it| is today)?(?: today| now| at the moment)?"
-    r"(?: (?:in|at) (?:the )?(?P<place>[^\W\d].{1,40}?))?(?: right)?(?: now)?",
-    re.IGNORECASE,
-)
-_CHINESE_TIME = re.compile(
-    r"(?:请问|请?告诉我)?(?![明昨后前][天日])(?P<place>[^现現当今的\s]{0,12}?)(?:[现現]在|当前|今天|[时時][间間]|[的是\s])*"
-    r"(?:[几幾][点點]|什么时间|[时時][间間]|几月几[号日]|几[号日]|日期|(?:星期|周|礼拜)几)[了钟呢啊]?"
-)
+_TO_READ = re.compile(_any("read_page"), re.IGNORECASE)
+_ASK_ME = re.compile(_any("ask_me"), re.IGNORECASE)
+_TIMES = [re.compile(pattern, re.IGNORECASE) for pattern in understood("time").values()]
 # A sum is all of a clause but the words that ask for it. The possessive group reads each character once.
-_ASKED = re.compile(
-    r"(?:please )?(?:tell me )?(?:what(?:['’]?s| is)|how much is|calculate|compute|计算|算一?下?)?[\s:]*", re.IGNORECASE
-)
-_ENDS = "=.是等于得多少几 "
-_SIGNS = {"plus": "+", "minus": "-", "times": "*", "divided by": "/", "加": "+", "减": "-", "乘": "*", "除以": "/"}
-_SIGN = re.compile(rf"\s*({'|'.join(_SIGNS)})[上去以]?\s*", re.IGNORECASE)
-_PERCENT_OF = re.compile(r"([0-9.,]+)\s*的\s*([0-9.]+\s*%)")
+_ASKED = re.compile(rf"(?:{_any('before_sum')})?(?:{_any('work_out')})?[\s:]*", re.IGNORECASE)
+_ENDS = "=. " + "".join(understood("sum_ends").values())
+_SIGNS = {word: sign for signs in understood("signs").values() for word, sign in signs.items()}
+_SIGN = re.compile(rf"\s*({'|'.join(_SIGNS)})\s*", re.IGNORECASE)
+_PERCENT_OF = re.compile(rf"([0-9.,]+)\s*(?:{_any('whole_before_percent')})\s*([0-9.]+\s*%)")
 _SUM = re.compile(
     r"(?=.*(?:[0-9]|pi|π))(?=.*[^0-9.,\s])"
     r"(?:[-+*/^%()!°×÷·−√π²³.,\s]|[0-9](?:e[+-]?[0-9]+)?|(?:of|mod|x|pi|tau)(?![a-z])|(?<![0-9.])e(?![a-z])"
@@ -132,14 +127,20 @@ _SUM = re.compile(
 )
 _DATE = re.compile(r"[0-9]{4}([-/])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([-/])[0-9]{1,2}\2[0-9]{4}")
 _WIDE = {ord(wide): chr(ord(wide) - 0xFEE0) for wide in "０１２３４５６７８９＋－＊／（）％．＾＝？！；："}
+_LETTERS = {language: re.compile(letters) for language, letters in understood("letters").items()}
 
 
-def _language(text: str) -> str:
-    return "zh" if re.search(r"[\u3400-\u9fff]", text) else "en"
+def _language(text: str, asked_in: str) -> str:
+    """Return the language to answer in: the one whose letters stand in the text, else the person's, else English.
+
+    The person's counts where it has no letters of its own: somebody whose language is Chinese has written another one.
+    """
+    own = (language for language, letters in _LETTERS.items() if letters.search(text))
+    return next(own, ENGLISH if asked_in in _LETTERS else asked_in)
 
 
 def _read(text: str, language: str) -> tuple[str, tuple[ToolCall, ...]]:
-    """Return the calls that a message asks for; where there are none, a topic of `offline_words`."""
+    """Return the calls that a message asks for; where there are none, a topic."""
     text = text.encode("utf-8", "replace").decode().strip()
     if len(text) > LONGEST:
         return "no_model", ()
@@ -155,8 +156,8 @@ def _read(text: str, language: str) -> tuple[str, tuple[ToolCall, ...]]:
     for part in _CLAUSES.split(text.translate(_WIDE)):
         clause = " ".join(part.split())
         if _ASK_ME.fullmatch(clause.rstrip("!.")):
-            calls.append(_call(ASK, questions=QUESTIONS[language]))
-        elif asked := _TIME.fullmatch(clause.rstrip("!.")) or _CHINESE_TIME.fullmatch(clause):
+            calls.append(_call(ASK, questions=words("offline", language)["questions"]))
+        elif asked := next(filter(None, (pattern.fullmatch(clause) for pattern in _TIMES)), None):
             calls.append(_call(CLOCK, timezone=asked["place"]) if asked["place"] else _call(CLOCK))
         elif expression := _expression(clause):
             calls.append(_call(CALCULATOR, expression=expression))
@@ -195,25 +196,26 @@ def _paragraph(call: ToolCall | None, given: ToolMessage, language: str) -> str:
         arguments = msgspec.json.decode(call.arguments if call else "{}", type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError):
         arguments = {}
+    known, say = words("offline", language), partial(locale.say, "offline", language)
     name, result = given.name, given.content
     asked = str(arguments.get(_ABOUT.get(name, ""), ""))
     if given.is_error and result in _NOT_DONE:
         key = f"{_NOT_DONE[result]}_{name}"
-        return say(key, language, asked=asked) if key in WORDS else say(_NOT_DONE[result], language, asked=name)
+        return say(key, asked=asked) if key in known else say(_NOT_DONE[result], asked=name)
     if name == CALCULATOR:
-        return say("value" if _VALUE.fullmatch(result) else "no_value", language, asked=asked, result=result)
+        return say("value" if _VALUE.fullmatch(result) else "no_value", asked=asked, result=result)
     if name == CLOCK and (iso := _ISO.search(result)):
         now = datetime.fromisoformat(iso[0])
-        moment = {"time": f"{now:%H:%M}", "weekday": WEEKDAYS[language][now.weekday()], "date": f"{now:%Y-%m-%d}"}
-        return say("time_there" if asked else "time_here", language, asked=asked, offset=iso[0][-6:], **moment)
+        moment = {"time": f"{now:%H:%M}", "weekday": known["weekdays"][now.weekday()], "date": f"{now:%Y-%m-%d}"}
+        return say("time_there" if asked else "time_here", asked=asked, offset=iso[0][-6:], **moment)
     if name in {CLOCK, WEB, ASK} and (given.is_error or name == CLOCK):
-        return say(f"no_{name}", language, asked=asked, result=result)
+        return say(f"no_{name}", asked=asked, result=result)
     if name == WEB:
         text = result.strip()
         if len(text) > LONGEST_EXCERPT:
             text = text[:LONGEST_EXCERPT].rsplit(maxsplit=1)[0] + " …"
         result = "\n".join(f"> {line}".rstrip() for line in text.splitlines())
     elif name == ASK:
-        lines = [line.replace("(skipped)", SKIPPED[language]) for line in result.splitlines() if line.strip()]
+        lines = [line.replace("(skipped)", known["skipped"]) for line in result.splitlines() if line.strip()]
         result = "\n".join(f"- {line}" for line in lines)
-    return say(f"result_{name}" if name in {WEB, ASK} else "result", language, asked=asked or name, result=result)
+    return say(f"result_{name}" if name in {WEB, ASK} else "result", asked=asked or name, result=result)

@@ -1,4 +1,4 @@
-"""The tools: what a function needs to be one, and those that every agent has."""
+"""The tools: the base that makes one of a function, and those that every agent has."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def builtin_tools() -> tuple[Tool, ...]:
-    """Return the tools that need nothing set up; those that only read need no yes, and all may run again."""
+    """Return the tools that need no setup. All may run again; those that stay on this machine need no yes."""
     return (
         make_tool(calculator, repeatable=True, policy="allow"),
         make_tool(current_time, repeatable=True, policy="allow"),

@@ -1,7 +1,7 @@
-"""The text of a call's arguments to a JSON value: strictly, and where that fails what it can mean if it is one thing.
+"""The text of a call's arguments to a JSON value: strictly, and where that fails by its one possible meaning.
 
-A model, and what stands between it and us, slips in a few ways that leave no doubt: see `read`. Whatever may mean this
-or that, or is cut off, is an error that the model is told of: nothing is run on a guess.
+A model, and the server or gateway before it, slips in a few ways that leave no doubt: see `read`. A text that may mean
+several things, or is cut off, is an error that the model is told of: nothing is run on a guess.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _FENCE = "```"
 _LANGUAGE = re.compile(r"\w*")
 _UNBRACED = re.compile(r'"(?:[^"\\]|\\.)*+"\s*:', re.DOTALL)
 _WRAPPED = re.compile(r"\s*\{(?=\s*\{)")
-# A text of JSON, which stays as it is, or one that has no end; and what means nothing outside of texts: a comma before
-# a bracket, and white space that was written as letters.
+# A string of JSON, which stays as it is, or one that has no end; and signs that mean nothing outside of strings: a
+# comma before a bracket, and white space that was written as letters.
 _OUTSIDE = re.compile(r'("(?:[^"\\]|\\.)*+"?)|,(?=\s*[}\]])|\\[nrt]', re.DOTALL)
 _BLANKS = re.compile(r"\s*")
 _BEHIND = re.compile(r"[\s}]*")  # braces too many
@@ -30,7 +30,7 @@ _BEHIND = re.compile(r"[\s}]*")  # braces too many
 def read(text: str) -> Any:
     """Read JSON, strictly where it matters: no key twice, no NaN, nothing that could not be written again.
 
-    Taken for what they mean are: a code fence around it; an object in braces, without its first or with too many behind
+    Taken for their meaning are: a code fence around it; an object in braces, without its first or with too many behind
     it; an empty object, or an empty text, beside the real one; the same object again; an object in a text; a comma too
     many; line breaks as letters between values. Raises `ValueError` or `RecursionError` for anything else.
     """

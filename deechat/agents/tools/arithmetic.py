@@ -1,7 +1,7 @@
 """The calculator's numbers: exact fractions as long as that is cheap, floats after, and never more than the bounds.
 
-Every operation here checks the size of what it would make before it makes it, or makes something that is small in any
-case. What has no value raises `ToolError` with words.
+Every operation here checks the size of its result before it computes it, or computes one that is small in any case. An
+operation without a value raises `ToolError` with words.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_FACTORS = 1_500  # 1500! still fits WHOLE_BITS
 SHOWN_DIGITS = 1_000
 EXACT_DIGITS = 20
 ROUNDED_DIGITS = 15
-NOISE = 1e-15  # what a float's sine may miss zero by
+NOISE = 1e-15  # by which a float's sine may miss zero
 
 TOO_LARGE = "The result is too large for this calculator."
 TOO_SMALL = "The result is too close to zero for this calculator."
@@ -94,7 +94,7 @@ def _written(value: Decimal) -> str:
 
 
 def _nonzero(value: float) -> float:
-    """Refuse a zero that only stands for something too small."""
+    """Refuse a zero that only stands for a value too small."""
     if value == 0:
         raise ToolError(TOO_SMALL)
     return value

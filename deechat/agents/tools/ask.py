@@ -71,7 +71,7 @@ def _question(given: Json) -> Json:
 def answers_to(questions: Sequence[Json], given: object, *, allow_skip: bool) -> tuple[Json, ...]:
     """Return a person's answers, checked against the questions: `{skipped, answer}` each, in their order.
 
-    Raises `ValueError` that says what does not fit.
+    Raises `ValueError` that names the fault.
     """
     if not isinstance(given, list) or len(given) != len(questions):
         raise ValueError(f"answers must be a list with an answer to each of the {len(questions)} questions")

@@ -1,4 +1,4 @@
-"""What a plain function needs to be a tool: a name, words, a schema for its parameters, and a check against it.
+"""Makes a tool of a plain function: a name, words, a schema for its parameters, and a check against it.
 
 All of it comes from the function itself, its type hints and its docstring. This module knows no model, no run and no
 particular tool.
@@ -25,7 +25,7 @@ Policy = Literal["allow", "ask", "deny"]
 
 
 class ToolError(DeeChatError):
-    """A tool cannot do what it was called for; the words are for the model, so that it can correct itself."""
+    """A tool cannot carry out its call; the words are for the model, so that it can correct itself."""
 
     status = 400
     code = "tool_error"
@@ -36,11 +36,11 @@ class Tool:
     """A function that a model may call.
 
     `parameters` is a JSON schema of type object, whole in itself (no `$ref`). `repeatable`: a second run after a crash
-    does no harm. `policy` is what holds where nobody decided otherwise. `hints` are the parameters' types.
+    does no harm. `policy` holds where no other was chosen. `hints` are the parameters' types.
 
-    `asks`: it asks a person instead of doing anything, so it is never run. `scope` says of arguments what a person who
-    allows them for good allows, such as a host, and raises `ToolError` where they name nothing that could be allowed;
-    None: the tool, whatever its arguments. `scope_name` is the word for what `scope` gives, such as "host".
+    `asks`: it asks a person instead of doing anything, so it is never run. `scope` returns the object, such as a host,
+    that an "always allow" of these arguments covers, and raises `ToolError` where they name none that could be allowed;
+    None: it covers the tool with any arguments. `scope_name` is the word for such an object, such as "host".
 
     `context` is the name of the parameter that takes the `ToolContext`, which no model gives; None where there is none.
     """
@@ -60,17 +60,17 @@ class Tool:
     def arguments(self, text: str) -> dict[str, Any]:
         """Read the model's arguments and fit them to the schema; no text at all is an empty object.
 
-        A slip with one meaning only is taken for what it means: see `deechat.agents.tools.arguments`.
+        A slip with one meaning only is taken for that meaning: see `deechat.agents.tools.arguments`.
 
-        Raises `ToolError`, and nothing else, for whatever a model may write.
+        Raises `ToolError`, and nothing else, for any text of a model.
         """
         return self.fit(_read(text)) if text.strip() else self.fit({})
 
     def fit(self, given: object) -> dict[str, Any]:
         """Return the arguments as JSON values that fit the schema. Parameters that were left out stay out.
 
-        A number written as a string, and null for a parameter that has a default, are taken for what they mean.
-        Raises `ToolError` that names what is wrong, all at once.
+        A number written as a string, and null for a parameter that has a default, are taken for their meaning.
+        Raises `ToolError` that names the faults, all at once.
         """
         if not isinstance(given, dict):
             raise ToolError(f"The arguments must be a JSON object, not {_shown(given)}. {self._usage()}")
@@ -95,9 +95,9 @@ class Tool:
             self.scope(arguments)
 
     def run(self, arguments: dict[str, Any], context: ToolContext | None = None) -> ToolResult:
-        """Call the function with arguments that `arguments` or `fit` gave. What is neither text nor a result is JSON.
+        """Call the function with arguments of `arguments` or `fit`. A value that is no text and no result becomes JSON.
 
-        `context` None: nobody watches. What the function raises passes through. Lone surrogates become U+FFFD.
+        `context` None: no run shows it. The function's errors pass through. Lone surrogates become U+FFFD.
         """
         values = {name: msgspec.convert(value, self.hints[name], strict=False) for name, value in arguments.items()}
         if self.context is not None:
@@ -109,7 +109,7 @@ class Tool:
         return ToolResult(sound(result if isinstance(result, str) else msgspec.json.encode(result).decode()))
 
     def _usage(self) -> str:
-        """Say what the tool takes, such as `calculator takes {"expression": string}`."""
+        """Describe the tool's parameters, as in `calculator takes {"expression": string}`."""
         required = self.parameters["required"]
         names = [
             f"{json.dumps(name)}{'' if name in required else ' (optional)'}: {_expected(schema)}"
@@ -130,7 +130,7 @@ def make_tool(
 ) -> Tool:
     """Make a tool of a function with type hints and a docstring; the options are `Tool`'s.
 
-    The docstring's lines `parameter: what it is` describe the parameters (deeper indented lines go on), the rest of it
+    The docstring's lines `parameter: its meaning` describe the parameters (deeper indented lines go on), the rest of it
     the tool. A parameter of the type `ToolContext` is no part of the schema, wherever it stands. Raises `TypeError` for
     a function that does not say enough about itself to be one.
     """
@@ -148,7 +148,7 @@ def make_tool(
 
 
 def _read(text: str) -> Any:
-    """Read the model's arguments; whatever is wrong with them becomes a `ToolError`."""
+    """Read the model's arguments; every fault of theirs becomes a `ToolError`."""
     try:
         return read(text)
     except RecursionError as error:
@@ -160,7 +160,7 @@ def _read(text: str) -> Any:
 
 
 def _fit(value: Any, hint: Any) -> Any:
-    """Convert to the type and back to JSON values. Raises `ValueError` for what does not fit or is not JSON."""
+    """Convert to the type and back to JSON values. Raises `ValueError` for a value that does not fit or is not JSON."""
     fitted = msgspec.to_builtins(msgspec.convert(value, hint, strict=False))
     json.dumps(fitted, allow_nan=False)
     return fitted
@@ -182,13 +182,13 @@ _JSON_NAMES = {
 
 
 def _fault(name: str, value: Any, schema: dict[str, Any], error: Exception) -> str:
-    """Say which parameter is wrong, what was expected and what came."""
+    """Name the parameter that is wrong, the expected type and the value that came."""
     why = re.sub(r"`(\w+)`", lambda match: _JSON_NAMES.get(match[1], match[1]), str(error)[:200])
     return f"parameter {json.dumps(name)}: {why}; it must be {_expected(schema)}, and was {_shown(value)}"
 
 
 def _expected(schema: dict[str, Any]) -> str:
-    """Say in a few words what fits the schema."""
+    """Describe in a few words the values that fit the schema."""
     if "enum" in schema:
         return "one of " + ", ".join(json.dumps(each, ensure_ascii=False) for each in schema["enum"])
     if "anyOf" in schema:
@@ -199,7 +199,7 @@ def _expected(schema: dict[str, Any]) -> str:
 
 
 def _shown(value: object) -> str:
-    """Show the head of a value, whatever it is."""
+    """Show the head of a value of any kind."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):

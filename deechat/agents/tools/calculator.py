@@ -1,7 +1,7 @@
-"""The calculator: reads arithmetic as people and models write it, and works it out, bounded whatever it is given.
+"""The calculator: reads arithmetic as people and models write it, and works it out within bounds.
 
 Only tokens of its own reach Python's parser: numbers are kept aside and stand there as names such as `_3`, and a sign
-that follows a number (`17%`, `5!`, `30°`) stands there as an index, which binds as tightly. So quotes, dots, brackets,
+that follows a number (`17%`, `5!`, `30°`) stands there as an index, which binds as tightly. Quotes, dots, brackets,
 keywords and unknown names never get there. The tree that comes back is walked, never compiled.
 """
 

@@ -16,9 +16,9 @@ Report = Callable[[str, float | None], object]  # takes a line for a person, and
 
 
 class ToolResult(msgspec.Struct, frozen=True):
-    """The result of a call: text for the model, and what a person sees beside it.
+    """The result of a call: text for the model, and sources and parts that a person sees beside it.
 
-    `sources` are what the text rests on, `parts` what is more than text: images, links, tables.
+    `sources` are the texts that it rests on, `parts` are images, links and tables.
     """
 
     text: str
@@ -28,7 +28,7 @@ class ToolResult(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The person who asks. There is one today, `OWNER`."""
+    """The person who asks. Today there is one, `OWNER`."""
 
     id: str
 
@@ -39,9 +39,9 @@ OWNER = Principal("owner")
 class ToolContext:
     """The side of a run that its tools see, one a call. A tool that wants it has a parameter of this type.
 
-    `thread` is the id of the run's thread, `principal` who asks, `language` the BCP 47 tag of the person's language.
+    `thread` is the id of the run's thread, `principal` the person who asks, `language` the BCP 47 tag of a language.
     `sources` are those that the tool has named so far. `cancelled` turns true when the call was stopped. The tool's own
-    greenlet learns of that by `Cancelled`, raised wherever it waits; what it started elsewhere has to look here.
+    greenlet learns of that by `Cancelled`, raised wherever it waits; work that it started elsewhere has to look here.
     """
 
     __slots__ = ("_report", "_sources", "cancelled", "language", "principal", "thread")
@@ -55,10 +55,11 @@ class ToolContext:
         self._sources: dict[str, Source] = {}
 
     def progress(self, text: str, share: float | None = None) -> None:
-        """Show a line to whoever watches; `share` says how much is done, 0 to 1, where that is known.
+        """Show a line to the run's viewers; `share` is the part that is done, 0 to 1, where that is known.
 
-        It may be called as often as one likes: of what comes fast only some is shown, the newest last. Other greenlets
-        have their turn in it, and a stop is raised here, so a tool that computes for long should call it.
+        It may be called as often as one likes: of lines that come fast only some are shown, the newest last. It yields
+        to other greenlets, and a stop is raised here, so a tool that computes for long should call it. It is for the
+        tool's greenlet and those that it spawns, not for threads.
         """
         if self._report is not None:
             if share is not None:

@@ -1,4 +1,4 @@
-"""What a function says of itself: its words, its parameters' types, and the JSON schema that follows from them.
+"""A function's own description: its words, its parameters' types, and the JSON schema that follows from them.
 
 A function that does not say enough is its author's mistake and gets a `TypeError`.
 """
@@ -82,7 +82,7 @@ def words_of(function: Callable[..., Any], tool: str, parameters: Parameters) ->
 def schema_of(tool: str, parameters: Parameters, hints: dict[str, Any], words: dict[str, str]) -> dict[str, Any]:
     """Return the schema of the arguments: an object with these parameters, without any `$ref`.
 
-    That it takes no other is not said: models need not hear it, and Gemini refuses the word `additionalProperties`.
+    It does not say that no others are taken: models need not hear it, and Gemini refuses `additionalProperties`.
     """
     return {
         "type": "object",
@@ -107,7 +107,7 @@ def _properties(tool: str, parameters: Parameters, hints: dict[str, Any], words:
 
 
 def _whole(schema: Any, components: dict[str, Any]) -> Any:
-    """Put what a `$ref` points to in its place, and say an enum's type, which some model servers insist on."""
+    """Put the target of a `$ref` in its place, and name an enum's type, which some model servers insist on."""
     if isinstance(schema, list):
         return [_whole(each, components) for each in schema]
     if not isinstance(schema, dict):

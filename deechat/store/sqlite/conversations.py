@@ -43,7 +43,7 @@ _T = TypeVar("_T")
 
 def _size(*texts: object) -> int:
     """Return how many bytes some texts take; what is none, as in a damaged row, takes nothing."""
-    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts if isinstance(text, str))
+    return sum([len(text) if text.isascii() else len(text.encode()) for text in texts if isinstance(text, str)])
 
 
 def _one_more(limit: int) -> int:

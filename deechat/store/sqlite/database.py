@@ -172,14 +172,17 @@ class Database:
 
     def _open(self, used: bool) -> tuple[str | None, sqlite3.Connection]:
         """Open the file for writing; return what is damaged of its write-ahead log too. Its greenlet alone waits."""
-        words = gevent.spawn_later(_OPENING_SECONDS, self._say_opening)
+        words = gevent.spawn_later(_OPENING_SECONDS, self._say_opening, used)
         try:
             found = self._in_thread(partial(integrity.before_opening, self.path, used=used))
             return found, self._in_thread(open_writer, self.path, used)
         finally:
             words.kill()
 
-    def _say_opening(self) -> None:
+    def _say_opening(self, used: bool) -> None:
+        if not used:
+            log.info("the new database %s is not open yet: the disk takes its time", self.path)
+            return
         log.info(
             "the database %s (%.0f MB) is not open yet: after an update of DeeChat it is copied and brought up to date "
             "first, about half a minute for 1 GB",

@@ -79,7 +79,7 @@ class Damage:
         `expected` are values by which it was looked for. Raises `DamagedError`.
         """
         fixed = checksums.COVERED[table].fixed
-        if not checksums.is_sound(table, row) or any(row[fixed.index(name)] != expected[name] for name in expected):
+        if not checksums.is_sound(table, row) or expected != {name: row[fixed.index(name)] for name in expected}:
             raise self.note(_named(table, row))
         return row
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flask import Blueprint, Response, jsonify, render_template, request
+import msgspec
+from flask import Blueprint, Response, jsonify, make_response, render_template, request
 
+from deechat.locale import LANGUAGES, tag_of, words
 from deechat.web.bodies import Forget, read_body, read_language
 from deechat.web.services import Services
 
@@ -17,6 +19,13 @@ def _addresses(pattern: str) -> list[str]:
     return sorted(path.relative_to(_PACKAGE).as_posix() for path in (_PACKAGE / "static").glob(pattern))
 
 
+def _as_data(language: str) -> str:
+    """Return the words of the page as JSON that may stand in HTML: its own, and the agent's for codes."""
+    coded = {key: said for key, said in words("agent", language).items() if key.startswith(("status.", "habit."))}
+    shown = msgspec.json.encode(coded | dict(words("page", language))).decode()
+    return shown.replace("&", "\\u0026").replace("<", "\\u003c")
+
+
 def make(services: Services) -> Blueprint:
     """Make the routes of the page, of `ping`, of `models` and of what was learnt of them."""
     blueprint = Blueprint("pages", __name__)
@@ -24,9 +33,22 @@ def make(services: Services) -> Blueprint:
     sheets = _addresses("css/*.css") + _addresses("css/elements/*.css")
     modules = _addresses("js/**/*.js") + _addresses("vendor/*.js")
 
+    shown = {language: _as_data(language) for language in LANGUAGES}
+
     @blueprint.get("/")
-    def index() -> str:
-        return render_template("index.html", sheets=sheets, modules=modules)
+    def index() -> Response:
+        language = read_language()
+        page = render_template(
+            "index.html",
+            sheets=sheets,
+            modules=modules,
+            tag=tag_of(language),
+            words=shown[language],
+            no_script=words("page", language)["noScript"],
+        )
+        response = make_response(page)
+        response.vary.add("Accept-Language")
+        return response
 
     @blueprint.get("/api/ping")
     def ping() -> Response:

@@ -8,8 +8,8 @@ from typing import get_args
 import pytest
 from golden import GOLDEN
 
-from deechat.agents.plugins.base import Plugin
-from deechat.agents.plugins.deechat import dumps, frame_of
+from deechat.agents.plugins.base import Encoding, Frame, Plugin, dumps
+from deechat.agents.plugins.deechat import DeeChat, frame_of
 from deechat.agents.plugins.ndjson import NDJSON
 from deechat.agents.plugins.sse import SSE
 from deechat.events import (
@@ -26,6 +26,11 @@ from deechat.events import (
     encode,
 )
 
+
+def plugin(encoding: Encoding, message_id: str = "i", *, introspection: bool = True) -> Plugin:
+    return Plugin(DeeChat(message_id, introspection=introspection), encoding)
+
+
 IDS = [f"{number}-{type(event).__name__}" for number, (event, _, _) in enumerate(GOLDEN)]
 
 
@@ -33,9 +38,9 @@ IDS = [f"{number}-{type(event).__name__}" for number, (event, _, _) in enumerate
 def test_an_event_lies_on_disk_and_goes_over_the_wire_as_it_always_did(event: AnyEvent, kept: str, fields: str) -> None:
     assert encode(event).decode() == kept
     assert decode(kept.encode()) == event
-    frame = SSE("i").frame(Entry(7, 1.5, event)).decode()
+    frame = plugin(SSE()).frame(Entry(7, 1.5, event)).decode()
     assert frame == f'id: 7\ndata: {{"id":"i",{fields}}}\n\n'
-    assert NDJSON("i").frame(Entry(7, 1.5, event)).decode() == f'{{"id":"i",{fields},"seq":7}}\n'
+    assert plugin(NDJSON()).frame(Entry(7, 1.5, event)).decode() == f'{{"id":"i",{fields},"seq":7}}\n'
 
 
 def test_every_event_has_its_golden_bytes() -> None:
@@ -44,24 +49,25 @@ def test_every_event_has_its_golden_bytes() -> None:
 
 def test_a_block_is_one_line_of_data_whatever_the_text_holds() -> None:
     for text in ("a\r\nb", "a\n\ndata: forged\n\n", "\x00\x1f\u2028\u2029\x85", "😀", '"\\'):
-        block = SSE("i").frame(Entry(1, 0.0, TextChunk(text)))
+        block = plugin(SSE()).frame(Entry(1, 0.0, TextChunk(text)))
         head, data, *rest = block.split(b"\n")
         assert (head, rest) == (b"id: 1", [b"", b""])
         assert json.loads(data.removeprefix(b"data: "))["textResponse"] == text
         assert b"\r" not in block
-        line = NDJSON("i").frame(Entry(1, 0.0, TextChunk(text)))
+        line = plugin(NDJSON()).frame(Entry(1, 0.0, TextChunk(text)))
         assert (line.count(b"\n"), line[-1:]) == (1, b"\n")
         assert json.loads(line)["textResponse"] == text
         assert b"\r" not in line
 
 
-@pytest.mark.parametrize(
-    ("plugin", "mark"), [(SSE("i", introspection=False), b"id: 4\n"), (NDJSON("i", introspection=False), b'"seq":4')]
-)
-def test_introspection_off_leaves_status_and_progress_out_and_keeps_the_numbers(plugin: Plugin, mark: bytes) -> None:
-    assert plugin.frame(Entry(2, 0.0, Status("x", "tool_call"))) == b""
-    assert plugin.frame(Entry(3, 0.0, ToolProgress("c", "x", "Reading"))) == b""
-    assert mark in plugin.frame(Entry(4, 0.0, StepStarted(1)))
+@pytest.mark.parametrize(("encoding", "mark"), [(SSE(), b"id: 4\n"), (NDJSON(), b'"seq":4')])
+def test_introspection_off_leaves_status_and_progress_out_and_keeps_the_numbers(
+    encoding: Encoding, mark: bytes
+) -> None:
+    quiet = plugin(encoding, introspection=False)
+    assert quiet.frame(Entry(2, 0.0, Status("x", "tool_call"))) == b""
+    assert quiet.frame(Entry(3, 0.0, ToolProgress("c", "x", "Reading"))) == b""
+    assert mark in quiet.frame(Entry(4, 0.0, StepStarted(1)))
 
 
 def test_estimates_are_marked_and_counts_are_not() -> None:
@@ -70,18 +76,38 @@ def test_estimates_are_marked_and_counts_are_not() -> None:
 
 
 def test_what_is_no_event_has_no_number() -> None:
-    plugin = SSE("i")
-    assert plugin.opening() == b"retry: 1500\n"
-    assert plugin.heartbeat(9) == b'event: heartbeat\ndata: {"type":"heartbeat","lastEventId":9}\n\n'
-    assert plugin.resync() == b'data: {"type":"resync"}\n\n'
+    sse = plugin(SSE())
+    assert sse.opening(lost=False) == b"retry: 1500\n"
+    assert sse.opening(lost=True) == b'retry: 1500\ndata: {"type":"resync"}\n\n'
+    assert sse.heartbeat(9) == b'event: heartbeat\ndata: {"type":"heartbeat","lastEventId":9}\n\n'
 
 
 def test_a_line_of_json_that_is_no_event_has_no_number_either() -> None:
-    plugin = NDJSON("i")
-    assert plugin.content_type == "application/x-ndjson"
-    assert plugin.opening() == b""
-    assert plugin.heartbeat(9) == b'{"type":"heartbeat","lastEventId":9}\n'
-    assert plugin.resync() == b'{"type":"resync"}\n'
+    lines = plugin(NDJSON())
+    assert lines.content_type == "application/x-ndjson"
+    assert lines.opening(lost=False) == b""
+    assert lines.opening(lost=True) == b'{"type":"resync"}\n'
+    assert lines.heartbeat(9) == b'{"type":"heartbeat","lastEventId":9}\n'
+
+
+class Doubled(DeeChat):
+    """A dialect in which a step's beginning is two frames and a piece none."""
+
+    def frames(self, entry: Entry) -> list[Frame]:
+        return [Frame({"at": entry.seq}, name="one"), Frame({"at": entry.seq}, entry.seq)] * (
+            entry.event == StepStarted(1)
+        )
+
+    def patterns(self) -> dict[type[TextChunk] | type[ReasoningChunk], bytes]:
+        return {}
+
+
+def test_another_dialect_goes_through_the_same_encodings_with_as_many_frames_as_it_has() -> None:
+    other = Doubled("i")
+    step, piece = Entry(4, 0.0, StepStarted(1)), Entry(5, 0.0, TextChunk("x"))
+    assert Plugin(other, SSE()).frame(step) == b'event: one\ndata: {"at":4}\n\nid: 4\ndata: {"at":4}\n\n'
+    assert Plugin(other, NDJSON()).frame(step) == b'{"at":4}\n{"at":4,"seq":4}\n'
+    assert Plugin(other, SSE()).frame(piece) == b""
 
 
 @pytest.mark.parametrize("message_id", ["i", "%d%%(seq)d", 'a":0"b', "\\u0000:0"])
@@ -90,7 +116,8 @@ def test_a_line_of_json_that_is_no_event_has_no_number_either() -> None:
 def test_a_piece_written_into_its_form_is_the_frame_as_any_other_is_written(
     message_id: str, kind: type[TextChunk] | type[ReasoningChunk], text: str
 ) -> None:
-    plugin = SSE(message_id)
     for seq in (1, 10**6):
         entry = Entry(seq, 1.0, kind(text))
-        assert plugin.frame(entry) == b"id: %d\ndata: %b\n\n" % (seq, dumps(frame_of(entry, message_id)))
+        frame = frame_of(entry, message_id)
+        assert plugin(SSE(), message_id).frame(entry) == b"id: %d\ndata: %b\n\n" % (seq, dumps(frame))
+        assert plugin(NDJSON(), message_id).frame(entry) == dumps({**frame, "seq": seq}) + b"\n"

@@ -14,7 +14,6 @@ import pytest
 
 from deechat.agents.providers.base import Question, Text, ToolSpec, Turn
 from deechat.agents.providers.offline import OfflineProvider
-from deechat.agents.providers.offline_words import WORDS
 from deechat.agents.tools import ToolError, builtin_tools
 from deechat.agents.tools.ask import questions_of
 from deechat.events import ToolCall
@@ -377,14 +376,6 @@ def test_reading_takes_no_long_time_whatever_was_written() -> None:
     for message in [*hard, *(message * 1000 for message in hard)]:
         turn([UserMessage(message)])
     assert time.process_time() - began < 5.0
-
-
-def test_everything_is_said_in_both_languages() -> None:
-    for key, words in WORDS.items():
-        assert set(words) == {"en", "zh"}
-        for parameter in re.findall(r"\{\w+\}", "".join(words.values())):
-            assert parameter in words["en"], key
-            assert parameter in words["zh"], key
 
 
 # -- asking and reading ------------------------------------------------------------------------------------------------

@@ -1,1 +1,1 @@
-"""Any OpenAI-compatible model server: what it is asked, what it answers, and what is known of it."""
+"""Any OpenAI-compatible model server: its requests, its answers, and its habits."""

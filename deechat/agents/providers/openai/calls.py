@@ -1,8 +1,8 @@
 """Pieces of tool calls to whole ones, for servers that number them, name them, or neither.
 
 An index, an id, a name and the brackets of the arguments each hint at the call to which a piece belongs, and each may
-be missing, constant or wrong. While pieces come they are sorted by what their hints agree on; which of them are one
-call's, several calls', or said once more is seen at the end, when all arguments are there.
+be missing, constant or wrong. While pieces come they are sorted by the hints that agree. At the end, when all arguments
+are there, the pieces of one call are told from those of several calls, and from a call that was said once more.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class _Call:
         self._depth, self._in_string, self._escaped_at, self._length, self._closed = 0, False, -1, 0, False
 
     def _scan(self, text: str) -> None:
-        """Follow the brackets, so that whether the arguments are whole is known without reading them again."""
+        """Follow the brackets, which tell whether the arguments are whole without reading them again."""
         for match in _STRUCTURE.finditer(text):
             at, sign = self._length + match.start(), match[0]
             if at == self._escaped_at:
@@ -115,7 +115,7 @@ class _Call:
         last = self._pieces[-1] if self._pieces else ""
         if last and self._growing >= 0:
             self._growing = self._growing + 1 if text.startswith(last) else -1
-        if self._growing >= SURELY_GROWING:  # all that came says no more than this piece
+        if self._growing >= SURELY_GROWING:  # this piece holds all that came
             self._pieces = [text]
             return len(text) - len(last)
         self._pieces.append(text)
@@ -147,18 +147,18 @@ class _Call:
     def is_repeated(self, piece: _Hints) -> bool:
         """Return whether a piece without number and id is a second call with this one's name: each came whole.
 
-        Where this one came in parts, the other is what some servers end with: all of it again.
+        Where this one came in parts, the other is the whole call again, with which some servers end.
         """
         return self._parts == 1 and self._closed and piece.begins and piece.name == self.name
 
     @property
     def is_nothing(self) -> bool:
-        """Whether only hints came of it that name nothing."""
+        """Whether neither a name nor arguments came."""
         return not self.name and self._length == 0
 
     def whole(self, before: str, tools: Collection[str]) -> Iterator[ToolCall]:
-        """Return the call, or the calls; no arguments at all are an empty object. `before`: the name of the one before,
-        which is that of a call without one. A name in the harmony format's markup is that of the tool that it names.
+        """Return the call, or the calls; no arguments at all are an empty object. `before`: the name of the call
+        before, which a call without a name takes. Harmony's markup is cut off a name where that leaves a tool's.
         """
         name = self.name or before
         if not name:
@@ -171,11 +171,10 @@ class _Call:
 
 
 def _told_apart(pieces: list[str], *, grew: bool) -> list[str]:
-    """Return the arguments that pieces are: mostly of one call.
+    """Return the arguments in pieces, mostly those of one call.
 
     A piece that begins an object after a whole one begins another call's, of which there are `MOST_CALLS` at most. An
-    empty object before another is none, and
-    an object that is there already is said once more.
+    empty object beside others is none, and an object that is there already is said once more.
     """
     text = "".join(pieces)
     if _is_object(text):
@@ -197,7 +196,7 @@ def _behind_blanks(text: str, at: int) -> int:
 
 
 def _parted(text: str, begins: set[int]) -> Iterator[str]:
-    """Gives the objects in a text whose pieces begin at these places; what no object is stays with what precedes it."""
+    """Yield the objects in a text whose pieces begin at these places; other text stays with the object before it."""
     at, first = 0, 0
     while at < len(text):
         try:
@@ -218,7 +217,7 @@ def _is_object(text: str) -> bool:
 
 
 def canonical(arguments: str) -> str:
-    """Return arguments in the one way of writing that equal ones have in common; as they are where they are no JSON."""
+    """Return arguments as JSON with sorted keys, the same for equal ones; behind a "?" where they are no JSON."""
     try:
         return json.dumps(json.loads(arguments, strict=False), sort_keys=True)
     except (ValueError, RecursionError):
@@ -230,7 +229,7 @@ def _too_many() -> ModelError:
 
 
 class Calls:
-    """The calls of a turn, in the order in which they began. `tools`: the names of those that may be called."""
+    """The calls of a turn, in the order in which they began. `tools`: the names of the tools that may be called."""
 
     def __init__(self, tools: Collection[str] = ()) -> None:
         self._tools = tools
@@ -282,9 +281,9 @@ class Calls:
         return call
 
     def whole(self) -> tuple[tuple[ToolCall, ...], list[Any]]:
-        """Return the calls, and what the server wants back with each: nothing where it wants nothing.
+        """Return the calls, and the `extra_content` that the server wants back with each; no list where it wants none.
 
-        What has the id, or else the number, the name and the arguments of a call before is that call once more.
+        A call with the id, or else the number, and with the name and arguments of an earlier one is that one again.
         """
         found: dict[Any, tuple[ToolCall, Any]] = {}
         name = ""

@@ -1,7 +1,7 @@
-"""The bytes of a streamed completion to chunks, and what a chunk says, whichever server's habit it is.
+"""The bytes of a streamed completion to chunks, and a chunk to text, thinking and calls, for the habits of all servers.
 
-Bytes become lines, lines become objects, objects become chunks with the fields that are needed; nothing here knows what
-chunks before said. Nearly all lines are one chunk that says a little more: `said_plainly` reads those at once.
+Bytes become lines, lines become objects, objects become chunks with the fields that are needed; nothing here depends on
+earlier chunks. Nearly all lines are one chunk with a little more text: `said_plainly` reads those at once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Lines:
-    """Splits a stream into lines on CR, LF and CRLF, wherever its reads were cut.
+    """Splits a stream into lines on CR, LF and CRLF, across its reads.
 
     No line passes `MAX_LINE` bytes: a longer one raises `ModelError`, so that memory is bounded.
     """
@@ -73,7 +73,7 @@ class Lines:
         return lines
 
     def end(self) -> bytes:
-        """Return what came after the last line break."""
+        """Return the bytes after the last line break."""
         return b"".join(self._rest)
 
 
@@ -84,7 +84,7 @@ def _too_long() -> ModelError:
 def field(line: bytes) -> tuple[bytes, bytes]:
     """Return a line's field name and value, both empty for a comment.
 
-    A line that begins with a brace has the name `BARE`: some servers say errors, or all they say, without field names.
+    A line that begins with a brace has the name `BARE`: some servers send errors, or all objects, without field names.
     """
     line = line.removeprefix(_BOM).strip()
     if line.startswith(b"{"):
@@ -99,14 +99,14 @@ def field(line: bytes) -> tuple[bytes, bytes]:
 
 
 class Function(msgspec.Struct, gc=False):
-    """What is called. `arguments` is text, in pieces or whole; some servers send the object itself."""
+    """The function of a call. `arguments` is text, in pieces or whole; some servers send the object itself."""
 
     name: Any = None
     arguments: Any = None
 
 
 class CallPiece(msgspec.Struct, gc=False):
-    """A piece of a call. `extra_content` is Gemini's, who refuses the call's result without it.
+    """A piece of a call. `extra_content` is Gemini's, which refuses the call's result without it.
 
     An index may be text and an id a number: `calls` reads both.
     """
@@ -118,7 +118,7 @@ class CallPiece(msgspec.Struct, gc=False):
 
 
 class Delta(msgspec.Struct, gc=False):
-    """What is new in a choice."""
+    """The new part of a choice."""
 
     content: Any = None
     refusal: Any = None
@@ -148,7 +148,7 @@ class Choice(msgspec.Struct, gc=False):
 
 
 class Chunk(msgspec.Struct, gc=False):
-    """What one line says."""
+    """The content of one line."""
 
     choices: Sequence[Choice] | None = None
     usage: Any = None
@@ -163,13 +163,13 @@ _BETWEEN = re.compile(r"(?:[\s,]++|data:)*+")
 
 
 def decode(line: bytes) -> tuple[Sequence[tuple[Chunk, Any]], bytes]:
-    """Return the chunks of a line that begins with a brace, nearly always one, and what is left of it.
+    """Return the chunks of a line that begins with a brace, nearly always one, and the rest of the line.
 
     Each has the object it was made from beside it, or None where it is all of the line.
 
-    What has another shape than a chunk, or is not quite JSON, is read a second time, strict in nothing but braces and
+    A line with another shape than a chunk, or not quite JSON, is read a second time, strict in nothing but braces and
     quotes: fields of a wrong type are left out one by one, bytes that are not UTF-8 become U+FFFD, as an event stream
-    is read by its standard. Raises `RecursionError` for what is nested too deeply, `ModelError` for too many objects.
+    is read by its standard. Raises `RecursionError` for too deep a nesting, `ModelError` for too many objects.
     """
     try:
         return ((_decoder.decode(line), None),), b""
@@ -208,7 +208,7 @@ def _choice_of(value: dict[str, Any]) -> Choice:
 
 
 def delta_of(value: dict[str, Any]) -> Delta:
-    """Return what a delta, or a whole message, holds of what is needed."""
+    """Return the needed fields of a delta or a whole message."""
     given = {name: value.get(name) for name in Delta.__struct_fields__}
     given["tool_calls"] = [_piece_of(each) for each in _objects(value.get("tool_calls"))]
     given["function_call"] = _function_of(value.get("function_call"))
@@ -243,13 +243,13 @@ def number(value: Any) -> int | None:
 # -- lines to chunks ---------------------------------------------------------------------------------------------------
 
 
-# What a part of a stream is: its chunk, None where it is none; the object as it came, in bytes or read, else the words;
-# whether it says that something failed; whether it came without a field name.
+# A part of a stream: its chunk, None where it is none; the object as it came, in bytes or read, else the words; whether
+# it says that something failed; whether it came without a field name.
 Item = tuple[Chunk | None, Any, bool, bool]
 
 
 class ChunkReader:
-    """Bytes of a stream to chunks, whichever way a server has of framing them.
+    """Bytes of a stream to chunks, for all ways in which servers frame them.
 
     `done`: the server said that nothing follows, and nothing that follows is read. `is_amid`: a line depends on those
     before it. While `reads_bare` is true an object without a field name is read.
@@ -270,7 +270,7 @@ class ChunkReader:
         return bool(self._held or self._event)
 
     def read(self, lines: Iterable[bytes | None]) -> Iterator[Item]:
-        """Read whole lines. Raises `ModelError` where one is no chunk and should be, after what was said before it."""
+        """Read whole lines. Raises `ModelError` where one is no chunk and should be, after the items before it."""
         for line in lines:
             if self.done:
                 return
@@ -285,7 +285,7 @@ class ChunkReader:
                 raise fault
 
     def end(self) -> Iterator[Item]:
-        """Read the last line, which has no line break, and what was held."""
+        """Read the last line, which has no line break, and the object that was held."""
         rest = self.lines.end()
         return self.read([rest, None] if rest else [None])
 
@@ -419,7 +419,7 @@ class PlainChunk(Chunk, kw_only=True, gc=False):
     """A chunk of one plain delta.
 
     It has a chunk's fields with fewer values allowed in each, so that a line which is a `PlainChunk` is a `Chunk` with
-    the same values, and one that is not says so by an error.
+    the same values, and any other line raises an error.
     """
 
     choices: tuple[PlainChoice]
@@ -433,11 +433,10 @@ _decode_plain = msgspec.json.Decoder(PlainChunk).decode
 
 
 def said_plainly(lines: Iterable[bytes]) -> tuple[Kind, list[str], str | None] | None:
-    """Return what lines say, piece by piece, where each is empty or a plain chunk's and all say text, or all thinking,
-    and in which field thinking came.
+    """Return the pieces of lines that are empty or plain chunks, all of text or all of thinking, and thinking's field.
 
-    None where any is another; then nothing is known of any. No piece is empty, and none holds half of a surrogate pair:
-    the decoder refuses such.
+    None where any line is another; then nothing is known of any. No piece is empty, and none holds half of a surrogate
+    pair: the decoder refuses such.
     """
     texts: list[str] = []
     thoughts: list[str] = []
@@ -463,11 +462,11 @@ def said_plainly(lines: Iterable[bytes]) -> tuple[Kind, list[str], str | None] |
     return (Reasoning, thoughts, field) if thoughts else (Text, texts, None)
 
 
-# -- what a chunk says -------------------------------------------------------------------------------------------------
+# -- the content of a chunk --------------------------------------------------------------------------------------------
 
 
 def first_of(choices: Sequence[Choice]) -> Sequence[Choice]:
-    """Return what is of the first answer: one alone is asked for, and some servers count tokens with its index."""
+    """Return the choices of the first answer: one is asked for, and some servers count tokens with its index."""
     if len(choices) > MOST_ITEMS:  # no call more: this is done for each token
         raise _too_many_items()
     return [choice for choice in choices if not choice.index] or choices[:1]
@@ -484,7 +483,7 @@ def _few(items: list[Any]) -> list[Any]:
 
 
 def spoken(delta: Delta) -> Iterator[Said]:
-    """Return what a delta says: thinking first, once even if it stands in several fields, then the answer."""
+    """Yield the words of a delta: thinking first, once even if it stands in several fields, then the answer."""
     thoughts = [getattr(delta, field) for field in THOUGHT_FIELDS]
     for thought in dict.fromkeys([thought for thought in thoughts if isinstance(thought, str)]):
         yield Reasoning, thought
@@ -509,7 +508,7 @@ def _content(content: Any) -> Iterator[Said]:
 
 
 def _item(item: Any) -> Iterator[Said]:
-    """Return what a piece of a content list says: OpenAI's text, Mistral's thinking."""
+    """Yield the words of an item of a content list: OpenAI's text, Mistral's thinking."""
     if isinstance(item, str):
         yield Text, item
     elif isinstance(item, dict):
@@ -572,7 +571,7 @@ class Mender:
         self.held = ""
 
     def feed(self, piece: str) -> str:
-        """Take a piece, return what is sure."""
+        """Take a piece, return the text that is sure."""
         if not self.held and piece.isascii():
             return piece
         piece, self.held = self.held + piece, ""
@@ -581,6 +580,6 @@ class Mender:
         return mend(piece)
 
     def end(self) -> str:
-        """Return what was still held."""
+        """Return the half that was still held, mended."""
         held, self.held = self.held, ""
         return mend(held)

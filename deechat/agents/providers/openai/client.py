@@ -1,8 +1,8 @@
-"""The SDK's client for one server. It takes from the environment whom to trust, and a distant server's proxy alone.
+"""The SDK's client for one server. It takes from the environment only trusted authorities and a distant server's proxy.
 
-The SDK says what a request for a completion looks like, once. Those that go out are copies with a body of their own,
-sent by our own transport, or by the HTTP client where an HTTP proxy stands between: to make each anew took the SDK more
-processor time than all the rest of asking.
+The SDK makes the pattern of a request for a completion, once. The requests that go out are copies with a body of their
+own, sent by our own transport, or by the HTTP client where an HTTP proxy stands between: the SDK took more processor
+time to make each anew than all the rest of asking.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit, urlunsplit
 from deechat.agents.providers.openai.proxies import proxy_for
 from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.net.addresses import is_loopback
-from deechat.net.connection import NetError
+from deechat.net.connection import NetError, Watch
 
 OPENAI_URL = "https://api.openai.com/v1"
-NO_KEY = "none"  # servers that want no key take any
+NO_KEY = "none"  # servers without keys take any
 MAX_IDLE = 10  # idle connections; in the HTTP library's pool, for proxies, each costs every request a poll
 IDLE_SECONDS = 4.0  # servers commonly close theirs after 5, and a request must not meet that moment
 CONNECT_SECONDS = 10.0
 OUR_TRANSPORT = "deechat.agents.providers.openai.transport"  # loaded with the SDK, whose HTTP library it needs
-MAX_LOOK = 512_000  # what Ollama shows of a model with a thousand tensors is a quarter of it
+MAX_LOOK = 512_000  # bytes: Ollama shows a quarter of it for a model with a thousand tensors
 _CUTS = re.compile("[:/@?#]|%(?:3A|2F|40|3F|23)", re.IGNORECASE)
 # The end of an address that was copied from an example of a request.
 _PASTED = re.compile(r"((/chat)?/completions|(?<=/v1)/(models|responses|embeddings))?/*$")
@@ -38,10 +38,10 @@ _PASTED = re.compile(r"((/chat)?/completions|(?<=/v1)/(models|responses|embeddin
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a server is and what opens it.
+    """A server's address and its credentials.
 
     `url` holds neither a password nor the `query`, which follows each path, so a person may be shown it. `secrets` are
-    those of the key, the user and the query, in each form in which somebody may repeat them.
+    those of the key, the user and the query, in each form in which an error may repeat them.
     """
 
     url: str
@@ -88,7 +88,7 @@ class Address:
 
 def _secrets(key: str, user: str, token: str, query: str) -> tuple[str, ...]:
     values = [value for _, value in parse_qsl(query)]
-    pieces = _CUTS.split(user)  # who takes an address apart wrongly repeats a part of a password
+    pieces = _CUTS.split(user)  # a wrong split of an address repeats a part of a password
     forms = [key, token, user, *user.split(":"), *pieces, query, *values, *[quote(value, safe="") for value in values]]
     found = [*forms, *map(unquote, forms)]
     # The longest first: of a secret that holds another nothing is left over.
@@ -98,10 +98,11 @@ def _secrets(key: str, user: str, token: str, query: str) -> tuple[str, ...]:
 class Client:
     """The SDK, loaded, and its client.
 
-    `foreign` are the errors that asking and reading may raise. `close` closes its idle connections.
+    `foreign` are the errors that asking and reading may raise. `watch` makes the readers of its connections. `close`
+    closes the idle ones.
     """
 
-    def __init__(self, module: Any, address: Address, patience: float) -> None:
+    def __init__(self, module: Any, address: Address, patience: float, watch: Watch) -> None:
         http = importlib.import_module("httpx2")  # the SDK's own, so it is loaded by now
         ours = importlib.import_module(OUR_TRANSPORT)
         self._module, self._library, self._address = module, http, address
@@ -115,7 +116,9 @@ class Client:
             ssl.SSLError,
         )
         self.proxy = None if address.is_local else proxy_for(address.url)
-        self._transport = ours.make_transport(trust, self.proxy, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS)
+        self._transport = ours.make_transport(
+            trust, self.proxy, max_idle=MAX_IDLE, idle_seconds=IDLE_SECONDS, watch=watch
+        )
         self._http = http.Client(
             timeout=http.Timeout(patience, connect=min(patience, CONNECT_SECONDS), pool=None),
             limits=http.Limits(max_connections=None, max_keepalive_connections=MAX_IDLE, keepalive_expiry=IDLE_SECONDS),
@@ -137,7 +140,7 @@ class Client:
         """Return the SDK's client over a client of its HTTP library."""
         sdk = self._module.OpenAI(
             base_url=self._address.url,
-            api_key=NO_KEY,  # the header below is what goes out, so that no key of the environment does
+            api_key=NO_KEY,  # the header below goes out, so that no key of the environment does
             admin_api_key="",
             organization="",
             project="",
@@ -151,7 +154,7 @@ class Client:
 
     @functools.cached_property
     def _pattern(self) -> Any:
-        """The request that the SDK makes for a completion, noted where it would have gone out."""
+        """The SDK's request for a completion, noted where it would have gone out."""
         noted = []
 
         def note(request: Any) -> Any:
@@ -222,7 +225,7 @@ class Client:
             suppress(ValueError, RecursionError, *self.foreign),
             self._http.stream(method, url, headers=headers, json=body, timeout=seconds) as response,
         ):
-            if not response.is_success or "content-encoding" in response.headers:  # a small one may unpack to a huge
+            if not response.is_success or "content-encoding" in response.headers:  # it may unpack to a huge one
                 return None
             said = bytearray()
             with closing(Answer("", response).reads(patience)) as pieces:
@@ -238,5 +241,5 @@ class Client:
 
 
 def _trust(address: Address) -> bool | ssl.SSLContext:
-    """Return whom to trust: the usual authorities, which take 40 ms to load, or nobody where there is no TLS."""
+    """Return the trusted authorities: the usual ones, which take 40 ms to load, or none where there is no TLS."""
     return address.url.startswith("https:") or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,4 +1,4 @@
-"""What went wrong outside, translated once: one table from a foreign error to ours.
+"""Errors from outside, translated once: one table from a foreign error to ours.
 
 It reads errors of the SDK, of its HTTP library and of our own connections by their class names, which the last two
 share, so that none has to be imported here.
@@ -22,7 +22,7 @@ from deechat.agents.providers.openai.proxies import Proxy
 from deechat.errors import ModelError
 
 MAX_WORDS = 500
-MAX_READ = 20_000  # of what a server says is looked at
+MAX_READ = 20_000  # characters of a server's words that are looked at
 MOST_FIELDS = 100  # of an object are looked at, and as many items of a list
 _CONTEXT = re.compile(
     r"context_length_exceeded|exceed_context_size|maximum (context|prompt|model|input) length"
@@ -44,7 +44,7 @@ _GARBLED = re.compile(
     r"|failed to (call a function|parse (the |a )?(tool|function).?calls?|parse input at pos)"
     r"|failed to parse json: unexpected end"
 )
-# What a server repeats of what the model wrote, or of what it was sent, says nothing of the request.
+# Fields in which a server repeats the model's text or its own input. They say nothing of the request.
 _REPEATED = frozenset({"failed_generation", "input"})
 _FAILURES = frozenset(map(str, range(400, 600)))
 _DEEPEST = 20
@@ -57,11 +57,11 @@ _SECRETS = re.compile(
 
 
 class ModelFault(ModelError):  # noqa: N818 - an error like its base, and a fault of the server
-    """A `ModelError` and what the provider needs to decide whether to ask again.
+    """A `ModelError` with the facts by which the provider decides whether to ask again.
 
-    `again`: the same request may succeed later; `why` says in a word what was wrong. `evidence` is what the server said
-    of the request, in lower case: it is matched, never shown. `garbled`: the server could not read what the model
-    wrote. `late`: something of the answer had been said before.
+    `again`: the same request may succeed later; `why` names the fault in a word. `evidence` holds the server's words on
+    the request, in lower case: it is matched, never shown. `garbled`: the server could not read the model's call.
+    `late`: a part of the answer had been said before.
     """
 
     def __init__(self, message: str, *, code: str, foreign: Foreign, again: bool = False, why: str = "") -> None:
@@ -76,7 +76,7 @@ class ModelFault(ModelError):  # noqa: N818 - an error like its base, and a faul
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """What is known of a foreign error, with nothing of the SDK left in it and `words` already clean.
+    """The facts of a foreign error, with nothing of the SDK left in it and `words` already clean.
 
     `status` is 0 where there was no answer. `kinds` are the names of the error's class and of its bases.
     """
@@ -95,7 +95,7 @@ class Foreign:
 
 
 class Row(NamedTuple):
-    """A row of the table: what `claim` holds for gets this code and these words."""
+    """A row of the table: an error for which `claim` holds gets this code and these words."""
 
     claim: Callable[[Foreign], bool]
     code: str
@@ -127,7 +127,7 @@ def _no_route(foreign: Foreign) -> bool:
 
 Origin = Literal["setting", "default", "found"]
 
-# What to look at, by where the address of the server comes from: no setting is blamed that nobody made.
+# Advice by the origin of the server's address: only a setting that was made is blamed.
 ADVICE: dict[Origin, dict[str, str]] = {
     "setting": {
         "url": "Check OPENAI_BASE_URL.",
@@ -149,7 +149,7 @@ ADVICE: dict[Origin, dict[str, str]] = {
     },
 }
 
-# The first row whose claim holds is the one, so the more specific stands first.
+# The first row whose claim holds counts, so the more specific stands first.
 NO_LISTING = Row(
     lambda foreign: foreign.status == 404,
     "model_not_found",
@@ -222,9 +222,9 @@ def broken(what: str) -> ModelError:
 
 
 class Faults:
-    """Translates what went wrong at one server. `secrets` never stand in what it gives.
+    """Translates the errors of one server. `secrets` never stand in its words.
 
-    `hint` says what may be wrong with the address where nothing is found there.
+    `hint` names a likely mistake in the address, for where nothing is found there.
     """
 
     def __init__(self, base_url: str, secrets: Iterable[str] = (), origin: Origin = "setting", hint: str = "") -> None:
@@ -245,7 +245,7 @@ class Faults:
     def _of(self, exc: Exception, model: str, waited: float) -> ModelFault:
         response = getattr(exc, "response", None)
         if response is None:
-            # The SDK wraps what its HTTP library says, and that is the better name.
+            # The SDK wraps its HTTP library's error, which has the better name.
             cause = (exc.__cause__ if "APIConnectionError" in _kinds(exc) else None) or exc
             return self._translated(Foreign(kinds=_kinds(cause), words=self.clean(_reason(cause))), model, waited)
         body = _few(getattr(exc, "body", None))
@@ -306,7 +306,7 @@ class Faults:
 
 
 # Where servers keep the words for a person, the general before the particular: OpenAI and most, FastAPI, problem+json,
-# gateways that wrap what another server said.
+# gateways that wrap another server's words.
 _WORDS = (
     "title",
     "error",
@@ -329,7 +329,7 @@ _EVENT = re.compile(r"(?:(?:event|id|retry):[^\r\n]*[\r\n]+|:[^\r\n]*[\r\n]+)*da
 
 
 def words_in(body: Any) -> str:
-    """Return the words for a person in an error body, whichever server's habit it is; HTML gives its title."""
+    """Return the words for a person in an error body of any server's form; HTML gives its title."""
     words = reason_in(body)
     if words or not body:
         return words
@@ -401,7 +401,7 @@ def _later(seconds: float | None) -> str:
 
 
 def _host(location: str) -> str:
-    """Return where a redirect points, without what may be secret in a URL."""
+    """Return where a redirect points, without the parts of a URL that may be secret."""
     if not location:
         return ""
     try:
@@ -419,7 +419,7 @@ def _reason(exc: BaseException) -> str:
 
 
 def is_garbled(body: Any) -> bool:
-    """Return whether a server reports that it could not read what the model wrote."""
+    """Return whether a server reports that it could not read the model's call."""
     return bool(_GARBLED.search(_lower(body)))
 
 
@@ -435,7 +435,7 @@ def _lower(body: Any) -> str:
 
 
 def _few(body: Any, depth: int = _DEEPEST) -> Any:
-    """Return the first fields and items of an error, which may be as long as a line; nothing of what lies too deep."""
+    """Return the first fields and items of an error, which may be as long as a line, and none that lie too deep."""
     if not isinstance(body, dict | list):
         return body
     if not depth:
@@ -446,7 +446,7 @@ def _few(body: Any, depth: int = _DEEPEST) -> Any:
 
 
 def _own(body: Any, depth: int = _DEEPEST) -> Any:
-    """Leave out of an error what its server only repeats, fields without a value, and what lies too deep."""
+    """Return an error without the fields that only repeat, that have no value, or that lie too deep."""
     if not depth or not isinstance(body, dict | list):
         return None if isinstance(body, dict | list) else body
     if isinstance(body, list):

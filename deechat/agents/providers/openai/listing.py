@@ -1,4 +1,4 @@
-"""Lists of models: reading a server's, and choosing from it when nobody chose."""
+"""Lists of models: reading a server's, and choosing from it where no model was chosen."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from deechat.agents.providers.openai.profiles import FIRST_CHOICES
 MAX_LISTING = 2_000_000
 MOST_ROWS = 5_000  # of a list are read
 LONGEST_NAME = 200  # as many characters as a workspace's model may have
-MOST_WORDS, LONGEST_WORD, DEEPEST = 30, 200, 5  # of a field that says what a row's model is for
+MOST_WORDS, LONGEST_WORD, DEEPEST = 30, 200, 5  # of a field that tells a model's purpose
 LONGEST_NUMBER = 300  # digits
 
-# Names of models that answer no chat, by what they are for. The words stand anywhere in a name, at the end of a word,
+# Names of models that answer no chat, by their purpose. The words stand anywhere in a name, at the end of a word,
 # at its beginning, or are a word. Nothing in them repeats: a list is long, and others may write it.
 _ANYWHERE = "embed|rerank|retriever|whisper|voice|speech|inpaint|moderation|guard(?<!vanguard)"
 _ENDS = "minilm|tts|asr|images?|video"
@@ -36,7 +36,7 @@ _NO_CHAT = (
     re.compile(f"(?<![a-z])(?=[a-z])(?:{_BEGINS}|(?:{_WHOLE})(?![a-z]))"),
 )
 
-# Where a row says what its model is for, and how it says it.
+# The fields that tell the purpose of a row's model, and their words.
 _FIELDS = (
     *("type", "task", "kind", "mode", "model_type", "pipeline_tag", "capabilities", "architecture", "endpoints"),
     *("supported_endpoints", "supported_endpoint_types", "supported_output_modalities", "output_modalities"),
@@ -52,7 +52,7 @@ _NAMES = ("id", "name", "model", "key")
 class Row(NamedTuple):
     """A model of a list. `chats`: whether the server says that it chats; None where it says nothing of that.
 
-    `fields` are all that its row holds.
+    `fields` are all fields of its row.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Row(NamedTuple):
 
     @property
     def can_chat(self) -> bool:
-        """Whether it may be asked, as far as can be known: by what the server says, else by its name."""
+        """Whether it may be asked, as far as can be known: by the server's word, else by its name."""
         return can_chat(self.name) if self.chats is None else self.chats
 
 
@@ -71,7 +71,8 @@ def can_chat(name: str) -> bool:
     return not any(pattern.search(small) for pattern in _NO_CHAT)
 
 
-# In this order a model is looked for when nobody chose: where some rows say that they chat, others may be base models.
+# The order in which a model is looked for where none was chosen: beside rows that say that they chat, others may be
+# base models.
 _LIKELY: tuple[Callable[[Row], bool | None], ...] = (
     lambda row: row.chats and can_chat(row.name),
     lambda row: row.chats is None and can_chat(row.name),
@@ -80,7 +81,7 @@ _LIKELY: tuple[Callable[[Row], bool | None], ...] = (
 
 
 def default_of(rows: Sequence[Row], host: str) -> str | None:
-    """Name the model of a server at this host to ask when nobody chose one; None when none can chat."""
+    """Name the model of a server at this host to ask where none was chosen; None when none can chat."""
     listed = {row.name for row in rows}
     named = [name for name in FIRST_CHOICES.get(host, ()) if name in listed]
     likely = (row.name for fits in _LIKELY for row in rows if fits(row))
@@ -88,7 +89,7 @@ def default_of(rows: Sequence[Row], host: str) -> str | None:
 
 
 def rows_in(body: bytes) -> list[Row]:
-    """Return the rows in the answer to `GET /models`, in its order, without those that name nothing to ask for.
+    """Return the rows in the answer to `GET /models`, in its order, without those that name no model.
 
     Raises `ValueError` or `RecursionError` when it is no such answer.
     """
@@ -105,7 +106,7 @@ def _is_whole(name: str) -> bool:
 
 
 def _decoded(body: bytes) -> Any:
-    """Decode JSON; where it is not strict, with a lone surrogate or a number without end, as far as it has a sense."""
+    """Decode JSON, also where it is not strict: with a lone surrogate, or with a number without end, which is None."""
     try:
         return msgspec.json.decode(body)
     except ValueError:
@@ -139,7 +140,7 @@ def _chats(row: dict[str, Any]) -> bool | None:
 
 
 def _verdict(words: list[str]) -> bool | None:
-    """Say what the words of a field mean: one of chat is enough, and else all have to be of something else."""
+    """Return whether a field's words mean chat: one of chat is enough; False where all are of something else."""
     if any(map(_CHATS.search, words)):
         return True
     others = ("text to text" not in word and _OTHER.search(word) for word in words)
@@ -152,7 +153,7 @@ def _words(value: Any, depth: int = 0) -> Iterator[str]:
         return
     match value:
         case str():
-            out = value[:LONGEST_WORD].rpartition("->")[2]  # of a modality it counts what comes out
+            out = value[:LONGEST_WORD].rpartition("->")[2]  # of a modality the output counts
             yield re.sub(r"[\s_/-]+", " ", out.lower()).strip()
         case list():
             for each in value[:MOST_WORDS]:

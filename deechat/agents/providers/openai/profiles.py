@@ -1,8 +1,8 @@
-"""What is known of model servers and of families of models, and what was learnt from those that were asked.
+"""The habits of model servers and of families of models: those known beforehand, and those learnt by asking.
 
-A habit is a code and what fills its words. `KNOWN` is the one place in which a vendor or a family has a name; all else
-is learnt: from a refusal that the retry proved right, or from what an answer brought. What was learnt holds for an
-hour, and so is asked again: a server changes its mind, or its version.
+A habit is a code and the values for its words. `KNOWN` is the one place in which a vendor or a family has a name. All
+other habits are learnt: from a refusal that the retry proved right, or from an answer. A learnt habit holds for an hour
+and is then tried again, since a server changes its mind, or its version.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 LASTS = 3600.0  # seconds for which something learnt holds
 MOST = 1_000  # habits that are kept: the names of models come from outside
 
-# Habits of servers, by code; `REFUSALS` and `body_of` say what each means for a request.
+# Habits of servers, by code; `REFUSALS` and `body_of` give the meaning of each for a request.
 NO_SYSTEM = "no_system"
 NO_TOOLS = "no_tools"
 NO_TOOL_CHOICE = "no_tool_choice"
@@ -32,13 +32,13 @@ NO_FIELD = "no_field"  # and ":" and the name of a field of the body, or of a me
 
 
 class Family(NamedTuple):
-    """Models of which something is known beforehand: how their names look, and their habits."""
+    """Models whose habits are known beforehand: a pattern of their names, and the habits."""
 
     name: re.Pattern[str]
     habits: tuple[str, ...]
 
 
-# Only what cannot be learnt, or not without harm.
+# Only habits that cannot be learnt, or not without harm.
 KNOWN = (
     # Gemma 1 and 2: their template knows no system role, and some servers answer a bare 500 (sgl-project/sglang#892).
     # A server that would have taken it puts the words in the same place.
@@ -64,7 +64,7 @@ class Habit(msgspec.Struct, frozen=True):
 
     @property
     def words(self) -> tuple[str, dict[str, Any]]:
-        """The code of its words, and what fills them: a field has its name behind the code."""
+        """The code of its words, and the values for them: a field has its name behind the code."""
         code, _, field = self.code.partition(":")
         return code, {**self.params, "field": field} if field else self.params
 
@@ -85,22 +85,23 @@ class Profiles:
             del self._learnt[next(iter(self._learnt))]
 
     def forget(self, code: str | None = None, model: str | None = None, server: str | None = None) -> None:
-        """Forget a habit of this model, or of all models; without a code everything that was learnt.
+        """Forget a habit of this model, or of all models; without a code all learnt habits.
 
-        At this server, or at all without one.
+        At this server; at all servers without one.
         """
         for key, habit in list(self._learnt.items()):
             if (code is None or (habit.code, habit.model) == (code, model)) and server in {None, habit.server}:
                 self._learnt.pop(key, None)
 
     def of(self, server: str, model: str) -> dict[str, dict[str, Any]]:
-        """Return the habits that count for a model: what fills the words of each, by its code."""
+        """Return the habits that count for a model: the values for the words of each, by its code."""
         ours = [each for each in self._holding() if each.server == server and each.model in {None, model}]
         return {each.code: each.params for each in (*known_of(model), *ours)}
 
     def shown(self, model: str | None) -> list[Habit]:
-        """List what counts for a model, what is known of it first, then what was learnt, oldest first; without a
-        model all that was learnt.
+        """List the habits that count for a model: first the known ones, then the learnt ones, oldest first.
+
+        Without a model: all learnt ones.
         """
         learnt = self._holding()
         if model is None:
@@ -108,16 +109,16 @@ class Profiles:
         return known_of(model) + [each for each in learnt if each.model in {None, model}]
 
     def _holding(self) -> list[Habit]:
-        """List what was learnt and holds, oldest first."""
+        """List the learnt habits that hold, oldest first."""
         now = self._clock()
-        # A clock that was set back makes a moment that is still to come: then it is asked again, too.
+        # Once the clock was set back a habit's moment is still to come: such a habit is tried again, too.
         return [
             each for each in list(self._learnt.values()) if each.at is not None and each.at <= now < each.at + LASTS
         ]
 
 
 def known_of(model: str) -> list[Habit]:
-    """List what is known beforehand of a model, at whichever server."""
+    """List the habits that are known beforehand of a model, at all servers."""
     return [Habit("", model, code) for family in KNOWN if family.name.search(model) for code in family.habits]
 
 

@@ -1,7 +1,7 @@
 """Any OpenAI-compatible model server, over chat completions.
 
-The SDK says what a request is and names what fails; the stream is read here. Nothing here reads the environment, and
-the SDK is imported when it is first needed: it takes half a second and 37 MiB.
+The SDK makes requests and names errors; the stream is read here. Nothing here reads the environment, and the SDK is
+imported when it is first needed: it takes half a second and 37 MiB.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import msgspec
 
 from deechat.agents.providers.base import Notice, Part, Question, Room, Turn
 from deechat.agents.providers.openai.client import CONNECT_SECONDS, OUR_TRANSPORT, Address, Client
-from deechat.agents.providers.openai.context import Contexts
+from deechat.agents.providers.openai.context_length import Contexts
 from deechat.agents.providers.openai.faults import Faults, ModelFault, Origin, broken, words_in
 from deechat.agents.providers.openai.listing import MAX_LISTING, Row, default_of, rows_in
 from deechat.agents.providers.openai.profiles import NO_FIELD, NO_TOOLS, THINKS_IN, UNOPENED, Profile, Profiles
@@ -32,6 +32,8 @@ from deechat.agents.providers.openai.response import Answer, Patience
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import Cancelled, ModelError
 from deechat.messages import THOUGHT
+from deechat.net.connection import Watch
+from deechat.net.rounds import Alone
 
 RETRIES = 2
 MOST_LESSONS = 8  # that one question may teach: a server that changes its mind each time is left alone
@@ -40,7 +42,7 @@ MAX_RETRY_AFTER = 30.0
 USAGE_SECONDS = 5.0  # for the tokens that follow a finish reason, where [DONE] does not come
 DRAIN_SECONDS = 0.05  # for the end of the body after [DONE], without which its connection cannot be used again
 
-_NOT_HEARD = frozenset({"model_unreachable", "model_timeout", "model_rate_limited"})  # of what is at an address
+_NOT_HEARD = frozenset({"model_unreachable", "model_timeout", "model_rate_limited"})  # they tell nothing of an address
 
 log = logging.getLogger(__name__)
 
@@ -55,10 +57,10 @@ def load_sdk() -> Any:
 class OpenAIProvider:
     """A model server at `base_url`, OpenAI's own without one.
 
-    `model` is the one that is asked for when nobody chose. `is_found`: no setting names the server, so a model that was
-    chosen may be another server's, and where this one does not have it its own default answers. The timeouts are in
-    seconds of silence. `profiles` keep what is learnt of servers. `load` gives the SDK. `sleep` waits before a retry:
-    `backoff` seconds the first time, twice that the second, a little more by chance.
+    `model` is asked for where none was chosen. `is_found`: no setting names the server, so a model that was chosen may
+    be another server's; where this one does not have it, its own default answers. The timeouts are in seconds of
+    silence. `profiles` keep the learnt habits of servers. `watch` makes the readers of connections. `load` gives the
+    SDK. `sleep` waits before a retry: `backoff` seconds the first time, twice that the second, a little more by chance.
     """
 
     name = "openai"
@@ -73,6 +75,7 @@ class OpenAIProvider:
         first_byte_timeout: float = 300,
         stall_timeout: float = 120,
         profiles: Profiles | None = None,
+        watch: Watch = Alone,
         load: Callable[[], Any] = load_sdk,
         sleep: Callable[[float], object] = time.sleep,
         backoff: float = 0.5,
@@ -80,21 +83,21 @@ class OpenAIProvider:
         self._address = Address.of(base_url, api_key)
         self._origin: Origin = "found" if is_found else "setting" if base_url else "default"
         self._faults = Faults(self._address.url, self._address.secrets, self._origin, self._address.hint)
-        self._is_open = self._address.below is not None  # whether it is not known yet if the path has to be added
+        self._is_open = self._address.below is not None  # whether a path may still have to be added
         self._is_found = is_found
         self._model = model or None
         self._found: str | None = None
-        self._gone: set[str] = set()  # names that were chosen, and that the server does not have
+        self._gone: set[str] = set()  # chosen names that the server does not have
         self._first_byte, self._stall = first_byte_timeout, stall_timeout
-        self._load, self._sleep, self._backoff = load, sleep, backoff
+        self._load, self._sleep, self._backoff, self._watch = load, sleep, backoff, watch
         self._profile = Profile(profiles or Profiles(), self._address.url)
         self._contexts = Contexts(self._profile, self._look if self._origin != "default" else None)
         self._lock = threading.Lock()
         self._loaded: Client | None = None
-        self._left: Client | None = None  # for the address without its path: somebody may be about to ask with it
+        self._left: Client | None = None  # for the address without its path: a question may be about to use it
 
     def models(self) -> list[str]:
-        """List what the server has. Raises `ModelError`."""
+        """List the server's models. Raises `ModelError`."""
         rows = self._listing()
         self._contexts.take_listing(rows)
         names = [row.name for row in rows]
@@ -119,7 +122,7 @@ class OpenAIProvider:
 
     def _find_path(self) -> None:
         if self._is_open:
-            with suppress(ModelError):  # what is wrong is said by the question
+            with suppress(ModelError):  # the question itself reports the fault
                 self.models()
 
     def _listing_below(self, before: Client, address: Address, fault: ModelError) -> list[Row]:
@@ -147,7 +150,7 @@ class OpenAIProvider:
         return rows
 
     def _listed(self, client: Client, address: Address, faults: Faults) -> list[Row]:
-        """Return a list of models that is one."""
+        """Return the rows of the list of models. Raises `ModelError`, also where the answer is no list."""
         patience = Patience(min(self._first_byte, CONNECT_SECONDS), min(self._stall, CONNECT_SECONDS))
         body = bytearray()
         with (
@@ -182,7 +185,7 @@ class OpenAIProvider:
         if name is None:
             return Room()
         if self._contexts.wants_listing(name):
-            with suppress(ModelError):  # the question itself will say what is wrong
+            with suppress(ModelError):  # the question itself reports the fault
                 self.models()
         return self._contexts.room(name)
 
@@ -286,7 +289,7 @@ class OpenAIProvider:
                         said = True
                         yield part
                     if not said:
-                        time.sleep(0)  # a flood that says nothing must not keep the hub from everybody
+                        time.sleep(0)  # a flood that says nothing must not keep the hub from the others
                     if (turn.settled or patience.is_ending) and self._is_over(turn, patience):
                         break
             except client.foreign:
@@ -301,7 +304,7 @@ class OpenAIProvider:
     def _noted(self, turn: Turn, told: Assembler, model: str, estimated: int) -> Turn:
         """Note how the model's thinking came, and on a turn with calls in which field it is wanted back.
 
-        What the server counted in the question is compared with our estimate of it.
+        The server's count of the question's tokens is compared with our estimate.
         """
         if turn.usage is not None:
             self._contexts.count(model, estimated, turn.usage.prompt_tokens)
@@ -345,7 +348,7 @@ class OpenAIProvider:
 
     def _made(self, sdk: Any, address: Address) -> Client:
         try:
-            return Client(sdk, address, self._first_byte)
+            return Client(sdk, address, self._first_byte, self._watch)
         except NoProxyError as exc:
             words = f"The model server at {address.url} cannot be asked: {exc}."
             raise ModelError(words, code="model_unreachable") from None
@@ -357,7 +360,7 @@ class OpenAIProvider:
 
 
 def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
-    """Make the error of a list of models that is none, in the server's own words where it has some."""
+    """Return the error of an answer that is no list of models, in the server's own words where it has some."""
     with suppress(ValueError, RecursionError):
         answer = json.loads(body)
         if isinstance(answer, dict) and answer.get("error"):
@@ -367,7 +370,7 @@ def _no_list(body: bytes, address: Address, faults: Faults) -> ModelError:
 
 
 class _Failed:
-    """Counts how often a question failed, and says whether and when it is asked again: `wait` is in seconds."""
+    """Counts the failures of a question, and says whether and when it is asked again: `wait` is in seconds."""
 
     def __init__(self, backoff: float) -> None:
         self._backoff = backoff
@@ -395,7 +398,7 @@ def _is_heeded(lesson: Lesson, lessons: list[Lesson], habits: Habits) -> bool:
 
 
 def _told(lesson: Lesson, model: str) -> Iterator[Notice]:
-    """Return the notice of a lesson that changes what a person gets."""
+    """Yield the notice of a lesson that changes the answer for a person."""
     if lesson.code == NO_TOOLS:
         yield Notice("tools_refused", {"model": model})
     elif lesson.code == f"{NO_FIELD}:max_completion_tokens":
@@ -408,7 +411,7 @@ def _closed_when_cancelled() -> Iterator[None]:
     try:
         yield
     except Cancelled as cancelled:
-        # It keeps its traceback, and that the frames, and those a socket that was in the midst of a TLS handshake.
+        # Its traceback would keep the frames, and they a socket in the midst of a TLS handshake.
         traceback.clear_frames(cancelled.__traceback__)
         if cancelled.upstream_closed_ms is None:
             cancelled.upstream_closed_ms = 0

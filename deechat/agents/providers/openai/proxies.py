@@ -1,7 +1,7 @@
-"""Which proxy of the environment stands before a server.
+"""The proxy of the environment that stands before a server.
 
-The HTTP library would make all that the environment names, for a server that none of them is for too, and fail with
-the first that it cannot make. Here one is chosen first. `NO_PROXY` is read as curl reads it, with ports besides.
+The HTTP library would make all proxies of the environment, even for a server that needs none of them, and fail with the
+first that it cannot make. Here one is chosen first. `NO_PROXY` is read as curl reads it, with ports besides.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ipaddress import ip_address, ip_network
 from urllib.parse import SplitResult, urlsplit
 from urllib.request import getproxies
 
-# What a proxy's address may begin with, and what that is. GNOME writes `socks`.
+# The schemes of a proxy's address, and their meanings. GNOME writes `socks`.
 _SCHEMES = {"http": "http", "https": "https", "socks5": "socks5", "socks5h": "socks5h", "socks": "socks5h"}
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _EXPECTED = "an address such as http://127.0.0.1:3128 or socks5h://127.0.0.1:1080"
@@ -23,12 +23,12 @@ _USER = re.compile(r"(?<=//)[^/]*@|^[^/]*@")
 
 
 class NoProxyError(ValueError):
-    """What the environment names as a proxy is none; its words say so without a password."""
+    """The environment's value for a proxy is none; the error's words show no password."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy: `url` may hold a user and a password, `shown` does not. `variable` is what names it."""
+    """A proxy: `url` may hold a user and a password, `shown` does not. The environment's `variable` names it."""
 
     url: str = field(repr=False)
     shown: str
@@ -42,7 +42,7 @@ class Proxy:
 def proxy_for(url: str) -> Proxy | None:
     """Return the proxy through which a server is asked; None where it is asked directly.
 
-    Raises `NoProxyError` when what is named for it is no proxy.
+    Raises `NoProxyError` when the environment's value for it is no proxy.
     """
     parts, variables = urlsplit(url), getproxies()
     kind = next((kind for kind in (parts.scheme, "all") if variables.get(kind)), "")

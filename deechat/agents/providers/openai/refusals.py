@@ -1,9 +1,8 @@
-"""What a server's refusal says about the request: one table from words to a habit.
+"""The lesson of a server's refusal: one table from words to a habit.
 
-Only a refusal of the request is evidence: a 4xx. What the model wrote is none, and is no part of the words that are
-looked at. Servers exist that say so with 5xx, or in a stream without a status; of them only words that cannot mean
-anything else count, and with 5xx only when they were said twice. A lesson is believed when the request that heeds it
-works.
+Only a refusal of the request is evidence: a 4xx. The model's text is none, and is left out of the words that are looked
+at. Some servers refuse with 5xx, or in a stream without a status. There only words that cannot mean anything else
+count, and with 5xx only when they were said twice. A lesson is believed when the request that heeds it works.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _DENIED = (
 _REQUEST = frozenset({400, 422})
 _TOOLS = r"(\btools?\b|\btool[_ -](choice|calls?|calling|use)|\bfunctions?\b|\bfunction[_ -]?call\w*)"
 _NO_SCHEMA = r"^(?!.*schema)"  # a tool's schema that is refused is our mistake, and no reason to do without tools
-# The order of our messages is one that every template takes which knows their roles; so it is a role that it refuses.
+# Every template that knows the roles takes the order of our messages, so a refusal of the order is one of a role.
 _ORDER = r"roles? must alternate|alternate (between )?.?user|only .?user.? and .?assistant.? (roles|messages)"
 _NO_ROLE = rf"({_DENIED}|invalid|not one of|no such|expected)"
 
@@ -45,10 +44,10 @@ def _near(what: str) -> str:
 
 
 class Refusal(NamedTuple):
-    """Something that servers refuse, or demand.
+    """A part of requests that servers refuse.
 
-    `shows` is what a request that can be refused so has, `words` are how it is said. `clearly` are words that also
-    count with a 5xx. The lesson is the habit `code`, of this model or of the whole server.
+    `shows` is the part's name in `Body.shows`, `words` match the refusal. `clearly` matches words that also count with
+    a 5xx. The lesson is the habit `code`, of this model or of the whole server.
     """
 
     shows: str
@@ -105,7 +104,7 @@ REFUSALS = (
     ),
 )
 
-# What the model did, and would do again as long as it sees tools: these count though the words are about a call.
+# Acts of a model that it would repeat as long as it sees tools: these count though the words are about a call.
 DISOBEYED = (_of("tool_choice", "tool choice is none, but (the )?model called", NO_TOOL_CHOICE),)
 
 _LACKS = r"(missing|must be (passed|sent|given|provided)|is required)"
@@ -125,10 +124,10 @@ class Lesson(NamedTuple):
 
 
 def lesson_of(fault: ModelFault, body: Body, *, again: bool) -> Lesson | None:
-    """Return what the server refused in this request, or demanded; None for nothing.
+    """Return the lesson of a refusal of this request, or of a demand; None for none.
 
-    `again`: the same request was failed before. A refusal of tools that came with `tool_choice` may be one of that
-    field alone, and is taken for it.
+    `again`: the same request failed before. A refusal of tools that came with `tool_choice` may be one of that field
+    alone, and is taken for it.
     """
     if fault.code == "context_length":
         return None
@@ -148,7 +147,7 @@ def _fits(row: Refusal, fault: ModelFault, *, again: bool) -> bool:
 
 
 def _demanded(fault: ModelFault, body: Body) -> Lesson | None:
-    """Return the field in which a server wants thoughts back that it did not get."""
+    """Return the lesson of a server that wants thoughts back in a field that the request lacks; None for none."""
     if CALLS not in body.shows or fault.status_said not in _REQUEST:
         return None
     field = next((field for field, words in _DEMANDS if words.search(fault.evidence)), None)

@@ -40,7 +40,7 @@ from deechat.messages import (
 _LIMITS = ("max_tokens", "max_completion_tokens")  # the second where the first is refused
 
 
-# What a body shows beside the names of its own and its messages' fields.
+# Names in `Body.shows` beside those of its own and its messages' fields.
 CALLS, TOOL_ROLE = "calls", "tool_role"
 _THOUGHTS = frozenset(THOUGHT_FIELDS)
 
@@ -48,10 +48,10 @@ Habits = Mapping[str, Mapping[str, Any]]
 
 
 class Body:
-    """A request's body. `model`, `shows` and the names of `tools` say what it asks with, `thinks` that the model's text
-    is known to begin with thinking; `take` gives its bytes.
+    """A request's body. `shows` names its parts that a server may refuse. `thinks`: the model's text is known to begin
+    with thinking. `take` gives the bytes.
 
-    They are as long as the conversation, and an answer may take an hour: once taken they are not kept here.
+    The bytes are as long as the conversation, and an answer may take an hour: once taken they are not kept here.
     """
 
     __slots__ = ("_raw", "model", "shows", "thinks", "tools")
@@ -169,7 +169,7 @@ def _calls(message: AssistantMessage, *, signed: bool) -> list[dict[str, Any]]:
     calls: list[dict[str, Any]] = []
     for call, sign in _signed(message):
         arguments = mend(call.arguments)
-        # A name that a model made up may hold what servers refuse in a request, as arguments that are no object are:
+        # Servers refuse some characters in a name, which a model may have made up, and arguments that are no object:
         # either would fail every later turn.
         function = {"name": _named(call.name), "arguments": arguments if is_object(arguments) else "{}"}
         kept = {"extra_content": sign} if signed and sign is not None else {}
@@ -178,7 +178,7 @@ def _calls(message: AssistantMessage, *, signed: bool) -> list[dict[str, Any]]:
 
 
 def _signed(message: AssistantMessage) -> Iterator[tuple[ToolCall, Any]]:
-    """Return each call with what its server wants back with it; None for nothing."""
+    """Return each call with the `extra_content` that its server wants back; None for none."""
     return zip_longest(message.calls, message.extra.get("tool_calls", ())[: len(message.calls)])
 
 

@@ -19,7 +19,7 @@ from deechat.net.deadline import Deadline
 SLICE = 8_192  # bytes of a piece at most, so that its reader can let others have a turn in between
 MAX_BODY = 500_000_000  # an answer of 1 MB in chunks of a letter each
 
-# What follows a chunk whose successor is in the same read: data of the next one, or the end of all.
+# The bytes behind a chunk whose successor is in the same read: data of the next one, or the end of all.
 _MORE = re.compile(rb"\r\n(?:0*[1-9A-Fa-f][0-9A-Fa-f]*(?:;[^\r\n]*)?\r\n.|0+\r\n\r\n)", re.DOTALL)
 
 
@@ -99,7 +99,7 @@ class _Tap:
 class Answer:
     """An open response: its content type, its body to be read once, and a way to close it.
 
-    There are many, and they take long, so each is only what reading needs. `opened` is one of three:
+    There are many, and they last long, so each holds as little as reading needs. `opened` is one of three:
 
     - a body of ours, which is read as it is;
     - a response of the HTTP library over ours, where it is compressed; `stream` is among its extensions;

@@ -1,7 +1,7 @@
-"""Tells thinking from the answer in a text, in the dialects that models have for it, wherever the pieces are cut.
+"""Tells thinking from the answer in a text, in the dialects that models have for it, across pieces.
 
 Thinking stands at the head of a text, between a pair of tags of `PAIRS` or in the channels of the harmony format. Two
-things show only later, and what was said until then is told anew (`Retold`):
+things show only later, and the words until then are told anew (`Retold`):
 
 - The opening tag may be in the model's template, so that a text begins with thinking and nothing says so before the
   closing tag. It counts where nothing opened it and it does not stand there as a word: see `_Before`.
@@ -42,7 +42,7 @@ _OPENING_OF = {closing: opening for opening, closing in PAIRS}
 _TOKENS = tuple(f"<|{name}|>" for name in ("start", "channel", "message", "constrain", "end", "return", "call"))
 _HEADS = ("<|start|>", "<|channel|>")
 _ANSWERS = {"", "assistant", "final"}  # the other channels are for thoughts, and for calls that were left in the text
-_WORD = re.compile(r"[ \t]+[a-z]|[ \t]*[,;:)]")  # what follows a tag that is a word
+_WORD = re.compile(r"[ \t]+[a-z]|[ \t]*[,;:)]")  # the text behind a tag that is a word
 _SENTENCE_ENDS = frozenset(".!?…。！？")
 _QUOTES = frozenset("\"'`“‘«")
 _BRACKETS = frozenset("([{</|「『《（")
@@ -69,7 +69,7 @@ class ThinkSplitter:
     """Tells thinking from the answer in one turn's text.
 
     White space before and behind a tag is dropped with it, and so is a closing tag at the head. Tags of other pairs and
-    behind the thinking are text like any other, and so is what only looked like the beginning of one.
+    behind the thinking are text like any other, and so is a false beginning of one.
 
     `thinks`: the model is known to begin with thinking that nothing opens. `learnt` says at the end whether it did,
     None where nothing showed it. Once `is_past` is true all that comes is text.
@@ -85,7 +85,7 @@ class ThinkSplitter:
         self._held = ""
         self._opened, self._tag, self._closing = False, "", _CLOSED
         self._blanks: list[str] = []  # behind the tag, while nothing else was thought
-        self._before, self._looked = _Before(), 0  # and how many of what was said it has
+        self._before, self._looked = _Before(), 0  # and how many pieces of `_said` it has
         self._said: list[str] = []  # as text that may yet be thinking, or as thinking that may yet be text
         self._watched = self._words = 0
         self._header: str | None = None  # of the harmony format, as it came; None behind it
@@ -94,7 +94,7 @@ class ThinkSplitter:
         self._kind: Kind = Text
 
     def feed(self, piece: str) -> list[Told]:
-        """Take a piece, return what is sure, in order and without empty texts."""
+        """Take a piece, return the parts that are sure, in order and without empty texts."""
         if not piece:
             return []
         text, self._held = self._held + piece, ""
@@ -118,7 +118,7 @@ class ThinkSplitter:
             self._state = self._after
 
     def end(self, *, is_answer: bool) -> list[Told]:
-        """Return what was held back until now. `is_answer`: the turn ended by itself and calls no tool."""
+        """Return the text that was held back. `is_answer`: the turn ended by itself and calls no tool."""
         held, self._held = self._held, ""
         if self._state == self._harmony and self._header is not None:
             is_text = not self._messages or (self._in_text and is_answer)
@@ -133,7 +133,7 @@ class ThinkSplitter:
         tag, said = "".join([self._tag, *self._blanks]), "".join(self._said)
         return [Retold("text", said, tag + said), *_told(Text, held)] if said else _told(Text, tag + held)
 
-    # -- the states: each takes what was held and a piece, and gives what is sure ----------------------------------
+    # -- the states: each takes the held text and a piece, and returns the parts that are sure ---------------------
 
     def _head(self, text: str) -> list[Told]:
         begun = text.lstrip()
@@ -200,7 +200,7 @@ class ThinkSplitter:
         return self._pass(self._keep(text, _OF_CLOSING), looked=at)
 
     def _look(self, text: str) -> None:
-        """Look at what was said since the last look, and at this text behind it."""
+        """Look at the text since the last look, and at this text behind it."""
         self._before.add("".join([*self._said[self._looked :], text]))
         self._looked = len(self._said)
 
@@ -224,10 +224,10 @@ class ThinkSplitter:
         self.is_past = True
         return _told(Text, text)
 
-    # -- what they share ---------------------------------------------------------------------------------------------
+    # -- shared by the states ----------------------------------------------------------------------------------------
 
     def _keep(self, text: str, beginnings: frozenset[str]) -> str:
-        """Hold back what may be the beginning of a tag at the end of a text; return the rest."""
+        """Hold back a possible beginning of a tag at the end of a text; return the rest."""
         at = max(text.rfind("<"), text.rfind("["), text.rfind("◁"))
         if at < 0 or text[at : at + _LONGEST].lower() not in beginnings:
             return text
@@ -235,7 +235,7 @@ class ThinkSplitter:
         return text[:at]
 
     def _pass(self, text: str, *, looked: int) -> list[Told]:
-        """Note a text that may yet turn out to be thinking, and at the beginning of which we have looked already."""
+        """Note a text that may yet turn out to be thinking, and whose first `looked` characters were looked at."""
         if looked:
             self._said.append(text[:looked])
             self._looked = len(self._said)
@@ -246,7 +246,7 @@ class ThinkSplitter:
         return _told(Text, text)
 
     def _end_thinking(self, thought: str, answer: str) -> list[Told]:
-        """Turn all that was said as text into thinking, which a tag ends that nothing opened."""
+        """Turn all text so far into thinking, which ends with a tag that nothing opened."""
         self.learnt = True
         said, tag = "".join(self._said), self._tag
         if said:
@@ -290,7 +290,7 @@ def _told(kind: Kind, text: str) -> list[Told]:
 
 
 class _Before:
-    """What counts of the text before a closing tag that nothing opened. It looks at each character once."""
+    """The text before a closing tag that nothing opened, as far as it counts. It looks at each character once."""
 
     def __init__(self) -> None:
         self._fences = self._quotes = 0  # lines that begin with ```, but for the last one, and back quotes in it
@@ -300,7 +300,7 @@ class _Before:
         self._at_start = True
 
     def add(self, text: str) -> None:
-        """Take what comes next."""
+        """Take the next text."""
         self._note_opened(text.lower())
         line, broke, rest = text.partition("\n")
         self._go_on(line)
@@ -334,7 +334,7 @@ class _Before:
 
         It is a word in code, in quotes, and where the same tag was opened before. It ends thinking at the beginning of
         a line, behind a sentence, and right behind a word; behind a blank where a line ends or a sentence begins. None:
-        what follows has to come first.
+        the text behind it has to come first.
         """
         is_code = (self._fences + (self._head == "```")) % 2 == 1 or self._quotes % 2 == 1
         if is_code or _OPENING_OF[closing] in self._opened:

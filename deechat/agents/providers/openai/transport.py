@@ -2,7 +2,7 @@
 
 The library's own transport wakes its reader for each HTTP chunk, which is each token with most model servers. Ours
 returns all that a read of the socket brought. `form` is for completions, which are many and alike, and goes past the
-library; `handle_request` is for all else that the SDK asks. This module is loaded with the SDK: it needs its library.
+library; `handle_request` is for the SDK's other requests. This module is loaded with the SDK: it needs its library.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import httpx2
 
 from deechat.agents.providers.openai.proxies import Proxy
 from deechat.agents.providers.openai.response import Answer
 from deechat.net import connection, http1
-from deechat.net.connection import NetError, Origin
+from deechat.net.connection import NetError, Origin, Watch
 from deechat.net.http1 import Body, Form, Head, Request, Timeouts
 from deechat.net.pool import Pool
 from deechat.net.socks import Socks
@@ -35,20 +36,20 @@ _ERRORS: dict[type[NetError], type[httpx2.TransportError]] = {
 
 
 def make_transport(
-    trust: ssl.SSLContext, proxy: Proxy | None, *, max_idle: int, idle_seconds: float
+    trust: ssl.SSLContext, proxy: Proxy | None, *, max_idle: int, idle_seconds: float, watch: Watch
 ) -> Transport | None:
     """Return a transport that goes straight to servers or through a SOCKS proxy; None for an HTTP proxy."""
+    make_pool = partial(Pool, trust, max_idle=max_idle, idle_seconds=idle_seconds, watch=watch)
     if proxy is None:
         ordinary: httpx2.BaseTransport = httpx2.HTTPTransport(verify=trust, trust_env=False)
-        return Transport(Pool(trust, max_idle=max_idle, idle_seconds=idle_seconds), ordinary)
+        return Transport(make_pool(), ordinary)
     if not proxy.is_socks:
         return None
 
     def refuse(request: httpx2.Request) -> httpx2.Response:
         raise httpx2.UnsupportedProtocol(f"{request.method} is not sent through a SOCKS proxy")
 
-    pool = Pool(trust, max_idle=max_idle, idle_seconds=idle_seconds, connect=Socks.of(proxy.url).connect)
-    return Transport(pool, httpx2.MockTransport(refuse))
+    return Transport(make_pool(connect=Socks.of(proxy.url).connect), httpx2.MockTransport(refuse))
 
 
 class Transport(httpx2.BaseTransport):
@@ -114,7 +115,7 @@ class _Bounded(httpx2.SyncByteStream):
                 if size > MAX_ERROR_BODY:
                     return
         except httpx2.TransportError:
-            return  # the status counts, and what came of the words
+            return  # the status counts, and the words that came
 
     def close(self) -> None:
         self._stream.close()

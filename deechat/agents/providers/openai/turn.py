@@ -47,10 +47,10 @@ class Assembler:
 
     `feed` gives the parts of one read, neighbours of the same kind joined; `end` the rest and the `Turn`. `finished`:
     the server gave a finish reason, or it is `done`: the server said that nothing follows. `spoke`: text or thinking
-    came. `said` makes the error of an error object, `clean` the words of others fit for one. `label` is the content
-    type, which is named where nothing that came was an answer: what a body is, it shows itself. `tools` are the names
-    that may be called, `thinks`: the model is known to begin with thinking that nothing opens. `thought_in` names the
-    field in which thinking came, None while none did.
+    came. `said` makes the error of an error object, `clean` makes foreign words fit for an error. `label` is the
+    content type, which is only named in the error where no answer came: the body itself shows its kind. `tools` are the
+    names that may be called. `thinks`: the model is known to begin with thinking that nothing opens. `thought_in` names
+    the field in which thinking came, None while none did.
     """
 
     def __init__(
@@ -85,18 +85,18 @@ class Assembler:
 
     @property
     def settled(self) -> bool:
-        """Whether what follows, if anything, is no more of the answer: nobody has to wait for it.
+        """Whether the answer is whole: nothing more has to be waited for.
 
-        Servers give a finish reason before the first word, or with every one. It settles what has begun to answer, and
-        from a server that went on after one, none does.
+        Some servers give a finish reason before the first word, or with every one. A reason settles an answer that has
+        begun; none settles that of a server that went on after one.
         """
         return self.done or self._settled
 
     def feed(self, data: bytes) -> Iterable[Part]:
-        """Return the parts of a read; what was said before a fault comes before the fault.
+        """Return the parts of a read; the parts before a fault come before the fault.
 
-        Where all of it does nothing but say more, what comes of taking it at once is what comes of taking it line by
-        line: no half of a pair is held, and what it says, at four bytes a letter, stays below the limit.
+        A read that only says more is taken at once. The result is the same as line by line: no half of a pair is held,
+        and its text, at four bytes a letter, stays below the limit.
         """
         says = not (self.finished or self._reader.is_amid or self._text_mender.held or self._thought_mender.held)
         lines = self._reader.lines.feed(data)
@@ -118,7 +118,7 @@ class Assembler:
         return (kind(text),)
 
     def end(self) -> Generator[Part, None, None]:
-        """Gives the rest and the turn. Raises `ModelError` when the stream ended without saying so, or said nothing."""
+        """Yield the rest and the turn. Raises `ModelError` when the stream ended without saying so, or said nothing."""
         yield from self._read(self._leftover)
         self._check_end()
         calls, extras = self._calls.whole()
@@ -151,7 +151,7 @@ class Assembler:
         self._pending, self._kind = [], None
 
     def rest(self) -> Iterator[Part]:
-        """Return what was held back, as it may have been half of something: for when the stream has broken off."""
+        """Yield the text that was held back as a possible half of something, once the stream has broken off."""
         self._let_out(is_answer=False)
         yield from self._told()
 
@@ -160,10 +160,10 @@ class Assembler:
         for told in [*self._splitter.feed(self._text_mender.end()), *self._splitter.end(is_answer=is_answer)]:
             self._tell(told)
 
-    # -- what is read --------------------------------------------------------------------------------------------------
+    # -- reading -------------------------------------------------------------------------------------------------------
 
     def _leftover(self) -> None:
-        """Take the last line, which has no line break, and let out what was held back."""
+        """Take the last line, which has no line break, and let out the text that was held back."""
         try:
             self._take(self._reader.end())
         except ModelError as exc:
@@ -185,7 +185,7 @@ class Assembler:
             self.finished = self.done = True
 
     def _note(self, words: bytes) -> None:
-        """Note words that are no chunk. They are a sign of life, or all that an answer says that is none."""
+        """Note words that are no chunk. They are a sign of life, or all words of a body that is no answer."""
         if not self._has_spoken and len(self._odd) < MAX_READ:
             self._odd += words[:MAX_READ] + b"\n"
             self._reader.reads_bare = not self._odd.startswith(b"<")
@@ -302,7 +302,7 @@ class Assembler:
         self._pieces.append(text)
 
     def _told_thought(self, text: str) -> str:
-        """Return what is to be told of thinking: nothing while all of it is white space."""
+        """Return the thinking to be told: none while all of it is white space."""
         if self._thought:
             return text
         self._blanks.append(text)
@@ -310,7 +310,7 @@ class Assembler:
         return "".join(self._blanks) if self._thought else ""
 
     def _go_on(self) -> None:
-        """Note that the answer goes on, whatever was said before."""
+        """Note that the answer goes on: no aside and no finish reason before was its end."""
         self._aside, self._settled = None, False
         self._finished_early |= self.finished
 
@@ -328,7 +328,7 @@ class Assembler:
     def _check_end(self) -> None:
         """Raise `ModelError` unless there is an answer, and an end to it.
 
-        What came beside the chunks and had words for a person is the reason where there is none.
+        An object beside the chunks with words for a person is the error where there is no whole answer.
         """
         explained = self._has_spoken or self._finish in CUT_SHORT
         if self._aside is not None and not (self._finish and explained):
@@ -354,7 +354,7 @@ class Assembler:
         return words and before + words
 
     def _reason(self) -> str:
-        """Name why the turn ended; the calls count, whatever the server says."""
+        """Name the reason for the turn's end; calls count more than the server's word."""
         if self._calls:
             return "tool_calls" if self._finish in {"", "stop", "function_call"} else self._finish
         return "stop" if self._finish in {"", "tool_calls", "function_call"} else self._finish
@@ -368,7 +368,7 @@ CUT_SHORT = frozenset({CUT, FILTERED})  # more was to come; with these an answer
 _WORD = re.compile("[a-z_]{1,40}")
 _FAILS = re.compile("error|fail|exception|abort|overload|crash")  # in a word that the table does not know
 
-# Several servers' words for one thing. What stands here for "" is said while the answer still goes on.
+# Several servers' words for one thing. The words for "" are said while the answer still goes on.
 _MEANINGS = {
     **{word: word for word in ("stop", "tool_calls", "function_call", CUT, FILTERED, FAULT)},
     **dict.fromkeys(("null", "none", "finish_reason_unspecified"), ""),
@@ -418,7 +418,8 @@ _MEANINGS = {
 def word_of(finish_reason: Any) -> str:
     """Return the word of a finish reason; "" for none, "other" for one that is neither known nor small letters.
 
-    A word for programs. What does not look like one may be anything, a secret among it: `FAULT` where it tells of one.
+    It is for programs. A text that looks like no word may hold anything, even a secret: it is `FAULT` where it tells of
+    a failure.
     """
     if isinstance(finish_reason, dict):
         finish_reason = finish_reason.get("type") or finish_reason.get("reason")
@@ -433,14 +434,14 @@ def word_of(finish_reason: Any) -> str:
 
 
 def meaning_of(word: str) -> str:
-    """Return what a word means: `length`, `content_filter`, `FAULT` for a failure, else the server's own word."""
+    """Return the meaning of a word: `length`, `content_filter`, `FAULT` for a failure, else the server's own word."""
     return _MEANINGS.get(word, FAULT if _FAILS.search(word) else word)
 
 
-# -- what a server wants back with a turn: lists that come in pieces, of which the pieces of one text become one -------
+# -- lists that a server wants back with a turn: they come in pieces, and the pieces of one text become one ------------
 
 
-MAX_KEPT = 4_000_000  # its pieces say what the answer counts already, with their types and numbers around them
+MAX_KEPT = 4_000_000  # its pieces repeat text that the answer counts already, with types and numbers around it
 _SAME = ("type", "index", "id")  # fields that the pieces of one text have in common
 _TEXTS = ("text", "summary", "thinking")
 

@@ -20,7 +20,7 @@ READER = (sys.executable, "-I", "-X", "utf8", str(Path(__file__).with_name("read
 MOST_READERS = 2  # at once; each takes a core, and up to `reader.MEMORY`
 MOST_ANSWER = 1_000_000  # bytes
 
-MOST_BYTES = 15_500  # of what a model is given, but for the notes; the loop cuts at 16,000, which would take the links
+MOST_BYTES = 15_500  # of the text for a model, but for the notes; the loop cuts at 16,000, which would take the links
 MOST_TEXT = 12_000
 MOST_TITLE = 600
 MOST_LINK_TEXT = 3_000
@@ -98,7 +98,7 @@ def _ask(command: Sequence[str], question: bytes, allowance: Allowance) -> bytes
 def as_text(page: Page, url: str, cut_at: str = "") -> str:
     """Return a page as text for a model: title, URL, text, links. Nothing in it is longer than its share.
 
-    `cut_at` says after how much the page was cut, "" where it is whole.
+    `cut_at` is the size at which the page was cut, "" where it is whole.
     """
     head = f"# {_cut(page.title, MOST_TITLE)}\n{url}" if page.title else url
     links = "\n".join(["Links:", *_links(page.links)])

@@ -1,4 +1,4 @@
-"""Makes readable text of a page's bytes: a program of its own, for what nobody on the server's process should parse.
+"""Makes readable text of a page's bytes: a program of its own, since the server's process should parse no such bytes.
 
 Its standard input is a line of JSON (`url`, `is_html`, `charset`, `size`, `seconds`) and then `size` bytes; its
 standard output is one JSON object, as `described` gives it. It is run by its path and imports nothing of ours, so that
@@ -37,8 +37,8 @@ _META = re.compile(rb"<meta[^>]{0,500}?charset\s*=\s*[\"']?\s*([a-zA-Z0-9_.:-]{1
 _XML = re.compile(rb"<\?xml[^>]{0,200}?encoding\s*=\s*[\"']([a-zA-Z0-9_.:-]{1,40})", re.IGNORECASE)
 _CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
-# Labels as the web uses them, without what is no letter or digit, to the encodings that browsers take for them. Only
-# these: among Python's other codecs are some that take a minute for a page or make lone surrogates.
+# Labels as the web uses them, their letters and digits alone, to the encodings that browsers take for them. Only these:
+# among Python's other codecs are some that take a minute for a page or make lone surrogates.
 _ENCODINGS = {
     **dict.fromkeys(("utf8", "unicode11utf8", "xunicode20utf8"), "utf-8"),
     **dict.fromkeys(("ascii", "usascii", "latin1", "l1", "iso88591", "windows1252", "cp1252", "ansi"), "cp1252"),
@@ -101,11 +101,11 @@ def confine(seconds: int) -> None:
 def described(body: bytes, is_html: bool, encoding: str, url: str) -> dict[str, Any]:
     """Return `title`, `text`, `length` (of the whole text, in characters) and `links`, pairs of label and URL.
 
-    What does not fit the encoding becomes U+FFFD.
+    Bytes that do not fit the encoding become U+FFFD.
     """
     if not is_html:
         text = clean(body[:MOST_PLAIN].decode(encoding, "replace"))
-        # What was not decoded is counted by its bytes.
+        # The part that was not decoded is counted by its bytes.
         return {"title": "", "text": text[:MOST_TEXT], "length": len(text) + len(body[MOST_PLAIN:]), "links": []}
     tree = HTMLTree.parse(body.decode(encoding, "replace"))
     raw = readable(tree)
@@ -206,7 +206,7 @@ def encoding_of(body: bytes, charset: str, *, is_html: bool) -> tuple[str, int]:
 def _declared(head: bytes) -> str:
     found = _META.search(head) or _XML.search(head)
     encoding = _known(found[1].decode()) if found else ""
-    # A page whose own words could be read is not in UTF-16, whatever they say.
+    # A page whose declaration could be read as ASCII is not in UTF-16.
     return "utf-8" if encoding.startswith("utf-16") else encoding
 
 

@@ -1,7 +1,7 @@
 """URLs: the host and port that one leads to, and which are refused as they stand.
 
-One parser reads a URL here and in the request: that of `requests`. What is connected is checked once more, as an
-address, where it is connected.
+One parser reads a URL here and in the request: that of `requests`. The host's address is checked once more, where it is
+connected.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a URL leads.
+    """The server that a URL leads to.
 
     `host` is lower case and ASCII, without a dot at its end and without brackets; `url` has that host, and neither
     credentials nor a fragment.
@@ -74,13 +74,13 @@ def host_of(arguments: Mapping[str, object]) -> str:
     """Return the host that a call's arguments lead to, as `Target.host` does.
 
     For remembering "always allow this host". Such a yes covers the whole call: redirects inside it may lead to other
-    public hosts, each of them checked. Raises `ToolError` where there is no host that could be allowed: what is refused
-    as it stands, addresses that are not public among it.
+    public hosts, each of them checked. Raises `ToolError` where there is no host that could be allowed: for a URL that
+    is refused as it stands, such as one with an address that is not public.
     """
     given = arguments.get("url")
     url = given if isinstance(given, str) else ""
     host = _host(_split(_checked(url)))
-    if is_address(host) and not is_public(host):  # said before what is wrong with the port: another one would not do
+    if is_address(host) and not is_public(host):  # said before a fault of the port: another one would not do
         raise ToolError(f"{host} is not an address of the public Internet, so it is refused.")
     return target_of(url).host
 
@@ -111,7 +111,7 @@ def _split(url: str) -> SplitResult:
     try:
         prepared = requests.Request("GET", url).prepare().url or ""
         parts = urlsplit(prepared)
-        parts.port  # noqa: B018  # raises ValueError for what is no port
+        parts.port  # noqa: B018  # raises ValueError for a text that is no port
     except (requests.RequestException, HTTPError, ValueError) as error:
         raise ToolError(f"{url[:200]!a} is no URL that can be read. Check its host and port.") from error
     if len(prepared) > LONGEST_URL:  # quoting makes it longer

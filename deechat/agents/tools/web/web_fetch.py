@@ -1,4 +1,4 @@
-"""Fetches a page of the public Internet: its hops, what of it is taken, and the text that a model is given."""
+"""Fetches a page of the public Internet: its hops, the part that is taken, and the text that a model is given."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from deechat.agents.tools.context import ToolContext
 from deechat.agents.tools.web.page import Page, as_text, read_page
 from deechat.agents.tools.web.pinned import PinnedAdapter, public_tls
 from deechat.agents.tools.web.urls import Target, next_target, target_of
+from deechat.locale import say
 from deechat.net.addresses import is_public
 from deechat.net.checked import (
     Allowance,
@@ -51,12 +52,6 @@ _TEXT = re.compile(
 )
 _ENCODINGS = frozenset({"", "identity", "gzip", "x-gzip", "deflate"})
 _READ_EVERY = 0.25  # seconds between two words of how much was read
-_STEPS = {
-    "look_up": {"en": "Looking up {what}", "zh": "正在查询 {what}"},
-    "connect": {"en": "Connecting to {what}", "zh": "正在连接 {what}"},
-    "read": {"en": "Reading {what} kB", "zh": "正在读取 {what} kB"},
-    "extract": {"en": "Extracting the text of {what} kB", "zh": "正在提取 {what} kB 中的文本"},
-}
 
 
 def web_fetch(url: str, context: ToolContext | None = None) -> str:
@@ -82,7 +77,7 @@ class Document:
 
 
 class Fetcher:
-    """Fetches pages. What it may connect to, and how, is given; the defaults are those of the public Internet."""
+    """Fetches pages. The caller may set the permitted addresses and ports; the defaults are the public Internet's."""
 
     def __init__(
         self,
@@ -162,9 +157,8 @@ class Fetcher:
 
 
 def _say(context: ToolContext, step: str, what: object, share: float | None = None) -> None:
-    """Say to a person, in their language, what the fetch is about to do."""
-    words = _STEPS[step]
-    context.progress(words.get(context.language.partition("-")[0], words["en"]).format(what=what), share)
+    """Tell a person, in their language, the next step of the fetch."""
+    context.progress(say("agent", context.language, f"fetch.{step}", what=what), share)
 
 
 def _taken(target: Target, response: Any, allowance: Allowance, context: ToolContext) -> Document | str:
@@ -201,7 +195,7 @@ def _body(raw: Any, context: ToolContext) -> bytes:
         body += piece
         if (now := time.monotonic()) - said_at >= _READ_EVERY:
             said_at = now
-            # Of a length that the server told, what is left of it as it is sent, compressed or not.
+            # `length_remaining` is in bytes as they are sent, compressed or not; None where no length was told.
             share = None if raw.length_remaining is None else raw.tell() / max(1, raw.tell() + raw.length_remaining)
             _say(context, "read", _kb(body), share)
         if count % 64 == 0:

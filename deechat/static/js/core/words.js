@@ -1,28 +1,27 @@
-// The words of the page in the person's language: the choice of it, and strings filled.
+// The words of the page in the person's language: strings filled. The server puts them into the page, from `locale/`.
 
-import { WORDS } from "./strings.js";
+/** @typedef {typeof import("../../../locale/en.json")} Catalogue */
+/** @typedef {keyof Catalogue["page"] | Extract<keyof Catalogue["agent"], `status.${string}` | `habit.${string}`>} Key */
 
-export { WORDS };
-export const LANGUAGES = ["en", "zh"];
+/** @type {Record<Key, string>} */
+const WORDS = JSON.parse(/** @type {any} */ (document.getElementById("words")).content.textContent);
+const language = document.documentElement.lang;
 
-function choose(wanted) {
-  for (const tag of wanted) {
-    const primary = tag.toLowerCase().split("-")[0];
-    if (LANGUAGES.includes(primary)) return primary;
-  }
-  return LANGUAGES[0];
-}
-
-export const language = choose(globalThis.navigator?.languages ?? []);
-const column = LANGUAGES.indexOf(language);
-
-// Gives the words of a key, filled; an unknown key is a mistake of ours and gives the key itself.
+/**
+ * Gives the words of a key, filled; an unknown key is a mistake of ours and gives the key itself.
+ * @param {Key} key
+ * @param {Record<string, any>} params
+ */
 export function t(key, params = {}) {
-  const words = WORDS[key]?.[column] ?? key;
+  const words = WORDS[key] ?? key;
   return words.replace(/\{(\w+)\}/g, (whole, name) => (params[name] ?? whole).toString());
 }
 
-export function knows(key) {
+/**
+ * @param {string} key
+ * @returns {key is Key}
+ */
+function knows(key) {
   return Object.hasOwn(WORDS, key);
 }
 
@@ -45,7 +44,8 @@ export function timeOfDay(seconds) {
 
 // A tool's word for its scope in the page's language where it is known, else as the tool has it.
 export function scopeWord(word) {
-  return knows(`scope.${word}`) ? t(`scope.${word}`) : word;
+  const key = `scope.${word}`;
+  return knows(key) ? t(key) : word;
 }
 
 export function errorTitle(code) {

@@ -8,6 +8,7 @@ import { t } from "../core/words.js";
 import { DeeProfile } from "./dee-profile.js";
 import { DeeTools } from "./dee-tools.js";
 
+/** @type {Record<string, import("../core/words.js").Key>} */
 const MODES = { agent: "modeAgent", chat: "modeChat" };
 
 const field = (label, control, hint) =>
@@ -90,6 +91,7 @@ export class DeeSettings extends DeeElement {
     const byDefault = current ? t("modelDefault", { model: current }) : t("modelNone");
     const ids = [...new Set([...models.map(({ id }) => id), workspace.model].filter(Boolean))];
     this.#model.replaceChildren(h("option", { value: "", text: byDefault }), ...ids.map((id) => h("option", { value: id, text: id })));
+    /** @type {typeof MODES} */
     const modes = { ...MODES, ...(workspace.mode === "query" ? { query: "modeQuery" } : {}) };
     this.#mode.replaceChildren(...Object.entries(modes).map(([value, key]) => h("option", { value, text: t(key) })));
     this.#name.value = workspace.name;

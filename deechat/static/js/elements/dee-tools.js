@@ -4,6 +4,7 @@
 import { DeeElement, html, iconButton, nothing } from "../core/dom.js";
 import { scopeWord, t } from "../core/words.js";
 
+/** @type {Record<string, import("../core/words.js").Key>} */
 const POLICIES = { allow: "policyAllow", ask: "policyAsk", deny: "policyDeny" };
 
 export class DeeTools extends DeeElement {

@@ -3,6 +3,7 @@
 import { DeeElement, h, icon } from "../core/dom.js";
 import { t } from "../core/words.js";
 
+/** @type {import("../core/words.js").Key[]} */
 const EXAMPLES = ["example1", "example2", "example3"];
 
 export class DeeWelcome extends DeeElement {

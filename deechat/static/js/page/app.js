@@ -13,7 +13,7 @@ import { Shell } from "./shell.js";
 import { Talk } from "../thread/talk.js";
 import { Threads } from "./threads.js";
 import { titleDoing, titleDone, titleName } from "./title.js";
-import { language, t } from "../core/words.js";
+import { t } from "../core/words.js";
 import { Workspaces } from "./workspaces.js";
 
 const LOOK_EVERY = 15_000; // for news from other tabs and devices; tabs of this browser tell each other at once
@@ -33,7 +33,6 @@ class App {
   #others = new BroadcastChannel("deechat");
 
   async start() {
-    document.documentElement.lang = language === "zh" ? "zh-CN" : "en";
     onLoginNeeded(() => this.shell.login.ask());
     onDamage(() => this.shell.damaged());
     this.#listen();

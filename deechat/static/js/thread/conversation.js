@@ -119,7 +119,7 @@ export class Conversation extends EventTarget {
     return this.send(prompt.text ?? "", { parentId: prompt.parentId });
   }
 
-  // Reads what the message leaves out of a call's result: somebody has opened its card.
+  // Reads the sources and parts of a result that the message has no room for: somebody has opened its card.
   loadResult(part) {
     const item = this.items.find(({ message }) => message?.parts.includes(part));
     if (!item?.message.runId) return;

@@ -21,7 +21,7 @@ function partsOf({ content, reasoning = "", toolCalls = [], steered = [], summar
     rest[kind] = rest[kind].slice(length);
     return { text, open: false };
   };
-  // Kind of part → what it does not hold itself.
+  // Kind of part → the fields that it does not hold itself.
   const fields = {
     text: said,
     reasoning: said,

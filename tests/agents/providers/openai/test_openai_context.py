@@ -14,7 +14,7 @@ from openai_rig import HELLO, Rig
 
 from deechat.agents.providers.base import Question, Room
 from deechat.agents.providers.openai import context
-from deechat.agents.providers.openai.context import LOOK_AGAIN, LOOK_SECONDS, LOOK_SOON, Contexts
+from deechat.agents.providers.openai.context_length import LOOK_AGAIN, LOOK_SECONDS, LOOK_SOON, Contexts
 from deechat.agents.providers.openai.faults import Faults, Foreign, ModelFault
 from deechat.agents.providers.openai.listing import Row, rows_in
 from deechat.agents.providers.openai.profiles import LASTS, READS, Profile, Profiles

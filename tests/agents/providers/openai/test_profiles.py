@@ -14,8 +14,8 @@ from strict_server import no_system, strict
 from deechat.agents.providers.base import Question, Text, Turn
 from deechat.agents.providers.openai.profiles import LASTS, MOST, UNOPENED, Profile, Profiles
 from deechat.agents.providers.openai.refusals import REFUSALS
-from deechat.agents.words import HABITS
 from deechat.events import ToolCall
+from deechat.locale import ENGLISH, words
 from deechat.messages import AssistantMessage, SystemMessage, ToolMessage, UserMessage
 
 TOOLED = Question(HELLO.messages, tools=[CLOCK])
@@ -242,7 +242,7 @@ def test_what_an_answer_proves_wrong_is_forgotten_of_its_server_alone() -> None:
 def test_each_habit_has_words() -> None:
     codes = {row.code.partition(":")[0] for row in REFUSALS}
     codes |= {"thinks_in", "thinks_unopened", "no_tool_choice", "reads"}
-    assert codes == set(HABITS)
+    assert {f"habit.{code}" for code in codes} == {key for key in words("agent", ENGLISH) if key.startswith("habit.")}
 
 
 def test_a_model_that_marks_only_the_end_of_its_thinking_is_known_from_the_next_answer_on(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from deechat.web.front import PROXIES, Front, peer, read_front
+from deechat.web.forwarded import PROXIES, Front, peer, read_front
 
 HERE = "127.0.0.1"
 EVERYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))

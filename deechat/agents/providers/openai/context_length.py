@@ -1,7 +1,7 @@
-"""How much each model of a server reads at once: what the server tells, what a refusal taught, what it counted.
+"""How much each model of a server reads at once, from its lists, its own routes, its refusals and its counts.
 
-Servers tell it in the rows of their list of models, in routes of their own, or in the words of a refusal. The tokens
-that they count in a question correct our estimate of it.
+Servers tell the length in the rows of their list of models, in routes of their own, or in the words of a refusal. The
+tokens that they count in a question correct our estimate of it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ T = TypeVar("T")
 LEAST, MOST = 512, 100_000_000  # tokens of a length that is believed
 LOOK_AGAIN = 300.0  # seconds: a server may be started anew with another length
 LOOK_SOON = 10.0  # seconds, where the length is a guess until the model is loaded
-LOOK_SECONDS = 2.0  # for all that a server tells of a model's length beside the protocol, however many routes it has
-MOST_MODELS = 5_000  # of a server of which something is kept
+LOOK_SECONDS = 2.0  # for all routes together on which a server tells a model's length beside the protocol
+MOST_MODELS = 5_000  # models of a server of which something is kept
 MAX_PARAMETERS = 64_000  # characters of a model's parameters that are read
 USUAL = 4096  # where a server loads a model with its own default, and the model is not loaded yet
 COUNTED_FROM = 500  # estimated tokens of a question: in a shorter one the template's own weigh too much
-RATIOS = (0.5, 4.0)  # what its count may be of our estimate
+RATIOS = (0.5, 4.0)  # bounds of its count / our estimate
 
 Look = Callable[[str, "dict[str, Any] | None"], Any]  # a path of the server and a body to its JSON; None without one
 TimedLook = Callable[[str, "dict[str, Any] | None", float], Any]  # likewise, in so many seconds
 
-# What the row of a model says of the length it is served with, and of the one that it could have.
+# Fields of a model's row: the length that it is served with, and the length that it could have.
 _SERVED = (
     ("loaded_context_length",),
     ("meta", "n_ctx"),
@@ -43,7 +43,7 @@ _SERVED = (
     ("max_input_tokens",),
 )
 _POSSIBLE = (("max_context_length",), ("meta", "n_ctx_train"))
-_ALSO = ("top_provider", "context_length")  # of the one that answers, where several serve a model
+_ALSO = ("top_provider", "context_length")  # of the provider that answers, where several serve a model
 
 _NUMBER = r"(\d[\d,_]*)"
 _LIMITS = [
@@ -77,7 +77,7 @@ _SENT = [
 
 
 class Told(NamedTuple):
-    """What a server says of a model: the length that it has, None unknown, and the one it could have by a setting."""
+    """A model's length by its server's word, None where unknown, and the length that it could have by a setting."""
 
     length: int | None
     could: int | None = None
@@ -86,9 +86,9 @@ class Told(NamedTuple):
 
 
 class Contexts:
-    """What is known of the models of one server; what is learnt is noted in its `profile`.
+    """The lengths of the models of one server; a learnt length is noted in its `profile`.
 
-    `look` asks a route of its own; None where there are none to ask. Of lists of models the newest is kept.
+    `look` asks a route of its own; None where there are none to ask. The newest list of models is kept.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Contexts:
         return True
 
     def room(self, model: str) -> Room:
-        """Say what is known of a model; what no list tells is looked up, again after a while."""
+        """Return the room of a model; a length that no list tells is looked up, again after a while."""
         told = self._listed.get(model, Told(None))
         if told.length is None:
             told = self._looked_up(model, told)
@@ -134,7 +134,7 @@ class Contexts:
         return told
 
     def _within(self, seconds: float, timed: TimedLook) -> Look:
-        """Give what looks as long as all looks together took less."""
+        """Return a `Look` whose calls have so many seconds together."""
         until = self._clock() + seconds
 
         def look(path: str, body: dict[str, Any] | None) -> Any:
@@ -144,7 +144,7 @@ class Contexts:
         return look
 
     def learn(self, model: str, fault: ModelFault, estimated: int) -> None:
-        """Take the model's length from the words of a refusal of that kind, or else half of what was sent."""
+        """Take the model's length from the words of a refusal of that kind, or else half of the tokens sent."""
         if fault.code != "context_length":
             return
         evidence = fault.evidence
@@ -156,9 +156,9 @@ class Contexts:
         self._learn(model, limit or max(LEAST, int(estimated * self._ratios.get(model, 1.0)) // 2))
 
     def count(self, model: str, estimated: int, counted: int) -> None:
-        """Compare what the server counted in a question with what we had estimated.
+        """Compare the server's count of a question's tokens with our estimate.
 
-        A server that counts far less has left out what did not fit, without a word; the number tells its length.
+        A server that counts far fewer has left out the rest, without a word; the count tells its length.
         """
         if estimated < COUNTED_FROM:
             return
@@ -232,7 +232,7 @@ def _of_model(answer: Any, name: str, model: str) -> dict[str, Any] | None:
 
 
 def _ollama(look: Look, model: str) -> Told | None:
-    """Ask for what is loaded and with which length, and for what the model could read."""
+    """Ask for the loaded models and their lengths, and for the length that the model could have."""
     running = look("/api/ps", None)
     if not isinstance(running, dict) or "models" not in running:
         return None

@@ -1,9 +1,9 @@
-"""The places of a worker: who is given one, how long a request may take, and who makes room when places run short.
+"""The places of a worker: which connections have one, how long a request may take, and which connection makes room.
 
-A connection is *outside* until the gate has let its request pass, and outside again when a later request is for
-everybody, such as the log-in or the sign of life. When all places are taken a new connection still gets one: of those
-outside, as long as they have more than `OUTSIDE`, the network that holds most of them loses its oldest; else a
-connection inside that only waits is closed. So thousands of slow connections wait for each other, not for anybody else.
+A connection is *outside* until the gate has let its request pass, and outside again when a later request is open to
+all, such as the log-in or the sign of life. When all places are taken a new connection still gets one. As long as those
+outside have more than `OUTSIDE`, the network that holds most of them loses its oldest; else a connection inside that
+only waits is closed. Thousands of slow connections thus wait for each other alone.
 
 Each step of a request has a deadline as a whole, however often a byte arrives. It is looked at once a second for all
 connections, so a request starts no timer.
@@ -27,7 +27,7 @@ ANSWER_SECONDS = 60.0  # for the answer to a request that did not pass the gate
 
 
 class Step(Enum):
-    """What a connection does at the moment."""
+    """The present state of a connection."""
 
     HEAD = "waits for a request, or for the rest of its head"
     BODY = "waits for a body"
@@ -52,7 +52,7 @@ class Place:
         return self.step is Step.HEAD and not self.received
 
     def overdue(self, now: float) -> bool:
-        """Return whether the step takes longer than it may. An answer behind the gate takes what it takes."""
+        """Return whether the step takes longer than it may. An answer behind the gate has no limit."""
         if self.step is Step.HEAD:
             return now > self.since + (HEAD_SECONDS if self.received else IDLE_SECONDS)
         if self.step is Step.BODY:

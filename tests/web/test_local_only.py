@@ -17,7 +17,8 @@ import requests
 from server import GUNICORN, Server, spawn
 from test_gate import POLICY
 
-from deechat.web import outside
+from deechat.locale import LANGUAGES, words
+from deechat.web import local_only
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8", "Host": "chat.example.org"}
 
@@ -66,13 +67,12 @@ def test_all_else_is_told_in_json(method: str, path: str, accept: str, server: S
 
 def test_the_reason_is_said_in_every_language() -> None:
     reasons = {"elsewhere", "spoken_for", "name", "proxy", "hidden"}
-    assert set(outside._WORDS) == set(outside._LANGUAGES)
-    for words in outside._WORDS.values():
-        assert set(words) == reasons | {"title", "rule", "do", "yours"}
+    for language in LANGUAGES:
+        assert set(words("refused", language)) == reasons | {"title", "rule", "do", "yours"}
 
 
 def told(server: Server) -> list[str]:
-    return [str(line["message"]) for line in server.log_lines if line["logger"] == "deechat.web.outside"]
+    return [str(line["message"]) for line in server.log_lines if line["logger"] == "deechat.web.local_only"]
 
 
 def test_the_log_says_it_once_for_each_peer_and_quotes_nothing_at_length(server: Server) -> None:
@@ -89,10 +89,14 @@ def test_it_is_said_again_later_and_few_peers_are_remembered(monkeypatch: pytest
     said: list[str] = []
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(outside.log, "warning", lambda *words: said.append(words[1]))
+    monkeypatch.setattr(local_only.log, "warning", lambda *words: said.append(words[1]))
     from flask import Flask
 
-    gate, app, refusal = outside.Outside(), Flask("deechat"), outside._Refusal("elsewhere", "it is another machine")
+    gate, app, refusal = (
+        local_only.Outside(),
+        Flask("deechat"),
+        local_only._Refusal("elsewhere", "it is another machine"),
+    )
 
     def tell(peer: str) -> None:
         with app.test_request_context("/", environ_overrides={"REMOTE_ADDR": peer}):
@@ -101,12 +105,12 @@ def test_it_is_said_again_later_and_few_peers_are_remembered(monkeypatch: pytest
     for _ in range(3):
         tell("203.0.113.7")
     assert said == ["203.0.113.7"]
-    now[0] += outside.TOLD_AGAIN
+    now[0] += local_only.TOLD_AGAIN
     tell("203.0.113.7")
     assert len(said) == 2
-    for number in range(outside.PEERS_KEPT + 50):
+    for number in range(local_only.PEERS_KEPT + 50):
         tell(f"2001:db8::{number:x}")
-    assert len(gate._told) == outside.PEERS_KEPT
+    assert len(gate._told) == local_only.PEERS_KEPT
 
 
 @pytest.fixture
@@ -176,7 +180,7 @@ print(before[0], after[0])
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a connection")
 def test_a_program_that_begins_to_serve_others_is_refused_over_its_old_connection_too(server: Server) -> None:
-    command = [sys.executable, "-c", LATER, str(server.port), str(outside.JUDGED_FOR + 0.2)]
+    command = [sys.executable, "-c", LATER, str(server.port), str(local_only.JUDGED_FOR + 0.2)]
     said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
     assert said == "200 403\n"
 

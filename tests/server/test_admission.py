@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deechat.server.places import (
+from deechat.server.admission import (
     ANSWER_SECONDS,
     BODY_RATE,
     BODY_SECONDS,

@@ -17,8 +17,10 @@ from weakref import WeakKeyDictionary
 from flask import Response, make_response, render_template, request
 
 from deechat.errors import ForbiddenError
+from deechat.locale import ENGLISH, tag_of, words
 from deechat.net.addresses import is_loopback
-from deechat.web.front import front
+from deechat.web.bodies import read_language
+from deechat.web.forwarded import front
 from deechat.web.loopback import Neighbours
 
 JUDGED_FOR = 1.0  # seconds for which a connection that was let in is not looked at again: its process may change
@@ -27,37 +29,11 @@ PEERS_KEPT = 1000  # peers of which it is known when the log said so
 
 log = logging.getLogger(__name__)
 
-_LANGUAGES = ("en", "zh")
-_WORDS = {
-    "en": {
-        "title": "DeeChat serves only its own machine",
-        "rule": "Without a password DeeChat serves only this machine, under the name localhost.",
-        "elsewhere": "The request came from another machine.",
-        "spoken_for": "The request came through a proxy, on behalf of another machine.",
-        "name": "The request asked for another name than localhost.",
-        "proxy": "The request came from a program that also serves other machines, such as a proxy.",
-        "hidden": "The program that asks cannot be looked into: it may be a tunnel, another user's, or in a container.",
-        "do": "Set DEECHAT_PASSWORD to serve others.",
-        "yours": "If this DeeChat is yours, start it with a password:",
-    },
-    "zh": {
-        "title": "DeeChat 只为本机服务",
-        "rule": "没有设置密码时，DeeChat 只为它所在的机器服务，而且只接受 localhost 这个名字。",
-        "elsewhere": "这个请求来自另一台机器。",
-        "spoken_for": "这个请求经由代理，代表另一台机器。",
-        "name": "这个请求使用的名字不是 localhost。",
-        "proxy": "发出这个请求的程序也为其他机器服务，例如反向代理。",
-        "hidden": "无法查看发出这个请求的程序：它可能是隧道，属于其他用户，或在容器里。",
-        "do": "要为其他人服务，请设置 DEECHAT_PASSWORD。",
-        "yours": "如果这个 DeeChat 是您的，请设置密码后重新启动：",
-    },
-}
-
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
     reason: str
-    """A key of the words."""
+    """A key of the section `refused`."""
     found: str
     """What was found, for the log."""
 
@@ -81,15 +57,15 @@ class Outside:
             return None
         self._tell(refusal)
         if request.method == "GET" and "text/html" in request.headers.get("Accept", "") and request.path == "/":
-            language = request.accept_languages.best_match(_LANGUAGES, _LANGUAGES[0])
-            words = _WORDS[language]
-            page = render_template("refused.html", words=words, why=words[refusal.reason], language=language)
+            language = read_language()
+            said = words("refused", language)
+            page = render_template("refused.html", words=said, why=said[refusal.reason], tag=tag_of(language))
             response = make_response(page, 403)
             response.headers["Cache-Control"] = "no-store"
             response.headers["Vary"] = "Accept, Accept-Language"
             return response
-        words = _WORDS["en"]
-        raise ForbiddenError(f"{words['rule']} {words[refusal.reason]} {words['do']}", code="password_required")
+        said = words("refused", ENGLISH)
+        raise ForbiddenError(f"{said['rule']} {said[refusal.reason]} {said['do']}", code="password_required")
 
     def _find(self) -> _Refusal | None:
         here = front()
