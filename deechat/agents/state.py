@@ -59,6 +59,7 @@ LEGAL: dict[RunStatus, frozenset[Move]] = {
 _WIDE = bytes([*range(0x2F, 0xDC), *range(0xE0, 0x100)])
 _RADICALS = re.compile("[\u2e80-\u2eff]+")
 MODEL_CHANGES = frozenset({"model_changed", "model_server_changed"})  # codes of statuses that name who answers now
+LASTING = frozenset({"context_small", "history_left_out"})  # of those about something that a person may change
 REPEATS = 3  # rounds in a row that make the same call end the rounds
 LONGEST_RUN = 3600.0  # seconds of work
 
@@ -85,6 +86,19 @@ class CallState(msgspec.Struct):
     def untouched(self) -> bool:
         """Whether nothing has happened to the call yet."""
         return self.request is None and self.arguments is None and self.result is None
+
+
+class Said(msgspec.Struct, frozen=True):
+    """Text or thinking that came without anything between: from the piece `first` of the state's `text` or `reasoning`
+    to where the next one of its kind begins.
+    """
+
+    kind: Literal["text", "reasoning"]
+    first: int
+
+
+# A piece of an answer that a person sees; of statuses only those of `LASTING`.
+AnswerPart = Said | CallState | Request | Steered | Status | HistorySummarized
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -126,6 +140,9 @@ class Wait(msgspec.Struct, frozen=True):
 class RunState(msgspec.Struct):
     """The fold of a run's log. Times are Unix seconds; text, reasoning and calls are in the order they came.
 
+    `parts` are the pieces of the answer that a person sees, in order: a call at its start, or at its result where it
+    never started. A call that is a question, or was refused, is none beside its request.
+
     `request_seqs` says where in the log each request stands, by its id.
 
     A run works while the model is asked or a tool is under way. The rest of the time, which a person takes to answer or
@@ -143,6 +160,7 @@ class RunState(msgspec.Struct):
     reasoning: list[str] = []
     answer_bytes: int = 0
     calls: dict[str, CallState] = {}
+    parts: list[AnswerPart] = []
     requests: dict[str, Request] = {}
     request_seqs: dict[str, int] = {}
     replies: dict[str, InputReceived] = {}
@@ -153,6 +171,7 @@ class RunState(msgspec.Struct):
     ending: Ending | None = None
     _aside: list[Usage] = []  # of summaries: they are no part of the answer
     _model: str | None = None
+    _saying: str = ""  # the kind of the last part, where that is text or reasoning that goes on
     _text_mark: int = 0
     _reasoning_mark: int = 0
     _rounds: list[frozenset[tuple[str, str]]] = []
@@ -341,6 +360,8 @@ class RunState(msgspec.Struct):
     def _on_status(self, event: Status, _at: float) -> None:
         if event.code in MODEL_CHANGES:
             self._model = event.params.get("model")
+        if event.code in LASTING:
+            self._show(event)
 
     def take_up(self, at: float) -> None:
         """Leave the time since the last entry out of what the run took: nothing was at work."""
@@ -360,31 +381,51 @@ class RunState(msgspec.Struct):
         self.answer_bytes -= sum(len(text.encode()) for text in void)
         del self.text[self._text_mark :]
         del self.reasoning[self._reasoning_mark :]
+        marks = {"text": self._text_mark, "reasoning": self._reasoning_mark}
+        self.parts = [each for each in self.parts if not isinstance(each, Said) or each.first < marks[each.kind]]
+        self._saying = ""
 
     def _begin_output(self) -> None:
         # The model reads now what joined the run before.
         self.turns += [UserMessage(message) for message in self.unread]
         self.unread.clear()
         self._text_mark, self._reasoning_mark = len(self.text), len(self.reasoning)
-        self._step_output_at = None
+        self._step_output_at, self._saying = None, ""
 
     def _on_summarized(self, event: HistorySummarized, _at: float) -> None:
         self.summary = event
         self._aside.append(event.usage)
+        if event.text:
+            self._show(event)
 
-    def _on_text(self, event: TextChunk, at: float) -> None:
-        self.text.append(event.text)
-        self._on_output(event.text, at)
+    def _show(self, part: AnswerPart) -> None:
+        self.parts.append(part)
+        self._saying = ""
 
-    def _on_reasoning(self, event: ReasoningChunk, at: float) -> None:
-        self.reasoning.append(event.text)
-        self._on_output(event.text, at)
-
-    def _on_output(self, text: str, at: float) -> None:
-        self.answer_bytes += len(text) if text.isascii() else len(text.encode())
+    def _say(self, kind: Literal["text", "reasoning"], first: int, at: float) -> None:
+        """Begin a part of the kind, unless the last part is one; note when the step's output began."""
         if self._step_output_at is None:
             self._step_output_at = at - self._idle
             self._first_output_at = self._first_output_at or self._step_output_at
+        last = self.parts[-1] if self.parts else None
+        if not (isinstance(last, Said) and last.kind == kind):
+            self.parts.append(Said(kind, first))
+        self._saying = kind
+
+    def _on_text(self, event: TextChunk, at: float) -> None:
+        if self._saying != "text":
+            self._say("text", len(self.text), at)
+        self.text.append(event.text)
+        self._count(event.text)
+
+    def _on_reasoning(self, event: ReasoningChunk, at: float) -> None:
+        if self._saying != "reasoning":
+            self._say("reasoning", len(self.reasoning), at)
+        self.reasoning.append(event.text)
+        self._count(event.text)
+
+    def _count(self, text: str) -> None:
+        self.answer_bytes += len(text) if text.isascii() else len(text.encode())
 
     def _on_step_finished(self, event: StepFinished, at: float) -> None:
         self.finished = event
@@ -405,6 +446,7 @@ class RunState(msgspec.Struct):
         each = self.calls[event.call_id]
         if each.arguments is None:
             self._at_work += 1
+            self._show_call(each)
         else:
             self.take_up(at)  # it was cut off by a restart, and runs again
         each.arguments = event.arguments
@@ -428,6 +470,8 @@ class RunState(msgspec.Struct):
             self.take_up(at)
         if each.arguments is not None:
             self._at_work -= 1
+        else:
+            self._show_call(each)
         each.result = event
         last = self.finished.calls if self.finished else ()
         results = [self.calls[call.id].result for call in last]
@@ -436,7 +480,13 @@ class RunState(msgspec.Struct):
                 ToolMessage(each.call_id, each.name, each.content, each.is_error) for each in results if each
             ]
 
+    def _show_call(self, each: CallState) -> None:
+        is_refused = each.reply is not None and each.reply.approved is False
+        if not (is_refused or isinstance(each.request, ClarificationRequest)):
+            self._show(each)
+
     def _on_request(self, event: Request, _at: float) -> None:
+        self._show(event)
         self.requests[event.request_id] = event
         self.request_seqs[event.request_id] = self.last_seq
         if event.call_id in self.calls:
@@ -449,6 +499,7 @@ class RunState(msgspec.Struct):
                 each.reply = event
 
     def _on_steered(self, event: Steered, _at: float) -> None:
+        self._show(event)
         self.steered.append(event.message)
         self.unread.append(event.message)
 

@@ -16,26 +16,21 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from functools import cached_property
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import gevent
-import msgspec
 from gevent.queue import Empty, SimpleQueue
-from msgspec.structs import asdict
 
 from deechat.agents import loop
 from deechat.agents.context import AgentHandler
-from deechat.agents.history import pack
-from deechat.agents.state import LONGEST_RUN, CallState, Move, RunState, fold
+from deechat.agents.state import LONGEST_RUN, Move, RunState, fold
 from deechat.errors import Cancelled, DeeChatError, ModelError, StorageUnavailableError
 from deechat.events import (
-    LACKING,
     AnyEvent,
     Ending,
     Entry,
     HistorySummarized,
     InputReceived,
-    Metrics,
     ReasoningChunk,
     RunCompleted,
     RunFailed,
@@ -48,7 +43,8 @@ from deechat.events import (
 )
 from deechat.log.journal import UNCOMMITTED_BYTES, Journal, Log
 from deechat.messages import UNANSWERED
-from deechat.store.base import Change, InsertMessage, KeepSummary, NoteRetries, RunRow, StoredMessage
+from deechat.runs.answers import answer
+from deechat.store.base import Change, InsertMessage, KeepSummary, NoteRetries, RunRow
 
 TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
 EVENT = 64  # characters that an event is counted for, whatever it says
@@ -313,53 +309,3 @@ class Runner:
             self._record(TextClosed(ending.sources))
         message = answer(self.run, self.state, ending, self.state.metrics(self.log.now()), time.time())
         return self._record(ending, InsertMessage(message))
-
-
-def answer(run: RunRow, state: RunState, ending: Ending, metrics: Metrics, at: float) -> StoredMessage:
-    """Return the assistant's message that a run leaves in its thread when it ends.
-
-    `metrics` are those of a run that did not complete: a `RunCompleted` brings its own.
-    """
-    details = {
-        "reasoning": "".join(state.reasoning),
-        "tool_calls": [_tool_call(each) for each in state.calls.values()],
-        "steered": list(state.steered),
-        "metrics": asdict(ending.metrics if isinstance(ending, RunCompleted) else metrics),
-        "sources": [asdict(each) for each in (ending.sources if isinstance(ending, RunCompleted) else ())],
-        "reason": ending.reason,
-    }
-    if isinstance(ending, RunCompleted) and ending.finish_reason in LACKING:
-        details["finish_reason"] = ending.finish_reason
-    if state.summary is not None and state.summary.text:
-        details["summary"] = state.summary.text
-    if isinstance(ending, RunFailed):
-        details |= {"error": ending.message, "code": ending.code}
-    content = "".join(state.text)
-    return StoredMessage(
-        id=run.message_id,
-        thread_id=run.thread_id,
-        parent_id=run.parent_id,
-        role="assistant",
-        content=content,
-        sent_at=at,
-        run_id=run.id,
-        details=details,
-        turns=pack(state.transcript(), content),
-    )
-
-
-def _tool_call(call: CallState) -> dict[str, Any]:
-    result = call.result
-    kept: dict[str, Any] = {
-        "id": call.call.id,
-        "name": call.call.name,
-        "arguments": call.call.arguments if call.arguments is None else call.arguments,
-        "content": result.content if result else None,
-        "is_error": result.is_error if result else True,
-        "seconds": result.seconds if result else 0.0,
-    }
-    if result and result.sources:
-        kept["sources"] = [asdict(each) for each in result.sources]
-    if result and result.parts:
-        kept["parts"] = msgspec.to_builtins(result.parts)
-    return kept

@@ -32,6 +32,7 @@ from deechat.errors import (
 from deechat.events import LACKING, Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.log.journal import Journal, Log
 from deechat.principal import Principal
+from deechat.runs.answers import lacks_parts, with_parts
 from deechat.runs.handlers import Handlers
 from deechat.runs.recovery import Recovery
 from deechat.runs.registry import Registry
@@ -207,14 +208,24 @@ class Runs:
     def chats(
         self, principal: Principal, thread: Thread, limit: int, before: str | None
     ) -> tuple[Page[StoredMessage], str | None]:
-        """Return the thread's messages and the id of its run that has not ended, as of one moment.
+        """Return the thread's messages, answers with their parts, and the id of its run that has not ended, as of one
+        moment.
 
         An answer stands among the messages or is being made, never both and never neither. Raises `NotFoundError` while
         the thread is being deleted: whoever sees its run end by that and looks finds it gone.
         """
         if thread.id in self._leaving or thread.workspace_id in self._leaving:
             raise NotFoundError("The thread was deleted.")
-        return self._store.chats(principal, thread, limit, before)
+        history, active = self._store.chats(principal, thread, limit, before)
+        for at, message in enumerate(history):
+            if lacks_parts(message):
+                history[at] = with_parts(message, self._whole_log)
+        return history, active
+
+    def _whole_log(self, run_id: str) -> Iterator[list[Entry]]:
+        """Return the entries of an ended run, after which others have their turn."""
+        yield from self.journal.pages(run_id)
+        gevent.sleep(0)
 
     def view(self, principal: Principal, run_id: str) -> RunView:
         """Return a run as it stands on disk, as of one moment. Raises `NotFoundError`."""

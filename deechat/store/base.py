@@ -67,9 +67,10 @@ class Thread(msgspec.Struct, frozen=True):
 
 
 class StoredMessage(msgspec.Struct, frozen=True):
-    """A prompt or an answer of a thread. `details` are an answer's further fields, see `runs.runner.answer`.
+    """A prompt or an answer of a thread. `details` are an answer's further fields, see `runs.answers.answer`.
 
-    Those without `tool_calls` were written by a version before, which kept them in the words of the HTTP API.
+    Those without `tool_calls` were written by a version before, which kept them in the words of the HTTP API; those
+    without `parts` by one that kept no order.
 
     `turns` is JSON of what a model is shown of the message later; '' where the content says it all, '[]' for a prompt.
     """

@@ -63,13 +63,15 @@ def message_json(message: StoredMessage) -> Json:
     }
     if message.role == "assistant":
         shape |= {"type": "chat", "run": message.run_id, **answer_json(message.details)}
+        if "parts" in message.details:
+            shape["parts"] = _parts_json(message)
     return shape
 
 
 def answer_json(details: Json) -> Json:
     """Return an answer's further fields; those that a version before kept are in these words already."""
     if "tool_calls" not in details:
-        return details
+        return details  # but for `parts`, which `message_json` replaces
     shape = {
         "reasoning": details["reasoning"],
         "toolCalls": [_call_json(each) for each in details["tool_calls"]],
@@ -94,7 +96,32 @@ def _call_json(call: Json) -> Json:
     }
     if "sources" in call:
         shape["sources"] = _sources_json(call["sources"])
-    return shape | ({"parts": call["parts"]} if "parts" in call else {})
+    return shape | {name: call[name] for name in ("parts", "cut") if name in call}
+
+
+_PART_FIELDS = {"call_id": "toolCallId", "request_id": "requestId"}
+
+
+def _parts_json(message: StoredMessage) -> list[Json]:
+    texts = {"text": message.content, "reasoning": message.details.get("reasoning", "")}
+    wide = {kind for kind, text in texts.items() if not text.isascii()}
+    at = dict.fromkeys(texts, 0)
+    shapes: list[Json] = []
+    for part in message.details["parts"]:
+        kind = part["kind"]
+        if kind in wide:
+            begin, at[kind] = at[kind], at[kind] + part["length"]
+            shapes.append({"kind": kind, "length": _units(texts[kind][begin : at[kind]])})
+        elif kind in texts:
+            shapes.append(part)
+        else:
+            shapes.append({_PART_FIELDS.get(name, name): value for name, value in part.items()})
+    return shapes
+
+
+def _units(text: str) -> int:
+    """Return the length of a text in UTF-16, as a browser counts."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _sources_json(sources: list[Json]) -> list[Json]:

@@ -16,7 +16,7 @@ from gevent import monkey
 monkey.patch_all()
 
 from deechat import create_app  # noqa: E402 - after the patching
-from deechat.agents.tools import Link, ToolContext, ToolResult, make_tool  # noqa: E402
+from deechat.agents.tools import Image, Link, Table, ToolContext, ToolResult, make_tool  # noqa: E402
 
 HOOKS = Path(os.environ["HOOKS"])
 _clock = time.time
@@ -87,6 +87,28 @@ def walk(context: ToolContext, steps: int = 3) -> ToolResult:
     return ToolResult("It is there.", parts=(Link("javascript:alert(1)", "Bad"), Link("https://way.example/", "Way")))
 
 
+PIXEL = (
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mP8z8BQDwAEhQGAhKmMIQAAAABJRU5ErkJggg=="
+)
+
+
+def draw(size: int = 0) -> ToolResult:
+    """Draws pictures and a table.
+
+    size: how long the first picture's name is at least
+    """
+    pictures = (
+        Image(PIXEL, "A <b>pixel</b>" + "." * size),
+        Image(PIXEL),
+        Image("https://pictures.example/a.png", "Elsewhere"),
+        Image("data:text/html,<b>no</b>"),
+    )
+    return ToolResult(
+        "Drawn.", parts=(*pictures, Table(("What", "<i>Price</i>"), (("Tea", "3"), ("咖啡", "4")), "Prices"))
+    )
+
+
 def die() -> str:
     """Takes the server with it before anyone hears of it."""
     with (HOOKS / "ran").open("a") as ran:
@@ -122,6 +144,7 @@ app = create_app(
         make_tool(read_folder, scope=lambda arguments: str(arguments["folder"]), scope_name="folder"),
         make_tool(call_number, scope=lambda arguments: str(arguments["number"])),
         make_tool(walk, repeatable=True, policy="allow"),
+        make_tool(draw, repeatable=True, policy="allow"),
         make_tool(die, repeatable=True, policy="allow"),
         make_tool(look_and_die, repeatable=True, policy="allow"),
         make_tool(pay_and_die, repeatable=False, policy="allow"),

@@ -85,6 +85,37 @@ def test_an_answer_that_a_version_before_kept_is_shown_as_it_was() -> None:
     assert shown(SHOWN) == shown(KEPT)
 
 
+PARTS = [
+    {"kind": "reasoning", "length": 3},
+    {"kind": "approval", "request_id": "a", "call_id": "c1", "name": "look", "approved": True, "summary": "Yes"},
+    {"kind": "tool", "call_id": "c1"},
+]
+
+
+def test_parts_are_named_like_all_else_and_counted_like_a_browser_does() -> None:
+    message = StoredMessage("m", "t", "p", "assistant", "a😀b数", 1.5, "r", KEPT | {
+        "parts": [*PARTS, {"kind": "text", "length": 2}, {"kind": "steered"}, {"kind": "text", "length": 2}]
+    })  # fmt: skip
+    assert message_json(message)["parts"] == [
+        {"kind": "reasoning", "length": 3},
+        {"kind": "approval", "requestId": "a", "toolCallId": "c1", "name": "look", "approved": True, "summary": "Yes"},
+        {"kind": "tool", "toolCallId": "c1"},
+        {"kind": "text", "length": 3},
+        {"kind": "steered"},
+        {"kind": "text", "length": 2},
+    ]
+
+
+def test_parts_stand_beside_the_words_of_a_version_before_too() -> None:
+    assert shown(SHOWN | {"parts": PARTS}) == shown(KEPT | {"parts": PARTS})
+    assert shown(SHOWN | {"parts": PARTS})["parts"] != PARTS
+
+
+def test_a_call_says_what_the_message_has_no_room_for() -> None:
+    call = {**KEPT["tool_calls"][0], "cut": True}  # type: ignore[index]
+    assert shown(KEPT | {"tool_calls": [call]})["toolCalls"] == [{**SHOWN["toolCalls"][0], "cut": True}]  # type: ignore[index]
+
+
 def test_a_failed_answer_says_why() -> None:
     failed = {"error": "It failed.", "code": "model_error"}
     assert shown(KEPT | failed) == shown(SHOWN | failed)

@@ -1,5 +1,5 @@
 // One answer: its parts in order, what the agent is doing, how it ended. Data down: `item`, then `refresh()` when it has
-// changed. Events up: "dee-retry" {item}, "dee-continue" {item}, "dee-unfold" {item} when the answer comes into view.
+// changed. Events up: "dee-retry" {item}, "dee-continue" {item}.
 
 import { announce, copyFrom, DeeElement, h, html, icon, iconButton, nothing, place } from "../core/dom.js";
 import { isWaiting, textOf } from "../thread/transcript.js";
@@ -61,12 +61,7 @@ export class DeeAnswer extends DeeElement {
   #parts = h("div", { class: "parts" });
   #said = ""; // what was announced last
 
-  connected(signal) {
-    const watcher = new IntersectionObserver((entries) => {
-      if (entries.some((entry) => entry.isIntersecting)) this.tell("dee-unfold", { item: this.#item });
-    });
-    watcher.observe(this);
-    signal.addEventListener("abort", () => watcher.disconnect());
+  connected() {
     this.#draw();
   }
 

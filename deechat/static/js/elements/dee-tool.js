@@ -1,5 +1,6 @@
 // One call of a tool: its name, what it was given, how far it is, what it gave, how long it took. Data down:
-// `show(part, { heard })`; `heard` says that the page saw the part happen.
+// `show(part, { heard })`; `heard` says that the page saw the part happen. Events up: "dee-result" {part} when a card is
+// opened that lacks a part of its result.
 
 import { announce, DeeElement, html, icon } from "../core/dom.js";
 import { duration, t } from "../core/words.js";
@@ -25,11 +26,27 @@ function linkTo(url, title) {
   return html`<a href=${url} title=${url} target="_blank" rel="noopener noreferrer" dir="auto">${words}</a>`;
 }
 
+// A picture that the part holds itself. One of another host is not loaded, it would learn who looks.
+function image({ url, title }) {
+  const words = title || t("toolImage");
+  if (!/^data:image\//i.test(url)) return linkTo(url.startsWith("data:") ? "" : url, words);
+  return html`<img src=${url} alt=${words} loading="lazy" />${title ? html`<figcaption dir="auto">${title}</figcaption>` : ""}`;
+}
+
+function table({ head, rows, title }) {
+  const cells = (row) => row.map((cell) => html`<td dir="auto">${cell}</td>`);
+  return html`<div class="table-box" tabindex="0"><table>
+    ${title ? html`<caption dir="auto">${title}</caption>` : ""}
+    <thead><tr>${head.map((cell) => html`<th scope="col" dir="auto">${cell}</th>`)}</tr></thead>
+    <tbody>${rows.map((row) => html`<tr>${cells(row)}</tr>`)}</tbody>
+  </table></div>`;
+}
+
 /**
- * Kind of part → how it is shown; kinds that are not among these are not shown yet.
+ * Kind of part → how it is shown below the links; other kinds are not shown yet.
  * @type {Record<string, (part: any) => any>}
  */
-const PARTS = { link: ({ url, title }) => linkTo(url, title) };
+const FIGURES = { image, table };
 
 function list(words, items) {
   return items.length ? html`<h4>${t(words)}</h4><ul class="tool-links">${items.map((item) => html`<li>${item}</li>`)}</ul>` : "";
@@ -42,7 +59,9 @@ export class DeeTool extends DeeElement {
     const given = Object.keys(part.arguments ?? {}).length > 0;
     const result = part.content ?? (part.state === "running" ? "…" : t("toolNoResult"));
     this.dataset.state = part.state;
-    this.draw(html`<details class="card tool">
+    const links = part.parts.filter(({ kind }) => kind === "link");
+    const figures = part.parts.filter(({ kind }) => FIGURES[kind]);
+    this.draw(html`<details class="card tool" @toggle=${() => part.cut && this.tell("dee-result", { part })}>
       <summary
         ><span class="tool-icon">${icon(STATE_ICON[part.state])}</span
         ><span class="tool-name">${part.name}</span
@@ -55,7 +74,8 @@ export class DeeTool extends DeeElement {
         <h4>${t("toolResult")}</h4>
         <pre tabindex="0" dir="auto">${result}</pre>
         ${list("toolSources", part.sources.map(({ chunkSource, title }) => linkTo(chunkSource, title)))}
-        ${list("toolParts", part.parts.filter(({ kind }) => PARTS[kind]).map((each) => PARTS[each.kind](each)))}
+        ${list("toolParts", links.map(({ url, title }) => linkTo(url, title)))}
+        ${figures.map((each) => html`<figure>${FIGURES[each.kind](each)}</figure>`)}
       </div>
     </details>${part.state === "running" && part.progress ? this.#progress(part, heard) : ""}`);
   }

@@ -196,7 +196,7 @@ class App {
     on("dee-card-done", () => this.#focus());
     on("dee-to-request", () => shell.messages.toRequest());
     on("dee-turn", ({ item, step }) => this.conversation.turn(item, step));
-    on("dee-unfold", ({ item }) => this.conversation.unfolding.unfold(item));
+    on("dee-result", ({ part }) => this.conversation.loadResult(part));
     on("dee-older", () => this.conversation.loadOlder());
     on("dee-draft", ({ text }) => writeDraft(this.workspace, this.conversation.thread, text));
     on("dee-more-threads", () => this.threads.loadMore().catch((error) => shell.toast(error.message)));

@@ -10,8 +10,7 @@ import { uid } from "../core/dom.js";
 import { Inputs } from "./inputs.js";
 import { liveItem, PAGE, Record } from "./record.js";
 import { RunStream } from "../stream/stream.js";
-import { fold, isWaiting, newMessage } from "./transcript.js";
-import { Unfolding } from "./unfolding.js";
+import { fold, isWaiting, newMessage, resultOf } from "./transcript.js";
 
 export class Conversation extends EventTarget {
   /** @type {import("./record.js").Item[]} */
@@ -20,8 +19,9 @@ export class Conversation extends EventTarget {
   running = null; // { stream, item, stopping, sending } while an answer is being made
   waiting = false; // for the person
   inputs = new Inputs(this, (item) => this.#emit("frame", { item }));
-  unfolding = new Unfolding((item) => this.#emit("frame", { item }));
   #record = new Record();
+  /** @type {RunStream | null} */
+  #reading = null; // the log in which a result is looked for
   /** @type {{ text: string, parentId?: string, id: string } | null} */
   #lost = null; // a prompt whose POST had no answer: { text, parentId, id }; sent again under the same id it joins its run
   #closed = false;
@@ -51,7 +51,7 @@ export class Conversation extends EventTarget {
   close() {
     this.#turn += 1;
     this.#closed = true;
-    this.unfolding.close();
+    this.#reading?.close();
     if (!this.running?.sending) this.running?.stream.close();
   }
 
@@ -117,6 +117,22 @@ export class Conversation extends EventTarget {
     const prompt = this.items.slice(0, this.items.indexOf(item)).findLast(({ role }) => role === "user");
     if (this.running || !prompt) return Promise.resolve();
     return this.send(prompt.text ?? "", { parentId: prompt.parentId });
+  }
+
+  // Reads the sources and parts of a result that the message has no room for: somebody has opened its card.
+  loadResult(part) {
+    const item = this.items.find(({ message }) => message?.parts.includes(part));
+    if (!item?.message.runId) return;
+    const stream = new RunStream(item.message.runId);
+    stream.addEventListener("frame", (/** @type {any} */ { detail: { frame } }) => {
+      if (frame.type !== "toolCallResult" || frame.toolCallId !== part.toolCallId) return;
+      stream.close();
+      Object.assign(part, resultOf(frame), { rev: part.rev + 1 });
+      this.#emit("frame", { item });
+    });
+    this.#reading?.close();
+    this.#reading = stream;
+    stream.follow();
   }
 
   turn(item, step) {

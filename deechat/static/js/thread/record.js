@@ -22,7 +22,6 @@ export const PAGE = 60;
  * @property {number | null} since when the link was first open
  * @property {boolean} [sent] whether this tab sent its prompt
  * @property {import("../core/api.js").ApiError} [fault] why it can't be followed
- * @property {boolean} [unfolded]
  * @property {{ [request: string]: { rev: number, state: string, error: string | null } }} [replies] what the person said to its
  *   requests, by request
  * @property {{ key: string, text: string }[]} [steers] what was said beside it and is not in its frames yet
@@ -95,12 +94,11 @@ export class Record {
   #item(stored) {
     const known = this.#known.get(stored.chatId);
     const { chatId: id, parentId, role } = stored;
-    const item = known ?? { key: id, role, id };
+    const item = known ?? { key: id, role, id, live: false, link: "open", since: null };
     Object.assign(item, { parentId });
     this.#known.set(id, item);
     if (role === "user") return Object.assign(item, { text: stored.content, turns: this.#turns(stored) });
-    if (!item.message) return Object.assign(item, { message: fromHistory(stored), live: false, link: "open", since: null });
-    if (!item.message.ending) item.message = fromHistory(stored); // its ending was never seen
+    if (!item.message?.ending) item.message = fromHistory(stored); // its ending was never seen
     item.message.metrics ??= stored.metrics ?? null; // only a completed run's ending carries them
     return item;
   }

@@ -1,5 +1,5 @@
 // Folds the frames of one run into one message. No DOM, no clock, no network: the same frames give the same message,
-// whether they come live, after a reload, in a second tab or from a replay.
+// whether they come live, after a reload, in a second tab or from a replay. The server stores the same parts (history.js).
 //
 // A message is a list of parts in the order in which they happened. Each part has a `key` that never changes and a `rev`
 // that grows whenever the part does, so that a view redraws only what changed.
@@ -13,7 +13,6 @@ const LACKING = new Set(["length", "content_filter", "no_text"]);
  * @typedef {{ kind: string, key: string, rev: number, [field: string]: any }} Part
  *   `kind`: "text", "reasoning", "tool", "approval", "questions", "summary", "notice" or "steered"
  * @typedef {object} Ending
- * @property {string} type the frame's
  * @property {string} reason
  * @property {string | null} code
  * @property {string | null} error the server's words
@@ -123,10 +122,7 @@ export const FRAMES = {
     settle(message);
     if (isTold(message, frame.toolCallId)) return;
     const call = tool(message, frame);
-    Object.assign(call, { content: frame.content ?? "", seconds: frame.seconds ?? null, progress: null });
-    Object.assign(call, { sources: frame.sources ?? [], parts: frame.parts ?? [] });
-    call.state = frame.isError ? "error" : "done";
-    call.rev += 1;
+    Object.assign(call, resultOf(frame), { rev: call.rev + 1 });
   },
   toolApprovalRequest(message, frame) {
     ask(message, frame, { kind: "approval", name: frame.skillName, arguments: frame.payload, text: frame.description });
@@ -154,9 +150,7 @@ export const FRAMES = {
   },
   historySummarized(message, frame, seq) {
     message.status = null;
-    // The first has the stored one's key: a line that somebody opened stays open when the run's frames are unfolded.
-    const key = message.parts.some((part) => part.kind === "summary") ? `h${seq}` : "h";
-    if (frame.summary) message.parts.push({ kind: "summary", key, rev: 1, text: frame.summary });
+    if (frame.summary) message.parts.push({ kind: "summary", key: `h${seq}`, rev: 1, text: frame.summary });
   },
   finalizeResponseStream(message, frame) {
     if (frame.sources?.length) message.sources = frame.sources;
@@ -223,6 +217,14 @@ function tool(message, frame) {
   return call;
 }
 
+/**
+ * What a tool's part has of a result, as a frame or a stored call tells it.
+ * @param {any} result
+ */
+export function resultOf({ content, isError, seconds = null, sources = [], parts = [], cut = false }) {
+  return { content: content ?? "", state: isError ? "error" : "done", seconds, progress: null, sources, parts, cut };
+}
+
 function ask(message, frame, fields) {
   settle(message);
   const { requestId, toolCallId = null } = frame;
@@ -235,15 +237,15 @@ function end(message, frame, reason) {
     if (part.state === "running" || part.state === "open") Object.assign(part, { state: "void", rev: part.rev + 1 });
   }
   message.status = null;
-  message.ending = {
-    type: frame.type,
-    reason: frame.reason ?? reason,
-    code: frame.code ?? null,
-    error: typeof frame.error === "string" ? frame.error : null,
-    lacks: lacking(frame.finishReason),
-  };
+  message.ending = endingOf({ reason, ...frame });
 }
 
-function lacking(finishReason) {
-  return LACKING.has(finishReason) ? finishReason : null;
+/**
+ * How an answer ended, as its last frame or the stored message tells it.
+ * @param {any} told
+ * @returns {Ending}
+ */
+export function endingOf({ reason, code = null, error, finishReason }) {
+  const lacks = LACKING.has(finishReason) ? finishReason : null;
+  return { reason, code, error: typeof error === "string" ? error : null, lacks };
 }
