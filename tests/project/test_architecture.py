@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -134,6 +135,14 @@ def test_sql_stands_in_the_modules_of_the_database_alone() -> None:
     assert {name for name in holders if not name.startswith("store.sqlite.")} == set()
     users = {name_of(path) for path in modules() if "sqlite3" in imports_of(path)}
     assert {name for name in users if not name.startswith("store.sqlite.")} == set()
+
+
+def test_no_placeholder_has_a_number() -> None:
+    """Python 3.12 takes `?1` for a name, and warns when a sequence is bound to it."""
+    numbered = re.compile(r"\?[0-9]")
+    for path in (PACKAGE / "store" / "sqlite").glob("*.py"):
+        texts = [node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)]
+        assert [text for text in texts if isinstance(text, str) and numbered.search(text)] == [], path
 
 
 def test_a_migration_calls_no_code_that_may_change() -> None:

@@ -38,9 +38,9 @@ def _insert_message(connection: sqlite3.Connection, change: base.InsertMessage) 
         (*values, checksums.of_row("message", values), message.thread_id),
     )
     connection.execute(
-        "UPDATE thread SET updated_at = ?1, messages = messages + 1, checksum = checksum + 1"
-        f" + CAST(?1 * {TICKS} AS INTEGER) - CAST(updated_at * {TICKS} AS INTEGER) WHERE id = ?2",
-        (float(message.sent_at), message.thread_id),
+        "UPDATE thread SET updated_at = ?, messages = messages + 1, checksum = checksum + 1"
+        f" + CAST(? * {TICKS} AS INTEGER) - CAST(updated_at * {TICKS} AS INTEGER) WHERE id = ?",
+        (float(message.sent_at), float(message.sent_at), message.thread_id),
     )
 
 

@@ -329,8 +329,9 @@ class Conversations:
         """Check that no message is missing from the place `position`, or from the thread, although none was found."""
         if position is None:
             (row,) = self.database.read(
-                "SELECT coalesce(max(messages), 0) FROM thread WHERE id = ?1"
-                " AND NOT EXISTS (SELECT 1 FROM message WHERE thread_id = ?1)",
+                "SELECT coalesce(max(messages), 0) FROM thread WHERE id = ?"
+                " AND NOT EXISTS (SELECT 1 FROM message WHERE thread_id = ?)",
+                thread.id,
                 thread.id,
             )
             position = row[0]
