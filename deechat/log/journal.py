@@ -18,7 +18,6 @@ from functools import partial
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-import gevent
 import msgspec
 from gevent.lock import BoundedSemaphore
 
@@ -26,7 +25,7 @@ from deechat.errors import BrokenLogError, StorageUnavailableError
 from deechat.events import AnyEvent, Ending, Entry, encode
 from deechat.log.batch import Batch
 from deechat.net.clock import steady
-from deechat.net.wait import Waiter
+from deechat.net.wait import Waiter, give_turn
 from deechat.store.base import (
     BeginRun,
     Change,
@@ -167,7 +166,7 @@ class Journal:
                 log = self._read(run_id)
                 if log is not None:
                     return log
-                gevent.sleep(0)  # it went on meanwhile
+                give_turn()  # it went on meanwhile
             return log
 
     def _read(self, run_id: str) -> Log | None:
@@ -357,7 +356,7 @@ class Journal:
         for page in self._store.log_pages(run_id, after):
             yield page
             if len(page) >= PAGE:
-                gevent.sleep(0)
+                give_turn()
 
     def entry(self, run_id: str, seq: int) -> Entry:
         """Return one committed entry, from disk. Raises `BrokenLogError`, also when it is not there."""
@@ -388,7 +387,7 @@ class Journal:
                     if entries[-1].event.ends:
                         return
                     if len(entries) == PAGE:
-                        gevent.sleep(0)  # a fast reader of a long log must not keep the hub from the others
+                        give_turn()  # a fast reader of a long log must not keep the hub from the others
                 elif log.suspended or log.ended:
                     return
                 elif not watcher.wait(silence):
@@ -408,7 +407,7 @@ class Journal:
                 if self._closed:
                     return
                 yield page[at : at + PAGE]
-                gevent.sleep(0)  # as above
+                give_turn()  # as above
 
     def close(self) -> None:
         """End every follower without an ending: the process is going away."""

@@ -47,21 +47,23 @@ class ReadRounds:
         self._watcher: Any = None
         self._timer: Any = None
         self._readers: dict[int, _Batched] = {}
+        self._is_closed = False
 
     def readable(self, descriptor: int) -> Readable:
         """Return a descriptor to be read in these rounds.
 
-        It waits alone where the system has no epoll, and in another thread than the first.
+        It waits alone where the system has no epoll, in another thread than the first, and once these are closed.
         """
         loop = get_hub().loop
-        if self._loop is None and hasattr(select, "EPOLLET"):
+        if self._loop is None and not self._is_closed and hasattr(select, "EPOLLET"):
             self._loop = loop
             self._epoll = monkey.get_original("select", "epoll")()
             self._watcher = loop.io(self._epoll.fileno(), 1)
         return _Batched(descriptor, self) if self._loop is loop else Alone(descriptor)
 
     def close(self) -> None:
-        """Let go of the epoll; its readers wait no longer."""
+        """Let go of the epoll; nothing resumes its readers from here on."""
+        self._is_closed = True
         if self._epoll is not None:
             self._drop_timer()
             self._watcher.close()
@@ -86,6 +88,8 @@ class ReadRounds:
 
     def run(self) -> None:
         """Resume every reader that has something to read. Called by the event loop alone."""
+        if self._is_closed:
+            return
         self._last = time.monotonic()
         self.is_behind = False
         ready: list[Waiter] = []
@@ -98,7 +102,8 @@ class ReadRounds:
         try:
             Waiter.resume(ready)
         finally:  # an error of one greenlet comes up to here and must not end the rounds of the others
-            self._schedule(bool(ready))
+            if not self._is_closed:
+                self._schedule(bool(ready))
 
     def _schedule(self, much_comes: bool) -> None:
         # Under load the next round will find something, so nothing is watched until then: each arrival would wake both

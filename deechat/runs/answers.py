@@ -16,7 +16,7 @@ from msgspec.structs import asdict, replace
 
 from deechat.agents.history import pack
 from deechat.agents.state import CallState, Request, RunState, Said
-from deechat.errors import BrokenLogError
+from deechat.errors import DamagedError
 from deechat.events import (
     LACKING,
     ClarificationRequest,
@@ -216,7 +216,7 @@ def _logged(message: StoredMessage, pages: Iterable[Sequence[Entry]]) -> list[Js
     try:
         for entry in chain.from_iterable(pages):
             state.apply(entry)
-    except (BrokenLogError, LookupError, ValueError):
+    except (DamagedError, LookupError, ValueError):
         log.warning("the log of the run %s does not tell the order of its answer", message.run_id)
         return None
     said = "".join(state.reasoning), "".join(state.text)

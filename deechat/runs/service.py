@@ -31,6 +31,7 @@ from deechat.errors import (
 )
 from deechat.events import LACKING, Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.log.journal import Journal, Log
+from deechat.net.wait import give_turn
 from deechat.principal import Principal
 from deechat.runs.answers import lacks_parts, with_parts
 from deechat.runs.handlers import Handlers
@@ -225,7 +226,7 @@ class Runs:
     def _whole_log(self, run_id: str) -> Iterator[list[Entry]]:
         """Return the entries of an ended run, after which others have their turn."""
         yield from self.journal.pages(run_id)
-        gevent.sleep(0)
+        give_turn()
 
     def view(self, principal: Principal, run_id: str) -> RunView:
         """Return a run as it stands on disk, as of one moment. Raises `NotFoundError`."""
@@ -422,5 +423,5 @@ def _fold(log: Log) -> RunState:
         for entry in rest:
             state.apply(entry)
         if len(rest) == PIECE:
-            gevent.sleep(0)
+            give_turn()
     return state

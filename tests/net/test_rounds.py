@@ -302,6 +302,35 @@ def test_an_error_in_a_round_keeps_nobody_from_the_next_ones(
     assert "its own business" in capfd.readouterr().err
 
 
+def test_closed_rounds_are_run_no_more_and_their_readers_wait_alone(those: ReadRounds) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.setblocking(False)
+        readable = those.readable(ours.fileno())
+        readers = gevent.spawn(lambda: (readable.read(100, LONG), those.close()))
+        gevent.sleep(0)
+        theirs.send(b"abc")
+        readers.get(timeout=LONG)  # in a round, which finds itself closed
+        those.run_soon()
+        gevent.sleep(0.01)
+        readable.close()
+        alone = those.readable(ours.fileno())
+        gevent.spawn(theirs.send, b"def")
+        assert alone.read(100, LONG) == b"def"
+        alone.close()
+
+
+def test_rounds_that_were_asked_for_may_be_closed_before(those: ReadRounds, capfd: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        readable = those.readable(ours.fileno())
+        those.run_soon()
+        those.close()
+        gevent.sleep(0.01)
+        readable.close()
+    assert "Traceback" not in capfd.readouterr().err
+
+
 def assert_silent(readable: Readable) -> None:
     with pytest.raises(TimeoutError):
         readable.read(100, 0.01)

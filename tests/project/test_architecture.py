@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"msgspec"},
     ),
     "runs": (
-        {"principal", "log", "store.base", "agents", "events", "messages", "errors", "locale"},
+        {"principal", "log", "store.base", "agents", "net", "events", "messages", "errors", "locale"},
         {"gevent", "msgspec"},
     ),
     "web": (

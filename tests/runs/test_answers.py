@@ -15,7 +15,7 @@ from some_answers import RUN, answer_of, some_log
 from deechat.agents.providers.base import Reasoning, Scripted, Text, Turn
 from deechat.agents.tools.base import make_tool
 from deechat.agents.tools.context import ToolResult
-from deechat.errors import BrokenLogError
+from deechat.errors import BrokenLogError, DamagedError
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
@@ -38,6 +38,7 @@ from deechat.events import (
     ToolCallResult,
     Usage,
 )
+from deechat.principal import OWNER
 from deechat.runs.answers import BESIDE_BYTES, MOST_SAID, lacks_parts, with_parts
 from deechat.store.base import StoredMessage
 from deechat.store.memory import MemoryStore
@@ -198,7 +199,10 @@ def test_an_answer_without_parts_has_them_from_its_log(seed: int) -> None:
         assert [each["kind"] for each in made.details["parts"]] in (["reasoning", "text"], ["reasoning"], ["text"], [])
 
 
-@pytest.mark.parametrize("entries", ["none", "of another answer", "broken"])
+FAULTS = {"broken": BrokenLogError("It is broken."), "damaged": DamagedError("The row of its run is damaged.")}
+
+
+@pytest.mark.parametrize("entries", ["none", "of another answer", *FAULTS])
 def test_where_the_log_does_not_tell_the_order_is_the_usual_one(entries: str) -> None:
     old = StoredMessage("m", "t", "p", "assistant", "Text", 1.0, "r", {
         "reasoning": "Hm.", "steered": ["And?"], "summary": "All.",
@@ -206,8 +210,8 @@ def test_where_the_log_does_not_tell_the_order_is_the_usual_one(entries: str) ->
     })  # fmt: skip
 
     def pages(_run_id: str) -> Iterator[list[Entry]]:
-        if entries == "broken":
-            raise BrokenLogError("It is broken.")
+        if entries in FAULTS:
+            raise FAULTS[entries]
         yield [] if entries == "none" else some_log(random.Random(1))
 
     assert with_parts(old, pages).details["parts"] == [
@@ -257,12 +261,12 @@ def test_every_store_keeps_the_parts_and_answers_of_before_have_them_too(house: 
     )
     thread = home.thread()
     home.events(home.start(thread))
-    history, _ = home.runs.chats(thread, 10, None)
+    history, _ = home.runs.chats(OWNER, thread, 10, None)
     parts = history[-1].details["parts"]
     assert [each["kind"] for each in parts] == ["text", "tool", "reasoning", "text"]
     forget_parts(home, history[-1])
-    assert lacks_parts(home.store.messages(thread)[-1])
-    again, active = home.runs.chats(thread, 10, None)
+    assert lacks_parts(home.store.messages(OWNER, thread)[-1])
+    again, active = home.runs.chats(OWNER, thread, 10, None)
     assert active is None
     assert again[-1].details["parts"] == parts
-    assert lacks_parts(home.store.messages(thread)[-1]), "they were stored"
+    assert lacks_parts(home.store.messages(OWNER, thread)[-1]), "they were stored"

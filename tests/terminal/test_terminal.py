@@ -395,7 +395,7 @@ def test_in_chinese_it_speaks_chinese(server: Server, person: Callable[..., Pers
     somebody = person(server, "--new", LANG="zh_CN.UTF-8", NO_COLOR="")
     somebody.see("查看命令")
     somebody.say("问我一个问题")
-    assert "智能体想问" in somebody.see("1/3 你住在哪座城市？")
+    assert "智能体想问" in somebody.see("1/3 您住在哪座城市？")
     somebody.type("北京\n")
     somebody.see("2/3")
     somebody.type("\x03")

@@ -115,8 +115,8 @@ _TIMES = [re.compile(pattern, re.IGNORECASE) for pattern in understood("time").v
 # A sum is all of a clause but the words that ask for it. The possessive group reads each character once.
 _ASKED = re.compile(rf"(?:{_any('before_sum')})?(?:{_any('work_out')})?[\s:]*", re.IGNORECASE)
 _ENDS = "=. " + "".join(understood("sum_ends").values())
-_SIGNS = {word: sign for signs in understood("signs").values() for word, sign in signs.items()}
-_SIGN = re.compile(rf"\s*({'|'.join(_SIGNS)})\s*", re.IGNORECASE)
+_SIGNS = {word.lower(): sign for signs in understood("signs").values() for word, sign in signs.items()}
+_SIGN = re.compile(rf"\s*({'|'.join(map(re.escape, sorted(_SIGNS, key=len, reverse=True)))})\s*", re.IGNORECASE)
 _PERCENT_OF = re.compile(rf"([0-9.,]+)\s*(?:{_any('whole_before_percent')})\s*([0-9.]+\s*%)")
 _SUM = re.compile(
     r"(?=.*(?:[0-9]|pi|π))(?=.*[^0-9.,\s])"
@@ -158,7 +158,8 @@ def _read(text: str, language: str) -> tuple[str, tuple[ToolCall, ...]]:
         if _ASK_ME.fullmatch(clause.rstrip("!.")):
             calls.append(_call(ASK, questions=words("offline", language)["questions"]))
         elif asked := next(filter(None, (pattern.fullmatch(clause) for pattern in _TIMES)), None):
-            calls.append(_call(CLOCK, timezone=asked["place"]) if asked["place"] else _call(CLOCK))
+            place = asked.groupdict().get("place")
+            calls.append(_call(CLOCK, timezone=place) if place else _call(CLOCK))
         elif expression := _expression(clause):
             calls.append(_call(CALCULATOR, expression=expression))
     return topic, tuple(dict.fromkeys(calls + page))[:MOST_CALLS]

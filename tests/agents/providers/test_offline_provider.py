@@ -484,9 +484,9 @@ def without(message: str, content: str) -> str:
     ("message", "content", "words"),
     [
         ("read https://example.org", REFUSED, "You refused it, so I did not read https://example.org."),
-        ("打开 https://example.org", REFUSED, "你已拒绝，所以没有读取 https://example.org。"),
+        ("打开 https://example.org", REFUSED, "您已拒绝，所以没有读取 https://example.org。"),
         ("what is 2+2?", REFUSED, "You refused it, so I did not use `calculator`."),
-        ("计算 2+2", REFUSED, "你已拒绝，所以没有使用 `calculator`。"),
+        ("计算 2+2", REFUSED, "您已拒绝，所以没有使用 `calculator`。"),
         ("read https://example.org", UNANSWERED, "Nobody said yes or no, so I did not read https://example.org."),
         ("打开 https://example.org", UNANSWERED, "没有人允许或拒绝，所以没有读取 https://example.org。"),
         ("what is 2+2?", UNANSWERED, "Nobody said yes or no, so I did not use `calculator`."),

@@ -61,7 +61,7 @@ export class DeeTool extends DeeElement {
     this.dataset.state = part.state;
     const links = part.parts.filter(({ kind }) => kind === "link");
     const figures = part.parts.filter(({ kind }) => FIGURES[kind]);
-    this.draw(html`<details class="card tool" @toggle=${() => part.cut && this.tell("dee-result", { part })}>
+    this.draw(html`<details class="card tool" @toggle=${({ target }) => target.open && part.cut && this.tell("dee-result", { part })}>
       <summary
         ><span class="tool-icon">${icon(STATE_ICON[part.state])}</span
         ><span class="tool-name">${part.name}</span

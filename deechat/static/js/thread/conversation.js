@@ -20,8 +20,8 @@ export class Conversation extends EventTarget {
   waiting = false; // for the person
   inputs = new Inputs(this, (item) => this.#emit("frame", { item }));
   #record = new Record();
-  /** @type {RunStream | null} */
-  #reading = null; // the log in which a result is looked for
+  /** @type {Map<object, RunStream>} */
+  #readings = new Map(); // the logs in which results are looked for, by the part of each
   /** @type {{ text: string, parentId?: string, id: string } | null} */
   #lost = null; // a prompt whose POST had no answer: { text, parentId, id }; sent again under the same id it joins its run
   #closed = false;
@@ -51,7 +51,7 @@ export class Conversation extends EventTarget {
   close() {
     this.#turn += 1;
     this.#closed = true;
-    this.#reading?.close();
+    for (const reading of this.#readings.values()) reading.close();
     if (!this.running?.sending) this.running?.stream.close();
   }
 
@@ -122,16 +122,18 @@ export class Conversation extends EventTarget {
   // Reads the sources and parts of a result that the message has no room for: somebody has opened its card.
   loadResult(part) {
     const item = this.items.find(({ message }) => message?.parts.includes(part));
-    if (!item?.message.runId) return;
+    if (!item?.message.runId || this.#readings.has(part)) return;
     const stream = new RunStream(item.message.runId);
+    // What cannot be read now is looked for again when the card is opened again.
+    for (const over of ["end", "gone", "fault"]) stream.addEventListener(over, () => this.#readings.delete(part));
     stream.addEventListener("frame", (/** @type {any} */ { detail: { frame } }) => {
       if (frame.type !== "toolCallResult" || frame.toolCallId !== part.toolCallId) return;
       stream.close();
+      this.#readings.delete(part);
       Object.assign(part, resultOf(frame), { rev: part.rev + 1 });
       this.#emit("frame", { item });
     });
-    this.#reading?.close();
-    this.#reading = stream;
+    this.#readings.set(part, stream);
     stream.follow();
   }
 
