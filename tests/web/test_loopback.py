@@ -17,7 +17,7 @@ from flask import Flask
 from server import Server
 
 from deechat.errors import ForbiddenError
-from deechat.web import loopback, outside
+from deechat.web import local_only, loopback
 from deechat.web.loopback import Neighbours
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who holds a connection")
@@ -407,18 +407,18 @@ def test_an_old_connection_is_looked_at_again_as_cheaply_whichever_it_is(
 
 def test_a_connection_that_was_refused_is_not_looked_up_again(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
-    monkeypatch.setattr(outside.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(local_only.time, "monotonic", lambda: now[0])
     asked: list[object] = []
     plain = Neighbours.stranger
     monkeypatch.setattr(Neighbours, "stranger", lambda *args: asked.append(args) or plain(*args))
-    gate, app = outside.Outside(), Flask("deechat")
+    gate, app = local_only.Outside(), Flask("deechat")
     with socket.create_connection(("127.0.0.1", door.port)), closing(socket.create_server(("0.0.0.0", 0))):
         door.next()
         overrides = {"REMOTE_ADDR": "127.0.0.1", "gunicorn.socket": door.accepted[0]}
         for _ in range(3):
             with app.test_request_context("/", environ_overrides=overrides), pytest.raises(ForbiddenError):
                 gate.refuse()
-            now[0] += outside.JUDGED_FOR
+            now[0] += local_only.JUDGED_FOR
     assert len(asked) == 1
 
 
@@ -443,11 +443,11 @@ def test_a_connection_is_looked_up_once_a_second_and_not_for_each_request(
     door: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [1000.0]
-    monkeypatch.setattr(outside.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(local_only.time, "monotonic", lambda: now[0])
     asked: list[object] = []
     plain = Neighbours.stranger
     monkeypatch.setattr(Neighbours, "stranger", lambda *args: asked.append(args) or plain(*args))
-    gate, app = outside.Outside(), Flask("deechat")
+    gate, app = local_only.Outside(), Flask("deechat")
     with socket.create_connection(("127.0.0.1", door.port)):
         door.next()
         overrides = {"REMOTE_ADDR": "127.0.0.1", "gunicorn.socket": door.accepted[0]}
@@ -456,7 +456,7 @@ def test_a_connection_is_looked_up_once_a_second_and_not_for_each_request(
                 with app.test_request_context("/", environ_overrides=overrides):
                     assert gate.refuse() is None
             assert len(asked) == lookups
-            now[0] += outside.JUDGED_FOR
+            now[0] += local_only.JUDGED_FOR
 
 
 COME = r"""

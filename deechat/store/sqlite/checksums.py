@@ -92,7 +92,11 @@ def is_sound(table: str, row: tuple[Any, ...]) -> bool:
 
 def of_values(values: Iterable[Any]) -> int:
     """Return the CRC-32 of some values; the same for ever, since stored checksums are compared with it."""
-    return crc32("\x1f".join([value if isinstance(value, str) else _as_text(value) for value in values]).encode())
+    texts = [
+        value if isinstance(value, str) else "None" if value is None else _as_text(value)  # nearly all others are None
+        for value in values
+    ]
+    return crc32("\x1f".join(texts).encode())
 
 
 def _as_text(value: object) -> str:

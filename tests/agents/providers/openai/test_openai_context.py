@@ -13,7 +13,7 @@ from model_server import Answer, nap, reply, status, stream, text
 from openai_rig import HELLO, Rig
 
 from deechat.agents.providers.base import Question, Room
-from deechat.agents.providers.openai import context
+from deechat.agents.providers.openai import context_length
 from deechat.agents.providers.openai.context_length import LOOK_AGAIN, LOOK_SECONDS, LOOK_SOON, Contexts
 from deechat.agents.providers.openai.faults import Faults, Foreign, ModelFault
 from deechat.agents.providers.openai.listing import Row, rows_in
@@ -237,20 +237,20 @@ def test_a_model_s_parameters_are_read_in_few_calls_and_not_to_any_end(blank: st
         answers = {"/api/ps": {"models": []}, "/api/show": {"parameters": parameters}}
         return made(lambda path, _body: answers.get(path)).room("m").length
 
-    long = blank * (context.MAX_PARAMETERS // len(blank) + 1)
+    long = blank * (context_length.MAX_PARAMETERS // len(blank) + 1)
     counts = {"call": 0, "c_call": 0}
     sys.setprofile(lambda _frame, event, _argument: counts.update({event: counts.get(event, 0) + 1}))
     try:
         assert looked(f"{long}\nnum_ctx 8192") == 4096, "it is behind what is read"
     finally:
         sys.setprofile(None)
-    assert counts["call"] + counts["c_call"] < 3 * context.MAX_PARAMETERS + 1000
+    assert counts["call"] + counts["c_call"] < 3 * context_length.MAX_PARAMETERS + 1000
     assert looked(f"stop  x\nnum_ctx{' ' * 23} 8192\n{long}") == 8192
 
 
 def test_the_length_in_a_model_s_parameters_is_found_without_a_pattern() -> None:
     """A pattern over lines that begins with blanks tries each line's blanks from each line on."""
-    assert " re." not in inspect.getsource(context._num_ctx) + inspect.getsource(context._ollama)
+    assert " re." not in inspect.getsource(context_length._num_ctx) + inspect.getsource(context_length._ollama)
 
 
 def test_what_a_new_list_no_longer_has_is_not_kept() -> None:
@@ -264,7 +264,7 @@ def test_what_a_new_list_no_longer_has_is_not_kept() -> None:
 
 def test_what_is_kept_of_models_has_an_end() -> None:
     contexts = made(lambda _path, _body: None)
-    most = context.MOST_MODELS
+    most = context_length.MOST_MODELS
     contexts.take_listing(listing(*[{"id": f"m{number}"} for number in range(2 * most)]))
     for number in range(most + 100):
         contexts.room(f"x{number}")
