@@ -45,6 +45,15 @@ def build(folder: Path, threads: int = THREADS, *, long: int = 40) -> Server:
     refused.
     """
     server = Server(folder).start()
+    try:
+        _fill(server, threads, long)
+    except BaseException:
+        server.kill()
+        raise
+    return server
+
+
+def _fill(server: Server, threads: int, long: int) -> None:
     client = Client(server)
     client.post("/api/workspace/new", {"name": "Zweite Werkstatt"})
     client.post("/api/workspace/default/update", {"systemPrompt": "Answer in one sentence. 只用一句话回答。"})
@@ -66,7 +75,6 @@ def build(folder: Path, threads: int = THREADS, *, long: int = 40) -> Server:
     client.check_all = lambda: None  # type: ignore[method-assign] # some of its runs wait
     for stream in client.streams:
         stream.close()
-    return server
 
 
 def addresses(server: Server) -> Truth:
