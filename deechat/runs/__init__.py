@@ -1,1 +1,1 @@
-"""What a person does to answers: begin, answer, steer, stop, and go on after a death."""
+"""A person's acts on answers: begin, answer, steer, stop; and how runs go on after a death."""

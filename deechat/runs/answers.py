@@ -1,7 +1,7 @@
 """The message that a run leaves in its thread when it ends, and the order of its parts.
 
-The parts say in which order things came, and hold only what is nowhere else in the message: of a text its length, of a
-call its id. Answers that an earlier version wrote have none; theirs are made of the run's log at each reading.
+The parts say in which order things came, and hold nothing that stands elsewhere in the message: of a text its length,
+of a call its id. Answers that an earlier version wrote have none; theirs are made of the run's log at each reading.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def answer(run: RunRow, state: RunState, ending: Ending, metrics: Metrics, at: f
 
 
 def _tool_calls(calls: Iterable[CallState]) -> list[Json]:
-    """Return calls with their results. What stands beside a result's text is `cut` where the room is used up."""
+    """Return calls with their results. Sources and parts are `cut` where the room is used up."""
     kept, room = [], BESIDE_BYTES
     for each in calls:
         shape, beside = _tool_call(each), _beside(each.result)
@@ -146,7 +146,7 @@ def _part(part: CallState | Request | Steered | Status | HistorySummarized, stat
 
 
 def _request(request: Request, state: RunState) -> Json:
-    """Return a request with its reply; what it asked about stands in its call, where that ran with just this."""
+    """Return a request with its reply; its subject stands in its call, where that ran with just this."""
     call, reply = state.calls.get(request.call_id), state.replies.get(request.request_id)
     ran, summary = call.arguments if call else None, reply.summary if reply else ""
     part: Json = {"request_id": request.request_id, "call_id": request.call_id, "summary": summary}

@@ -1,4 +1,4 @@
-"""What a run works with, made from what is stored of it alone: so any process can go on with it."""
+"""The handler of a run, made of its stored rows alone: any process can go on with it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from deechat.messages import AssistantMessage, Message, UserMessage
 from deechat.principal import Principal
 from deechat.store.base import RunRow, Store, StoredMessage, Workspace
 
-_Said = tuple[StoredMessage, list[Message]]  # a stored message, and what a model is shown of it
+_Said = tuple[StoredMessage, list[Message]]  # a stored message, and its turns as a model is shown them
 
 FIRST, FURTHER = 20, 100  # messages that are read at once: most threads are read whole by the first
 
 
 class _History(NamedTuple):
-    """The turns of a branch, where a window of them may begin, and the summary of what comes before them."""
+    """The turns of a branch, where a window of them may begin, and the summary of the messages before them."""
 
     turns: list[Message]
     cuts: list[Cut]
@@ -87,10 +87,10 @@ class Handlers:
         for message, said in read:
             if message.role == "user" and turns:
                 cuts.append(Cut(len(turns), message.parent_id or ""))
-            if message.role == "user" or turns:  # what was not read to its beginning begins with a person's message
+            if message.role == "user" or turns:  # a page that was cut begins with a person's message
                 turns += said
         if run.continues and turns and isinstance(turns[-1], AssistantMessage):
-            # Model servers answer what a person said; many take an own turn at the end as an answer that is complete.
+            # Model servers answer a person's message; many take an own turn at the end as an answer that is complete.
             turns.append(UserMessage(say("agent", run.language, "go_on")))
         return _History(turns, cuts, summary)
 
@@ -104,7 +104,7 @@ class Handlers:
             ]
             tokens += sum(window.weigh([turn for _, turns in said for turn in turns], shrunk=True))
             first = page[0].parent_id
-            # What fits into any context was never summarized, so a short thread costs one read.
+            # Messages that fit into any context were never summarized: a short thread costs one read.
             found = self._store.summary(principal, page) if first is not None or tokens > self._always_fits else None
             if found is not None:
                 number, summary = found
@@ -124,7 +124,7 @@ class Handlers:
 
 
 def _length(provider: Provider, model: str | None, context: int | None) -> int:
-    """Return how many tokens are worth reading: what is left out of a context of so many can still be summarized."""
+    """Return how many tokens are worth reading: messages beyond a context of so many can still be summarized."""
     room = room_of(provider, model)
     return int(length_of(room, context) / room.ratio)
 

@@ -1,4 +1,4 @@
-"""What becomes of open runs when the process, the disk or their rows went away.
+"""Open runs after the process, the disk or their rows went away.
 
 After a death of the process a run goes on where its log ends, by entering the loop again. A run that may itself be the
 cause does not get to kill the process for ever: it has three lives a step, and after a process that died young the runs
@@ -46,7 +46,7 @@ class Recovery:
     # -- after a start -------------------------------------------------------------------------------------------------
 
     def at_start(self) -> None:
-        """Let the runs that an earlier process left go on, and end those that shall not; what they said is kept.
+        """Let the runs that an earlier process left go on, and end those that shall not; their text is kept.
 
         Returns when the endings are on disk, so that the first request finds their threads free, but after
         `PATIENCE_AT_START` in any case: reading goes on without a disk that takes writes.
@@ -153,7 +153,7 @@ class Recovery:
             gevent.spawn(self._bury, runner)
 
     def _bury(self, runner: Runner) -> None:
-        """End a run whose rows could not be stored by what is on disk of it."""
+        """End a run whose rows could not be stored, by its rows on disk."""
         if runner.claim():
             runner.cancel(Cancelled())
         try:
@@ -185,7 +185,7 @@ class Recovery:
 
     def _suspend(self, runner: Runner) -> None:
         self._journal.suspend(runner.log)
-        if runner.state.has_work and runner.claim():  # what waits for a person waits on
+        if runner.state.has_work and runner.claim():  # a run that waits for a person waits on
             runner.owes_ending = True
             runner.cancel(Cancelled())
 

@@ -56,7 +56,7 @@ class Registry:
             self._journal.rest(runner.log, runner.state.asks)
 
     def forget(self, run_id: str) -> Runner | None:
-        """Forget a run whatever it does: it has ended, or its log is lost. Return the runner that it had."""
+        """Forget a run at once: it has ended, or its log is lost. Return the runner that it had."""
         return self._runners.pop(run_id, None)
 
     def leave(self, patience: float) -> None:

@@ -1,4 +1,4 @@
-"""What a person answers to a run's request, checked against that request: a yes or no, or answers to questions."""
+"""A person's answers to a run's request, checked against that request: a yes or no, or answers to questions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LONGEST_ARGUMENTS = 100_000  # bytes of JSON: they go to the model with every la
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What somebody sent for a request, not checked yet but for `request_id`; None where a field was left out."""
+    """The fields that were sent for a request, unchecked but for `request_id`; None where one was left out."""
 
     request_id: str
     approved: object = None

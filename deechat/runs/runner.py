@@ -1,10 +1,10 @@
 """One run in memory: the greenlet that drives the agent's loop into the log, its tools' greenlets, and its ending.
 
 The greenlet is there while the run has something to do. It leaves when the log says that a person has to answer first,
-or that the run has ended; whoever adds an entry asks `ensure_running` for a new one. Neither yields to another greenlet
-between looking at the state and acting on it, so no answer meets a run that has just gone to sleep.
+or that the run has ended; each addition of an entry asks `ensure_running` for a new one. Neither yields to another
+greenlet between looking at the state and acting on it, so no answer meets a run that has just gone to sleep.
 
-There is one ending. Whoever claims it first writes it: the greenlet when the loop is through or fails, a stop, or the
+There is one ending. Its first claimer writes it: the greenlet when the loop is through or fails, a stop, or the
 storage when it gave up. From the claim on the greenlet can append nothing.
 """
 
@@ -47,7 +47,7 @@ from deechat.runs.answers import answer
 from deechat.store.base import Change, InsertMessage, KeepSummary, NoteRetries, RunRow
 
 TURN = 2_000  # characters that a run takes in before others have their turn: a few milliseconds of work
-EVENT = 64  # characters that an event is counted for, whatever it says
+EVENT = 64  # characters that an event is counted for, however short it is
 PROGRESS_SECONDS = 0.5  # between two lines of one call
 PATIENCE_WITH_CANCELLED = 5.0  # seconds that a cancelled greenlet may take to clean up
 NEVER_STARTED = "It was not started: the run ended first."
@@ -75,11 +75,11 @@ class GreenletCrew:
         self.greenlets.append(gevent.spawn(self._run, work))
 
     def _run(self, work: Callable[[], ToolCallResult]) -> None:
-        with suppress(Cancelled):  # who cancels records what became of the call
+        with suppress(Cancelled):  # the canceller records the end of the call
             self._results.put(work())
 
     def wake(self) -> None:
-        """Let whoever waits for results look at the state: somebody has said something."""
+        """Let the waiter for results look at the state: a person has said something."""
         if self._pending:
             self._results.put(None)
 
@@ -189,7 +189,7 @@ class Runner:
             pass  # without a disk nobody can
         except DeeChatError as exc:
             self._fail(exc.code, exc.message)
-        except BaseException:  # also what is no `Exception`, such as a `gevent.Timeout` that nobody caught
+        except BaseException:  # also others than `Exception`s, such as a `gevent.Timeout` that nobody caught
             number = uuid.uuid4().hex[:12]
             log.exception("run %s met a mistake in the program (%s)", self.run.id, number)
             self._fail("internal_error", f"Something went wrong inside DeeChat; its log names it as {number}.")
@@ -268,7 +268,7 @@ class Runner:
             self.end(RunFailed(code, message))
 
     def add(self, event: InputReceived | Steered, *changes: Change) -> Entry:
-        """Append what a person says, whose move was legal in this moment, and let the run go on with it."""
+        """Append a person's answer or message, whose move was legal in this moment, and let the run go on with it."""
         if isinstance(event, InputReceived) and not self.state.at_work:
             self.log.set_clock()  # days may have passed; how long a person took is not measured
         entry = self._record(event, *changes)
@@ -297,7 +297,7 @@ class Runner:
         gevent.joinall(others, timeout=PATIENCE_WITH_CANCELLED)
 
     def end(self, ending: Ending, *, cut_off: str = "Cancelled before it was done.") -> Entry:
-        """Append the ending with the message that it makes, for whoever claimed it. Never yields to another greenlet.
+        """Append the ending with the message that it makes, for its claimer. Never yields to another greenlet.
 
         Calls without a result get one, so that the next turn is valid: `cut_off` for those that had started.
         """

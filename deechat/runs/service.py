@@ -1,7 +1,7 @@
 """The runs of a server: start, continue, look, follow, answer, steer, stop.
 
-Everything that a person does to an answer goes through here. Each method takes first who does it; what is another's is
-not found. What a run does by itself is in `runner`, what it knows in `agents.state`, what it said in `journal`.
+Everything that a person does to an answer goes through here. Each method takes the principal first; things of
+another one are not found. The run's own work is in `runner`, its state in `agents.state`, its log in `journal`.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ STOP_WORDS = frozenset({"/exit", "/stop", "/halt"})  # as a message to a run tha
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """A run as it stands on disk, for whoever asks. `pending` are the entries of requests that nobody has answered."""
+    """A run as it stands on disk. `pending` are the entries of its requests without an answer."""
 
     run: RunRow
     workspace: Workspace
@@ -213,7 +213,7 @@ class Runs:
         moment.
 
         An answer stands among the messages or is being made, never both and never neither. Raises `NotFoundError` while
-        the thread is being deleted: whoever sees its run end by that and looks finds it gone.
+        the thread is being deleted: a viewer that sees its run end by that and looks finds it gone.
         """
         if thread.id in self._leaving or thread.workspace_id in self._leaving:
             raise NotFoundError("The thread was deleted.")
@@ -298,7 +298,7 @@ class Runs:
         check_issued(request_id, issued, answered)
 
     def _add(self, runner: Runner, event: InputReceived | Steered, *changes: Change) -> None:
-        """Add what a person says, and return when it is on disk."""
+        """Add a person's answer or message, and return when it is on disk."""
         self.journal.check_available()
         entry = runner.add(event, *changes)
         try:
@@ -310,7 +310,7 @@ class Runs:
             ) from exc
 
     def _allowing(self, runner: Runner, event: InputReceived) -> list[Change]:
-        """Return the change that notes an "always": for the tool in this workspace, or for what its arguments name."""
+        """Return the change that notes an "always": for the tool in this workspace, or for its arguments' scope."""
         request = runner.state.requests[event.request_id]
         tool = self._tools.get(request.name) if isinstance(request, ToolApprovalRequest) else None
         if not event.always or tool is None or not isinstance(request, ToolApprovalRequest):

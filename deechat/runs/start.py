@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """What a person sends. `parent_id` None follows the thread's last message, '' starts a branch at its beginning."""
+    """A message that was sent. `parent_id` None follows the thread's last message, '' starts a branch of its own."""
 
     message: str
     parent_id: str | None = None
@@ -40,7 +40,7 @@ class Prompt(msgspec.Struct, frozen=True):
 class Opened(NamedTuple):
     """A run that has just begun, with its first step, of which the model was not asked yet.
 
-    Whoever has it holds its log in memory.
+    Its holder keeps the log in memory.
     """
 
     run: RunRow
@@ -48,7 +48,7 @@ class Opened(NamedTuple):
 
 
 class Starter:
-    """Stores what a run begins with, in one transaction. Each thread has one start at a time.
+    """Stores the beginning of a run, in one transaction. Each thread has one start at a time.
 
     `choose` gives the provider for a new question, `going_on` for one that goes on from a run of this model.
     """

@@ -30,12 +30,12 @@ class _Flask(Flask):
 def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) -> Flask:
     """Make the WSGI application over services that are ready before the first request.
 
-    `proxies` are trusted to say who asks, besides those on this machine. Raises `LookupError` for a route of which the
-    gate does not know what it needs.
+    `proxies` are trusted to say who asks, besides those on this machine. Raises `LookupError` for a route whose
+    needs the gate does not know.
     """
     app = _Flask("deechat")
     app.config[PROXIES] = proxies
-    # One more than is taken: the framework cuts a body without a length there, and what was cut must not pass as whole.
+    # One more than is taken: the framework cuts a body without a length there, and a cut one must not pass as whole.
     app.config["MAX_CONTENT_LENGTH"] = LARGEST_BODY + 1
     # An address means one thing and is answered there: a redirect would lose a POST's stream on most clients.
     app.url_map.redirect_defaults = False
@@ -59,7 +59,7 @@ def _with_heartbeat(seconds: str, response: Response) -> Response:
 
 
 def _with_damage(services: Services, response: Response) -> Response:
-    # A list may lack what cannot be read, so whatever is answered says it.
+    # A list may lack rows that cannot be read, so each response says it.
     if services.store.damage is not None:
         response.headers["X-Storage"] = "damaged"
     return response

@@ -76,7 +76,7 @@ class Attempts:
         self._failed = _Rate(*IN_ALL_FAILED)
 
     def check(self, peer: str, program: str, way: str, is_right: Callable[[], bool]) -> bool:
-        """Return whether the password is right. `program` is what the client calls itself, `way` how it came.
+        """Return whether the password is right. `program` is the client's name for itself, `way` how it came.
 
         Raises `TooManyAttemptsError`, without a look at the password, while the client has to wait.
         """

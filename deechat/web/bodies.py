@@ -1,6 +1,7 @@
-"""What requests may say: the bodies of the contract as types, and one way to read them.
+"""The bodies of the contract as types, and one way to read them.
 
-Unknown fields are ignored. Whatever does not fit raises `BadRequestError` that names the field and what was expected.
+Unknown fields are ignored. Values that do not fit raise `BadRequestError`, which names the field and the
+expected value.
 """
 
 from __future__ import annotations
@@ -126,7 +127,7 @@ def _read_raw(most: int) -> bytes:
     length = request.content_length or 0
     if length > most:
         raise TooLargeError(f"The body is larger than the {most // 1_000_000} MB that are taken.")
-    # One more than is taken: the framework cuts a body without a length there, and what was cut must not pass as whole.
+    # One more than is taken: the framework cuts a body without a length there, and a cut one must not pass as whole.
     request.max_content_length = most + 1
     whole = False
     here = connection()

@@ -1,4 +1,4 @@
-"""What the server that holds a request's connection is told, so that it can keep places and deadlines.
+"""Tells the server that holds a request's connection of its steps, so that it can keep places and deadlines.
 
 `deechat.server.worker.Connection` listens to it; under another WSGI server nobody does.
 """

@@ -13,7 +13,7 @@ from deechat.errors import DeeChatError
 
 log = logging.getLogger(__name__)
 
-# What the framework itself refuses, in the contract's words.
+# Refusals of the framework itself, in the contract's words.
 _WORDS = {
     400: ("bad_request", "The request cannot be understood."),
     404: ("not_found", "There is nothing at this address."),

@@ -1,7 +1,7 @@
-"""What stands in front of the server: the one place that decides which of a proxy's headers are believed.
+"""The one place that decides which of a proxy's headers are believed.
 
 A header may be written by a proxy or by anybody. So headers are believed in two ways only. They may make a request
-less trusted, whoever sent them: one that names somebody elsewhere is not from this machine. And they may say who asks,
+less trusted, from any sender: one that names somebody elsewhere is not from this machine. And they may say who asks,
 for counting and for the log, when a proxy that is trusted (`FORWARDED_ALLOW_IPS`) hands the request on.
 
 gunicorn itself believes none: `deechat.server.serving` turns its own reading of such headers off, paths and scheme
@@ -48,7 +48,7 @@ _PORTS = {"http": "80", "https": "443"}
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """What one request's connection and headers say about the way it came."""
+    """The way that one request came, by its connection and headers."""
 
     peer: str
     """The address that asks, for counting and for the log; a client behind a trusted proxy that appends to
@@ -58,7 +58,7 @@ class Front:
     https: bool
     """Whether a proxy says that the browser spoke HTTPS. Anybody may say so: it only makes the cookie stricter."""
     hosts: tuple[str, ...]
-    """The names that were asked for, in small letters: `Host`, then what a trusted proxy says it was."""
+    """The names that were asked for, in small letters: `Host`, then the name that a trusted proxy says it was."""
     names_elsewhere: bool
     """Whether a header says that the request comes from elsewhere, or through a proxy that does not say for whom."""
 
@@ -156,7 +156,7 @@ def _with_port(netloc: str, scheme: str) -> str:
     return netloc if re.search(r":[0-9]+$", netloc) else f"{netloc.removesuffix(':')}:{_PORTS[scheme]}"
 
 
-@lru_cache(100)  # few, as what a header says may be long
+@lru_cache(100)  # few, as a header may be long
 def _address(text: str) -> IPv4Address | IPv6Address | None:
     """Parse an address as proxies write it: plain, in brackets, with a port; None when it is none."""
     if len(text) > 100:

@@ -1,7 +1,7 @@
 """Who may come in, and who asks: one gate before every route.
 
-`NEEDS` says which route needs what. A route that needs a person is called when the credential that came, whichever it
-is, has become a `Principal`, which the route takes from `asker`.
+`NEEDS` says the needs of each route. A route that needs a person is called once the credential that came, of any kind,
+has become a `Principal`; the route takes it from `asker`.
 
 Without a password the server is for the people at this machine alone (`local_only`), with one for all who know it.
 Requests that change something must not come from another site in any case.
@@ -43,14 +43,14 @@ log = logging.getLogger(__name__)
 
 
 class Need(Enum):
-    """What a request has to show before its route is called."""
+    """The thing that a request has to show before its route is called."""
 
     NOTHING = "nothing, wherever it comes from"
     PLACE = "that it comes from where the server is reached: without a password, from this machine"
     PERSON = "who asks, besides"
 
 
-# By endpoint. What needs no person holds nothing of anyone: the sign of life, and the page's shell, which logs in.
+# By endpoint. Routes that need no person hold nothing of anyone: the sign of life, and the page's shell, which logs in.
 NEEDS = {
     "pages.ping": Need.NOTHING,
     "pages.index": Need.PLACE,
@@ -153,7 +153,7 @@ class Gate:
         return OWNER
 
     def log_in(self) -> Response:
-        """Set the cookie for whoever sends the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
+        """Set the cookie for a sender of the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
         given = read_body(LogIn, LARGEST_LOG_IN).password.encode()
         if self._password is not None and not self._try("log-in", lambda: self._is_password(given)):
             time.sleep(WRONG_PASSWORD_SECONDS)  # of this request's greenlet alone: guessing is slow, serving is not

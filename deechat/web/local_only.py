@@ -2,7 +2,7 @@
 
 A request is from here when its connection is on loopback, `Host` is this machine's own name (a page elsewhere can point
 a name of its own at 127.0.0.1: DNS rebinding), no header names somebody elsewhere, and the process at the other end of
-the connection speaks for itself alone. Whoever is refused is told in words, a browser by a page; so is the log.
+the connection speaks for itself alone. A refused client is told in words, a browser by a page; so is the log.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Refusal:
     reason: str
     """A key of the section `refused`."""
     found: str
-    """What was found, for the log."""
+    """The findings, for the log."""
 
 
 class Outside:
@@ -43,7 +43,7 @@ class Outside:
 
     def __init__(self) -> None:
         self._neighbours = Neighbours()
-        # What was found of each connection, which the server names by its socket, and when.
+        # The findings of each connection, which the server names by its socket, and when.
         self._judged: WeakKeyDictionary[Any, tuple[float, _Refusal | None]] = WeakKeyDictionary()
         self._told: OrderedDict[str, float] = OrderedDict()
 

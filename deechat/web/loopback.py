@@ -5,7 +5,7 @@ can be what a stranger likes; who holds the socket cannot. The kernel names the 
 else `/proc/net/tcp`), `/proc/PID/fd` names the process that holds it, and a process that also listens where other
 machines reach it speaks for others. So does one that answers a connection to such a place, which another process
 accepted and handed on, as `inetd` does. Both hold for its parents too while they are the same program, such as `socat`
-with `fork`. A process that started this server, and what it runs, speaks for itself. A process that cannot be found or
+with `fork`. A process that started this server, and its children, speaks for itself. A process that cannot be found or
 looked into is nobody's: another user's, or in another container.
 
 Only Linux tells; elsewhere every loopback connection passes here.
@@ -78,7 +78,7 @@ class Stranger:
     hidden: bool
     """Whether the process could not be found or looked into, and so may be anybody's."""
     words: str
-    """What was found, for the log."""
+    """The findings, for the log."""
 
 
 class _Process:
@@ -184,7 +184,7 @@ def _judge(pid: int, inode: int, held: Set[int], public: dict[int, Address]) -> 
 def _same_program(pid: int, held: Set[int]) -> Iterator[tuple[int, Set[int]]]:
     """Return the process, then its parents while they are the same program, each with its sockets.
 
-    The line ends before a process that started this server: that could do by itself whatever it asks for.
+    The line ends before a process that started this server: that could do by itself anything it asks for.
     """
     with suppress(OSError, IndexError):
         while not _is_above(pid):

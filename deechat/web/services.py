@@ -1,4 +1,4 @@
-"""What the routes call."""
+"""The services that the routes call."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Services:
     """The services that routes work with.
 
     `models` says which models there are, as `GET /api/models` has it. `profile` says what is known of a model, in a
-    language, and `forget` forgets what was learnt: a habit of a model by its code, or everything. `tools` are the
+    language, and `forget` forgets learnt habits: one of a model by its code, or all. `tools` are the
     agent's, by name.
     """
 

@@ -23,7 +23,7 @@ from deechat.web.gate import asker
 
 PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
-# What a client may ask for by `Accept`; the first one is given to whoever takes anything.
+# The encodings that a client may ask for by `Accept`; the first one is for clients that take anything.
 ENCODINGS: dict[str, Encoding] = {"text/event-stream": SSE(), "application/x-ndjson": NDJSON()}
 
 
@@ -35,7 +35,7 @@ class _Streamed(Response):
 
 
 class View(NamedTuple):
-    """What a viewer wants to see: a run's log after the SEQ `after`; `last_seq` is where the log ends now."""
+    """The wish of a viewer: a run's log after the SEQ `after`; `last_seq` is where the log ends now."""
 
     run: RunRow
     after: int
@@ -76,7 +76,7 @@ class Streams:
         return response
 
     def _take_place(self) -> Callable[[], None]:
-        """Return what frees the place again, however often it is called. Raises `BusyError` when all are taken."""
+        """Return a function that frees the place, called once or more often. Raises `BusyError` when all are taken."""
         if len(self._open) >= self._most:
             raise BusyError(f"{self._most} streams are open already; try again soon.", retry_after=5)
         place = object()
@@ -84,7 +84,7 @@ class Streams:
         return partial(self._open.discard, place)
 
     def poll(self, view: View, wait: float) -> Response:
-        """Gives as JSON what comes after the cursor: at once if there is something, else after up to `wait` seconds."""
+        """Return as JSON the entries after the cursor: at once if there are some, else after up to `wait` seconds."""
         leave = self._take_place()
         try:
             return _as_json(view, self._next(view, wait))
@@ -96,7 +96,7 @@ class Streams:
         with closing(self._runs.follow(asker(), view.run.id, after, wait)) as entries:
             batch = next(entries, None)
         if batch is None and view.run.ended_at is None:
-            # The log cannot be followed just now; whoever polls shall not do so without a pause.
+            # The log cannot be followed just now; a client that polls shall not do so without a pause.
             time.sleep(min(wait, PAUSE))
         return batch or []
 

@@ -27,7 +27,7 @@ def _as_data(language: str) -> str:
 
 
 def make(services: Services) -> Blueprint:
-    """Make the routes of the page, of `ping`, of `models` and of what was learnt of them."""
+    """Make the routes of the page, of `ping`, of `models` and of the habits that were learnt of them."""
     blueprint = Blueprint("pages", __name__)
     # In the order of the cascade: base.css is the first of those for all, and an element's own come after them.
     sheets = _addresses("css/*.css") + _addresses("css/elements/*.css")

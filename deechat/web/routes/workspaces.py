@@ -74,7 +74,7 @@ def _workspace(workspace: Workspace) -> Response:
 
 
 def _changes(body: UpdateWorkspace, tools: Mapping[str, Tool]) -> dict[str, Any]:
-    """Return the workspace's fields that the body changes. Raises `BadRequestError` for what cannot be."""
+    """Return the workspace's fields that the body changes. Raises `BadRequestError` for impossible ones."""
     changes = {name: getattr(body, name) for name in body.__struct_fields__ if getattr(body, name) is not UNSET}
     if "name" in changes:
         changes["name"] = not_blank("name", changes["name"]).strip()
