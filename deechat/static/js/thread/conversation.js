@@ -119,17 +119,15 @@ export class Conversation extends EventTarget {
     return this.send(prompt.text ?? "", { parentId: prompt.parentId });
   }
 
-  // Reads the sources and parts of a result that the message has no room for: somebody has opened its card.
+  // Reads the sources and parts of a result that the message has no room for, whenever its card is opened without them.
   loadResult(part) {
     const item = this.items.find(({ message }) => message?.parts.includes(part));
     if (!item?.message.runId || this.#readings.has(part)) return;
     const stream = new RunStream(item.message.runId);
-    // What cannot be read now is looked for again when the card is opened again.
     for (const over of ["end", "gone", "fault"]) stream.addEventListener(over, () => this.#readings.delete(part));
     stream.addEventListener("frame", (/** @type {any} */ { detail: { frame } }) => {
       if (frame.type !== "toolCallResult" || frame.toolCallId !== part.toolCallId) return;
       stream.close();
-      this.#readings.delete(part);
       Object.assign(part, resultOf(frame), { rev: part.rev + 1 });
       this.#emit("frame", { item });
     });
