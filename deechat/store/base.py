@@ -339,10 +339,10 @@ def allowance(tool: str, policy: str | None, scope: str | None, allowed: Mapping
 
 
 class PersonalStore(Protocol):
-    """What is read and written for a person. Each method takes first for whom, and reaches what is theirs alone.
+    """The reads and writes for a person. Each method takes the principal first, and reaches the principal's rows alone.
 
-    What is another's is as good as gone: where a method may raise `NotFoundError` it does, lists are empty, what may be
-    missing is None, and nothing is written.
+    Rows of another principal are as good as gone: a method that may raise `NotFoundError` does, lists are empty, a
+    value that may be missing is None, and nothing is written.
     """
 
     # -- workspaces
@@ -461,7 +461,7 @@ class PersonalStore(Protocol):
 
 
 class ServerStore(Protocol):
-    """What the server reads and writes for itself, whosever it is: the work on runs, their logs, log-ins."""
+    """The server's own reads and writes, for all principals: the work on runs, their logs, log-ins."""
 
     # -- runs
 

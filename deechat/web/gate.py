@@ -1,4 +1,4 @@
-"""Who may come in, and who asks: one gate before every route.
+"""One gate before every route: it refuses strangers, and makes a principal of a credential.
 
 `NEEDS` says the needs of each route. A route that needs a person is called once the credential that came, of any kind,
 has become a `Principal`; the route takes it from `asker`.

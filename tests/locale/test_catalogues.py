@@ -1,4 +1,4 @@
-"""The catalogues: what stands in each, which language is chosen, and that another language is one file more."""
+"""Catalogues: all have the same keys, a request gets its language, and one more file is one more language."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What does not fit is refused in the contract's words, stores nothing and takes nobody with it, on every route."""
+"""What does not fit is refused in the contract's words, stores nothing and takes nobody with it, on every route.
+
+One file, since all of it walks one table of routes and fields.
+"""
 
 from __future__ import annotations
 

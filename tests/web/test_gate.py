@@ -1,4 +1,7 @@
-"""Who may come in: this machine alone without a password, whoever knows it with one, and no page of another site."""
+"""Who may come in: this machine alone without a password, whoever knows it with one, and no page of another site.
+
+One file, since each way in is tried against the same few servers, with and without a password.
+"""
 
 from __future__ import annotations
 

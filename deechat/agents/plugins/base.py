@@ -14,6 +14,7 @@ from deechat.events import Entry, ReasoningChunk, TextChunk
 
 Json = dict[str, Any]
 PieceKind = type[TextChunk] | type[ReasoningChunk]
+_PIECES = (TextChunk, ReasoningChunk)
 
 dumps: Callable[[Json | str], bytes] = msgspec.json.Encoder().encode
 """Return a value as one line of JSON, which never holds a line break."""
@@ -86,9 +87,8 @@ class Plugin:
     def frame(self, entry: Entry) -> bytes:
         """Return the entry's bytes."""
         event = entry.event
-        pattern = self._patterns.get(type(event))
-        if pattern is not None:
-            return pattern % {b"seq": entry.seq, b"text": dumps(event.text)}  # type: ignore[union-attr]
+        if isinstance(event, _PIECES) and (pattern := self._patterns.get(type(event))):
+            return pattern % {b"seq": entry.seq, b"text": dumps(event.text)}
         return b"".join(map(self._encoding.encode, self._dialect.frames(entry)))
 
     def heartbeat(self, last_seq: int) -> bytes:

@@ -253,7 +253,7 @@ def m009_contexts(tables: Tables) -> None:
 
 
 OWNERS = """
--- The id of the principal whose it is; what is of before is the one person's that there was.
+-- The id of the principal that owns the workspace. Rows of before belong to the one person of then.
 ALTER TABLE workspace ADD COLUMN owner TEXT NOT NULL DEFAULT 'owner';
 DROP INDEX workspace_listed;
 CREATE INDEX workspace_listed ON workspace(owner, created_at, id) WHERE deleted_at IS NULL;

@@ -1,4 +1,7 @@
-"""A streamed completion becomes the same parts wherever it is cut, whichever server's habits it has."""
+"""A streamed completion becomes the same parts wherever it is cut, whichever server's habits it has.
+
+One file, since each habit is a row or a test over the same few lines that feed an assembler.
+"""
 
 from __future__ import annotations
 
