@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -432,34 +432,44 @@ class PlainChunk(Chunk, kw_only=True, gc=False):
 _decode_plain = msgspec.json.Decoder(PlainChunk).decode
 
 
-def said_plainly(lines: Iterable[bytes]) -> tuple[Kind, list[str], str | None] | None:
-    """Return the pieces of lines that are empty or plain chunks, all of text or all of thinking, and thinking's field.
+class Plainly(NamedTuple):
+    """The pieces of one kind in the first `lines` of a read; of thinking with the name of its field."""
 
-    None where any line is another; then nothing is known of any. No piece is empty, and none holds half of a surrogate
-    pair: the decoder refuses such.
+    kind: Kind
+    pieces: list[str]
+    lines: int
+    field: str | None = None
+
+
+def said_plainly(lines: Sequence[bytes]) -> Plainly:
+    """Read lines from the first on while each is empty or a plain chunk, and all say text or all thinking.
+
+    No piece is empty, and none holds half of a surrogate pair: the decoder refuses such.
     """
-    texts: list[str] = []
-    thoughts: list[str] = []
+    kind: Kind = Text
+    pieces: list[str] = []
     field = None
+    at = 0
     try:
         for line in lines:
-            if not line:
-                continue
-            if not line.startswith(_DATA):
-                return None
-            delta = _decode_plain(line[len(_DATA) :]).choices[0].delta
-            if delta.content:
-                texts.append(delta.content)
-            if thought := delta.reasoning_content or delta.reasoning:
-                if delta.reasoning and delta.reasoning != thought:
-                    return None
-                thoughts.append(thought)
-                field = "reasoning_content" if delta.reasoning_content else "reasoning"
+            if line:
+                if not line.startswith(_DATA):
+                    break
+                delta = _decode_plain(line[len(_DATA) :]).choices[0].delta
+                text = delta.content
+                if thought := delta.reasoning_content or delta.reasoning:
+                    if text or (delta.reasoning and delta.reasoning != thought) or (pieces and kind is Text):
+                        break
+                    kind, text = Reasoning, thought
+                    field = "reasoning_content" if delta.reasoning_content else "reasoning"
+                elif text and kind is Reasoning:
+                    break
+                if text:
+                    pieces.append(text)
+            at += 1
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if texts and thoughts:
-        return None
-    return (Reasoning, thoughts, field) if thoughts else (Text, texts, None)
+        pass  # the line is another
+    return Plainly(kind, pieces, at, field)
 
 
 # -- the content of a chunk --------------------------------------------------------------------------------------------

@@ -95,21 +95,20 @@ class Assembler:
     def feed(self, data: bytes) -> Iterable[Part]:
         """Return the parts of a read; the parts before a fault come before the fault.
 
-        A read that only says more is taken at once. The result is the same as line by line: no half of a pair is held,
-        and its text, at four bytes a letter, stays below the limit.
+        The lines of a read that only say more are taken at once. The result is the same as line by line: no half of a
+        pair is held, and their text, at four bytes a letter, stays below the limit.
         """
         says = not (self.finished or self._reader.is_amid or self._text_mender.held or self._thought_mender.held)
         lines = self._reader.lines.feed(data)
-        many = said_plainly(lines) if says else None
-        if many is None:
-            return self._read(self._take, self._reader.read(lines))
-        kind, pieces, field = many
+        kind, pieces, read, field = said_plainly(lines if says else ())
         text = "".join(pieces)
         if self._size + 4 * len(text) > MAX_ANSWER or not text:
             return self._read(self._take, self._reader.read(lines))
         self.thought_in = self.thought_in or field
+        if read < len(lines):
+            return self._read(self._hear_all, kind, pieces, lines[read:])
         if not (self._splitter.is_past or self._splitter.passes(text) if kind is Text else self._beside):
-            return self._read(self._hear_all, kind, pieces)
+            return self._read(self._hear_all, kind, pieces, ())
         self._size += len(text) if text.isascii() else len(text.encode())
         self.spoke = True
         self._aside = None
@@ -190,12 +189,13 @@ class Assembler:
             self._odd += words[:MAX_READ] + b"\n"
             self._reader.reads_bare = not self._odd.startswith(b"<")
 
-    def _hear_all(self, kind: Kind, pieces: list[str]) -> None:
-        """Hear one piece after the other until the text is past its head, and the others at once."""
+    def _hear_all(self, kind: Kind, pieces: list[str], lines: Iterable[bytes]) -> None:
+        """Hear one piece after the other until the text is past its head, the others at once, and read more lines."""
         rest = iter(pieces)
         while kind is Text and self._splitter.at_head and (piece := next(rest, "")):
             self._hear(kind, piece)
         self._hear(kind, "".join(rest))
+        self._take(self._reader.read(lines))
 
     def _chunk(self, chunk: Chunk, *, bare: bool) -> None:
         choices = first_of(chunk.choices or ())

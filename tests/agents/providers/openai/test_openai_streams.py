@@ -18,7 +18,7 @@ from model_server import DONE, delta, frame
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text
 from deechat.agents.providers.openai import thinking as splitting
 from deechat.agents.providers.openai import turn as turns
-from deechat.agents.providers.openai.chunks import Chunk, PlainChoice, PlainChunk, PlainDelta, said_plainly
+from deechat.agents.providers.openai.chunks import Chunk, PlainChoice, PlainChunk, PlainDelta, Plainly, said_plainly
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 
@@ -214,12 +214,13 @@ def retold(told: list[Part], part: Retold) -> list[Part]:
 def test_a_stream_is_the_same_however_it_is_cut_and_by_either_way(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     chance = random.Random(seed)
     monkeypatch.setattr(splitting, "LONGEST_HEAD", 8)
-    taken = faults = 0
+    taken = begun = faults = 0
 
     def counting(lines: list[bytes]) -> Any:
-        nonlocal taken
+        nonlocal taken, begun
         found = said_plainly(lines)
-        taken += found is not None and found[1] != []
+        taken += found.pieces != []
+        begun += found.pieces != [] and found.lines < len(lines)
         return found
 
     for number in range(60):
@@ -228,7 +229,7 @@ def test_a_stream_is_the_same_however_it_is_cut_and_by_either_way(seed: int, mon
         bytewise = [whole[at : at + 1] for at in range(len(whole))]
         eventwise = re.findall(rb"(?s).*?\n\n|.+", whole)
         cuts = [[whole], cut(chance, whole), cut(chance, whole), bytewise, eventwise]
-        monkeypatch.setattr(turns, "said_plainly", lambda _lines: None)
+        monkeypatch.setattr(turns, "said_plainly", lambda _lines: Plainly(Text, [], 0))
         general = [outcome(pieces) for pieces in cuts]
         monkeypatch.setattr(turns, "said_plainly", counting)
         short = [outcome(pieces) for pieces in cuts]
@@ -236,6 +237,7 @@ def test_a_stream_is_the_same_however_it_is_cut_and_by_either_way(seed: int, mon
         assert general == [general[0]] * len(cuts), (seed, number)
         faults += general[0][1] is not None
     assert taken > 150, "the short way is taken"
+    assert begun > 50, "and left within a read"
     assert 5 < faults < 55
 
 
