@@ -371,6 +371,15 @@ class Runs:
             return False
         return first
 
+    def stop_left(self, principal: Principal, run_id: str) -> None:
+        """Stop a run that its viewer has left, and return at once. A server that leaves was not left by its viewers."""
+        if not self.registry.leaving:
+            gevent.spawn(self._stop_left, principal, run_id)
+
+    def _stop_left(self, principal: Principal, run_id: str) -> None:
+        with suppress(NotFoundError, StorageUnavailableError):  # gone, or it goes on: nobody is there to be told
+            self.stop(principal, run_id)
+
     def _stop_to_delete(self, principal: Principal, run_ids: Sequence[str]) -> set[str]:
         """Stop the runs, and return the ids of those that are damaged: nobody works on them."""
         stopping = {run_id: gevent.spawn(self._is_stopped, principal, run_id) for run_id in run_ids}

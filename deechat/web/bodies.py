@@ -7,6 +7,7 @@ expected value.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -20,6 +21,7 @@ from deechat.locale import choose
 from deechat.store.base import Position
 from deechat.web.connection import connection
 
+JSON, PLAIN = "application/json", "text/plain"
 LARGEST_BODY = 8_000_000  # bytes
 LARGEST_LOG_IN = 1_000_000  # bytes; anybody may send one
 LONGEST_WAIT = 30.0  # seconds that a poll may take
@@ -100,13 +102,14 @@ class Nothing(Struct):
     """A body with nothing in it that matters."""
 
 
-def read_body(kind: type[T], most: int = LARGEST_BODY) -> T:
+def read_body(kind: type[T], most: int = LARGEST_BODY, *, types: Collection[str] = (JSON,)) -> T:
     """Read the request's body of at most `most` bytes as the type; an empty one is `{}`.
 
-    Raises `TooLargeError`, `UnsupportedMediaError` and `BadRequestError`.
+    `types` are the content types that JSON may come as: pages of some protocols send it as `PLAIN`. The gate refuses
+    pages of other sites, whatever the type. Raises `TooLargeError`, `UnsupportedMediaError` and `BadRequestError`.
     """
     raw = _read_raw(most)
-    if raw and request.mimetype != "application/json":
+    if raw and request.mimetype not in types:
         raise UnsupportedMediaError(
             f"The body must be application/json, and was sent as {request.mimetype[:80] or 'no type at all'}."
         )

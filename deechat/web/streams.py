@@ -25,6 +25,7 @@ PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
 # The encodings that a client may ask for by `Accept`; the first one is for clients that take anything.
 ENCODINGS: dict[str, Encoding] = {"text/event-stream": SSE(), "application/x-ndjson": NDJSON()}
+FOREIGN = SSE(retries=False)
 
 
 class _Streamed(Response):
@@ -59,15 +60,20 @@ class Streams:
         self.heartbeat = heartbeat
         self._open: set[object] = set()
 
-    def open(self, find: Callable[[], View], dialect: Callable[[str], Dialect] = DeeChat) -> Response:
+    def open(
+        self, find: Callable[[], View], dialect: Callable[[RunRow], Dialect] | None = None, *, left_stops: bool = False
+    ) -> Response:
         """Return the response that shows the run of `find`: its log after a cursor, then live.
 
         `find` is called when there is a place for one more stream, and may raise; `BusyError` is raised before it is.
-        `dialect` makes the answer's dialect, from its message's id.
+        `dialect` makes that of a run, in Server-Sent Events; without it, it is our own, in the encoding that the client
+        takes. `left_stops`: a viewer that hangs up stops the run.
         """
         leave = self._take_place()
         try:
-            response = self._respond(find(), dialect)
+            view = find()
+            plugin = Plugin(dialect(view.run), FOREIGN) if dialect else _own(view.run)
+            response = self._respond(view, plugin, left_stops=left_stops)
         except BaseException:
             leave()
             raise
@@ -100,16 +106,23 @@ class Streams:
             time.sleep(min(wait, PAUSE))
         return batch or []
 
-    def _respond(self, view: View, dialect: Callable[[str], Dialect]) -> Response:
-        after = 0 if view.lost else view.after
-        kind = request.accept_mimetypes.best_match(list(ENCODINGS), "text/event-stream")
-        plugin = Plugin(dialect(view.run.message_id), ENCODINGS[kind])
-        entries = self._runs.follow(asker(), view.run.id, after, self.heartbeat)
-        response = _Streamed(_frames(entries, plugin, after, view.lost), content_type=plugin.content_type)
+    def _respond(self, view: View, plugin: Plugin, *, left_stops: bool) -> Response:
+        after = 0 if view.lost or plugin.from_start else view.after
+        principal, run_id = asker(), view.run.id
+        entries = self._runs.follow(principal, run_id, after, self.heartbeat)
+        frames = _frames(entries, plugin, after, view.lost)
+        if left_stops:
+            frames = _until_left(frames, partial(self._runs.stop_left, principal, run_id))
+        response = _Streamed(frames, content_type=plugin.content_type)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
         response.headers["X-Run-Id"] = view.run.id
         return response
+
+
+def _own(run: RunRow) -> Plugin:
+    kind = request.accept_mimetypes.best_match(list(ENCODINGS), "text/event-stream")
+    return Plugin(DeeChat(run.message_id), ENCODINGS[kind])
 
 
 def read_cursor() -> int:
@@ -136,6 +149,17 @@ def _frames(
                 continue
             last = batch[-1].seq
             yield b"".join(map(plugin.frame, batch))
+            if plugin.over:
+                return
+
+
+def _until_left(frames: Generator[bytes, None, None], left: Callable[[], object]) -> Generator[bytes, None, None]:
+    """Yield the frames, and call `left` when they are closed before their end."""
+    try:
+        yield from frames
+    except GeneratorExit:
+        left()
+        raise
 
 
 def _as_json(view: View, entries: list[Entry]) -> Response:

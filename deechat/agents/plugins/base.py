@@ -1,6 +1,11 @@
 """From the log to a transport: a dialect says which objects an entry is in a protocol, an encoding how they are bytes.
 
 Neither knows the other. A route chooses the dialect, the client the encoding.
+
+A dialect is a fold of the log: the frames of an entry depend on it and on the entries before it, and on nothing else,
+so that every process gives the same ones for ever and a cursor stays valid. One that needs the entries before says so
+by `from_start`; it is given all of them, and leaves out those frames that its viewer has. tests/agents/plugins holds
+each to its golden file: a change of a fold for old entries would be a change of everybody's cursors.
 """
 
 from __future__ import annotations
@@ -20,21 +25,34 @@ dumps: Callable[[Json | str], bytes] = msgspec.json.Encoder().encode
 """Return a value as one line of JSON, which never holds a line break."""
 
 
+def bytes_of(data: Json | bytes) -> bytes:
+    """Return a frame's data as it is written."""
+    return data if isinstance(data, bytes) else dumps(data)
+
+
 class Frame(NamedTuple):
-    """One object of a protocol. `seq`: the entry's number, None where it is no event. `name`: its kind, for encodings
-    that can show one beside the object.
+    """One object of a protocol; bytes stand for themselves. `id`: the cursor behind it, None where it has none. `name`:
+    its kind, for encodings that can show one beside the object.
     """
 
-    data: Json
-    seq: int | None = None
+    data: Json | bytes
+    id: int | str | None = None
     name: str | None = None
 
 
 class Dialect(Protocol):
     """A protocol's objects. An entry gives the same frames for ever, whatever process is asked."""
 
-    def frames(self, entry: Entry) -> Iterable[Frame]:
-        """Return the entry's frames; none where the protocol leaves it out."""
+    from_start: bool
+    """Whether an entry's frames depend on those before it: then all are folded, from the log's first one on."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the protocol's stream has ended; the log may go on."""
+        ...
+
+    def fold(self, entry: Entry) -> Iterable[Frame]:
+        """Return the entry's frames; none where the protocol leaves it out or the viewer has it."""
         ...
 
     def patterns(self) -> Mapping[PieceKind, bytes]:
@@ -44,13 +62,35 @@ class Dialect(Protocol):
         """
         ...
 
-    def heartbeat(self, last_seq: int) -> Frame:
-        """Return a sign of life that is no event; `last_seq` is the last one sent on this stream."""
+    def heartbeat(self, last_seq: int) -> Frame | None:
+        """Return a sign of life that is no event; `last_seq` is the last one sent on this stream.
+
+        None where the protocol has none: then the encoding has.
+        """
         ...
 
     def resync(self) -> Frame:
-        """Return the order to forget everything: the log comes again from its first entry."""
+        """Return the order to forget everything: the log comes again from its first entry.
+
+        Only a dialect that does not fold from the start is asked: it alone is given a cursor of the log.
+        """
         ...
+
+
+class FromStart:
+    """The common part of dialects that fold the log from its first entry on and count their own frames."""
+
+    from_start = True
+    over = False
+
+    def patterns(self) -> Mapping[PieceKind, bytes]:
+        return {}
+
+    def heartbeat(self, _last_seq: int) -> Frame | None:
+        return None
+
+    def resync(self) -> Frame:
+        raise NotImplementedError("a viewer's cursor is of this dialect's frames")
 
 
 class Encoding(Protocol):
@@ -59,6 +99,9 @@ class Encoding(Protocol):
     content_type: str
     opening: bytes
     """The beginning of a stream, which may be the beginning of the first frame that follows."""
+
+    sign_of_life: bytes
+    """Bytes that are no frame."""
 
     def encode(self, frame: Frame) -> bytes:
         """Return the frame's bytes."""
@@ -74,11 +117,17 @@ class Plugin:
 
     def __init__(self, dialect: Dialect, encoding: Encoding) -> None:
         self.content_type = encoding.content_type
+        self.from_start = dialect.from_start
         self._dialect = dialect
         self._encoding = encoding
         self._patterns: dict[type, bytes] = {
             kind: encoding.pattern(pattern) for kind, pattern in dialect.patterns().items()
         }
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing follows, though the log may go on."""
+        return self._dialect.over
 
     def opening(self, *, lost: bool) -> bytes:
         """Return the bytes that a stream begins with; `lost`: the viewer's cursor fits no entry."""
@@ -89,8 +138,9 @@ class Plugin:
         event = entry.event
         if isinstance(event, _PIECES) and (pattern := self._patterns.get(type(event))):
             return pattern % {b"seq": entry.seq, b"text": dumps(event.text)}
-        return b"".join(map(self._encoding.encode, self._dialect.frames(entry)))
+        return b"".join(map(self._encoding.encode, self._dialect.fold(entry)))
 
     def heartbeat(self, last_seq: int) -> bytes:
         """Return the bytes of a sign of life."""
-        return self._encoding.encode(self._dialect.heartbeat(last_seq))
+        frame = self._dialect.heartbeat(last_seq)
+        return self._encoding.sign_of_life if frame is None else self._encoding.encode(frame)

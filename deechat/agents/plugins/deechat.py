@@ -49,11 +49,14 @@ class DeeChat:
     numbers stay those of the log.
     """
 
+    from_start = False
+    over = False  # the log ends it
+
     def __init__(self, message_id: str, *, introspection: bool = True) -> None:
         self._message_id = message_id
         self._introspection = introspection
 
-    def frames(self, entry: Entry) -> Iterable[Frame]:
+    def fold(self, entry: Entry) -> Iterable[Frame]:
         if isinstance(entry.event, Status | ToolProgress) and not self._introspection:
             return ()
         return (Frame(frame_of(entry, self._message_id), entry.seq),)

@@ -5,7 +5,7 @@ A line is the frame with its number as `seq`. A frame that is no event has no `s
 
 from __future__ import annotations
 
-from deechat.agents.plugins.base import Frame, dumps
+from deechat.agents.plugins.base import Frame, bytes_of, dumps
 
 
 class NDJSON:
@@ -13,9 +13,12 @@ class NDJSON:
 
     content_type = "application/x-ndjson"
     opening = b""
+    sign_of_life = b"\n"
 
     def encode(self, frame: Frame) -> bytes:
-        return dumps(frame.data if frame.seq is None else {**frame.data, "seq": frame.seq}) + b"\n"
+        if frame.id is None or isinstance(frame.data, bytes):
+            return bytes_of(frame.data) + b"\n"
+        return dumps({**frame.data, "seq": frame.id}) + b"\n"
 
     def pattern(self, data: bytes) -> bytes:
         return data.removesuffix(b"}") + b',"seq":%(seq)d}\n'

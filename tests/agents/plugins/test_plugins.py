@@ -93,7 +93,7 @@ def test_a_line_of_json_that_is_no_event_has_no_number_either() -> None:
 class Doubled(DeeChat):
     """A dialect in which a step's beginning is two frames and a piece none."""
 
-    def frames(self, entry: Entry) -> list[Frame]:
+    def fold(self, entry: Entry) -> list[Frame]:
         return [Frame({"at": entry.seq}, name="one"), Frame({"at": entry.seq}, entry.seq)] * (
             entry.event == StepStarted(1)
         )
