@@ -287,9 +287,10 @@ class Body:
             return data
         if framing.done or framing.fault:
             return self._end()
-        deadline, silent = Deadline(seconds), 0
-        raw = self._connection.read(seconds)
+        raw, silent = self._connection.read(seconds), 0
+        deadline = None  # nearly every read brings a piece, and there is one for each token
         while not (data := framing.feed(raw)) and not (framing.done or framing.fault):
+            deadline = deadline or Deadline(seconds)
             silent += len(raw)
             if silent > MAX_SILENT:
                 raise RemoteProtocolError("it sent chunks with nothing in them")

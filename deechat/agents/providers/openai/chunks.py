@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import msgspec
 
@@ -251,23 +251,20 @@ Item = tuple[Chunk | None, Any, bool, bool]
 class ChunkReader:
     """Bytes of a stream to chunks, for all ways in which servers frame them.
 
-    `done`: the server said that nothing follows, and nothing that follows is read. `is_amid`: a line depends on those
-    before it. While `reads_bare` is true an object without a field name is read.
+    `done`: the server said that nothing follows, and nothing that follows is read. A line depends on those before it
+    while `event` or `held` has something: the name of an event, the beginning of an object of JSON that goes on in the
+    next line. While `reads_bare` is true an object without a field name is read.
     """
 
     def __init__(self) -> None:
         self.done = False
         self.reads_bare = True
         self.lines = Lines()
-        self._event = b""
-        self._held: list[bytes] = []  # the beginning of an object of JSON that goes on in the next line
+        self.event = b""
+        self.held: list[bytes] = []
         self._held_size = 0
         self._held_is_bare = False
         self._items: list[Item] = []  # of the line that is being read
-
-    @property
-    def is_amid(self) -> bool:
-        return bool(self._held or self._event)
 
     def read(self, lines: Iterable[bytes | None]) -> Iterator[Item]:
         """Read whole lines. Raises `ModelError` where one is no chunk and should be, after the items before it."""
@@ -294,15 +291,15 @@ class ChunkReader:
         if not line:
             if line is None or not self._held_is_bare:
                 self._close()
-            self._event = b""
+            self.event = b""
             return
         name, value = field(line)
         if value.startswith(b"data:"):  # a gateway's field name before the server's own
             value = _TWICE.sub(b"", value, count=1)
-        if self._held and self._goes_on(name, value, line):
+        if self.held and self._goes_on(name, value, line):
             return
         if name == b"event":
-            self._event = value.lower()
+            self.event = value.lower()
         elif name == b"data":
             self._data(value)
         elif name == b"error" and value:
@@ -328,7 +325,7 @@ class ChunkReader:
             self.done = True
         elif value.startswith(b"[{") and value.endswith(b"}]"):
             self._object(value[1:-1])
-        elif self._event == b"error" and value:
+        elif self.event == b"error" and value:
             self._items.append((None, loosely(value), True, False))
         elif not value.startswith(b":") and _SENTENCE.search(value):
             self._items.append((None, value, False, False))
@@ -336,7 +333,7 @@ class ChunkReader:
     def _object(self, value: bytes, *, is_bare: bool = False) -> None:
         """Read an object of JSON. One that is not whole may go on in the next line."""
         chunks, rest = decode(value)
-        if self._event == b"error" and not rest:
+        if self.event == b"error" and not rest:
             self._items.append((None, loosely(value), True, False))
             return
         for chunk, read in chunks:
@@ -352,20 +349,20 @@ class ChunkReader:
             raise broken("it sent a line that is not a chunk of JSON")
 
     def _hold(self, part: bytes) -> None:
-        self._held.append(part)
+        self.held.append(part)
         self._held_size += len(part)
         if self._held_size > MAX_LINE:
             raise _too_long()
 
     def _close(self) -> None:
         """Read the object that was held; it has ended."""
-        if not self._held:
+        if not self.held:
             return
-        whole, is_bare = b"\n".join(self._held), self._held_is_bare
-        self._held, self._held_size, self._held_is_bare = [], 0, False
+        whole, is_bare = b"\n".join(self.held), self._held_is_bare
+        self.held, self._held_size, self._held_is_bare = [], 0, False
         self._object(whole, is_bare=is_bare)
-        if self._held:
-            self._held, self._held_is_bare = [], False
+        if self.held:
+            self.held, self._held_is_bare = [], False
             raise broken("it sent a line that is not a chunk of JSON")
 
 
@@ -432,19 +429,11 @@ class PlainChunk(Chunk, kw_only=True, gc=False):
 _decode_plain = msgspec.json.Decoder(PlainChunk).decode
 
 
-class Plainly(NamedTuple):
-    """The pieces of one kind in the first `lines` of a read; of thinking with the name of its field."""
-
-    kind: Kind
-    pieces: list[str]
-    lines: int
-    field: str | None = None
-
-
-def said_plainly(lines: Sequence[bytes]) -> Plainly:
+def said_plainly(lines: Sequence[bytes]) -> tuple[Kind, list[str], int, str | None]:
     """Read lines from the first on while each is empty or a plain chunk, and all say text or all thinking.
 
-    No piece is empty, and none holds half of a surrogate pair: the decoder refuses such.
+    Return the kind, the pieces, how many lines were read, and the name of the field that thinking came in. No piece is
+    empty, and none holds half of a surrogate pair: the decoder refuses such.
     """
     kind: Kind = Text
     pieces: list[str] = []
@@ -469,7 +458,7 @@ def said_plainly(lines: Sequence[bytes]) -> Plainly:
             at += 1
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         pass  # the line is another
-    return Plainly(kind, pieces, at, field)
+    return kind, pieces, at, field
 
 
 # -- the content of a chunk --------------------------------------------------------------------------------------------

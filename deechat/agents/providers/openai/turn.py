@@ -98,12 +98,13 @@ class Assembler:
         The lines of a read that only say more are taken at once. The result is the same as line by line: no half of a
         pair is held, and their text, at four bytes a letter, stays below the limit.
         """
-        says = not (self.finished or self._reader.is_amid or self._text_mender.held or self._thought_mender.held)
-        lines = self._reader.lines.feed(data)
-        kind, pieces, read, field = said_plainly(lines if says else ())
+        reader = self._reader
+        amid = reader.held or reader.event or self._text_mender.held or self._thought_mender.held
+        lines = reader.lines.feed(data)
+        kind, pieces, read, field = said_plainly(() if amid or self.finished else lines)
         text = "".join(pieces)
         if self._size + 4 * len(text) > MAX_ANSWER or not text:
-            return self._read(self._take, self._reader.read(lines))
+            return self._read(self._take, reader.read(lines))
         self.thought_in = self.thought_in or field
         if read < len(lines):
             return self._read(self._hear_all, kind, pieces, lines[read:])

@@ -18,7 +18,7 @@ from model_server import DONE, delta, frame
 from deechat.agents.providers.base import Part, Reasoning, Retold, Text
 from deechat.agents.providers.openai import thinking as splitting
 from deechat.agents.providers.openai import turn as turns
-from deechat.agents.providers.openai.chunks import Chunk, PlainChoice, PlainChunk, PlainDelta, Plainly, said_plainly
+from deechat.agents.providers.openai.chunks import Chunk, PlainChoice, PlainChunk, PlainDelta, said_plainly
 from deechat.agents.providers.openai.turn import Assembler
 from deechat.errors import ModelError
 
@@ -219,8 +219,8 @@ def test_a_stream_is_the_same_however_it_is_cut_and_by_either_way(seed: int, mon
     def counting(lines: list[bytes]) -> Any:
         nonlocal taken, begun
         found = said_plainly(lines)
-        taken += found.pieces != []
-        begun += found.pieces != [] and found.lines < len(lines)
+        taken += found[1] != []
+        begun += found[1] != [] and found[2] < len(lines)
         return found
 
     for number in range(60):
@@ -229,7 +229,7 @@ def test_a_stream_is_the_same_however_it_is_cut_and_by_either_way(seed: int, mon
         bytewise = [whole[at : at + 1] for at in range(len(whole))]
         eventwise = re.findall(rb"(?s).*?\n\n|.+", whole)
         cuts = [[whole], cut(chance, whole), cut(chance, whole), bytewise, eventwise]
-        monkeypatch.setattr(turns, "said_plainly", lambda _lines: Plainly(Text, [], 0))
+        monkeypatch.setattr(turns, "said_plainly", lambda _lines: (Text, [], 0, None))
         general = [outcome(pieces) for pieces in cuts]
         monkeypatch.setattr(turns, "said_plainly", counting)
         short = [outcome(pieces) for pieces in cuts]
