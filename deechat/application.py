@@ -39,6 +39,7 @@ from deechat.web.gate import Gate
 from deechat.web.logins import EndedLogins
 from deechat.web.services import Services
 from deechat.web.streams import Streams
+from deechat.web.transports import Transports
 from deechat.web.websocket import Sockets
 
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
@@ -88,6 +89,7 @@ class Application:
             runs=self._runs,
             streams=streams,
             sockets=self._sockets,
+            transports=Transports(self._store, self._runs, streams, self.settings.transport),
             models=self._models,
             profile=self._profile,
             forget=self._profiles.forget,

@@ -72,6 +72,7 @@ NEEDS = {
     "threads.delete_thread": Need.PERSON,
     "chats.chats": Need.PERSON,
     "chats.stream_chat": Need.PERSON,
+    "invocations.converse": Need.PERSON,
     "runs.show": Need.PERSON,
     "runs.events": Need.PERSON,
     "runs.respond": Need.PERSON,

@@ -130,7 +130,15 @@ def read_cursor() -> int:
 
     Raises `BadRequestError` with the code `bad_cursor`.
     """
-    text = request.headers.get("Last-Event-ID") or request.args.get("after") or "0"
+    return _as_number(request.headers.get("Last-Event-ID") or request.args.get("after") or "0")
+
+
+def read_number(name: str) -> int:
+    """Read a SEQ out of the query string, 0 where it is not there. Raises `BadRequestError` likewise."""
+    return _as_number(request.args.get(name) or "0")
+
+
+def _as_number(text: str) -> int:
     if not re.fullmatch(r"[0-9]+", text):
         raise BadRequestError(f"The cursor is {text[:40]!r}, but digits are expected.", code="bad_cursor")
     digits = text.lstrip("0") or "0"

@@ -47,7 +47,7 @@ PIECE = 65_536
 _OVERHEAD = 100  # bytes that a message takes besides its text, about
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
-NORMAL, GOING_AWAY, NO_CODE, LOST, RESTART = 1000, 1001, 1005, 1006, 1012
+NORMAL, NO_CODE, LOST, INTERNAL, RESTART = 1000, 1005, 1006, 1011, 1012
 RESTARTING = "The server is being restarted; come again in a moment."
 
 log = logging.getLogger(__name__)
@@ -171,12 +171,12 @@ class WebSocket:
         Waiter.resume_soon([self._room])
         return text
 
-    def send(self, text: str | bytes) -> None:
-        """Send a message of text, in UTF-8 where it is bytes; return when the system has taken all of it.
+    def send(self, *texts: str | bytes) -> None:
+        """Send messages of text, in UTF-8 where they are bytes; return when the system has taken all of them.
 
         Raises `SocketClosedError`.
         """
-        self._send(TextMessage(text if isinstance(text, str) else text.decode()))
+        self._send(*(TextMessage(text if isinstance(text, str) else text.decode()) for text in texts))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send a close with a code and up to 123 bytes of words. Of several closes the first one counts."""
@@ -191,17 +191,17 @@ class WebSocket:
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
-    def _send(self, event: Event) -> None:
+    def _send(self, *events: Event) -> None:
         with self._sending:
             self._check_open()
-            self._write(self._protocol.send(event))
+            self._write(b"".join(map(self._protocol.send, events)))
 
     def _check_open(self) -> None:
         if self.closed is not None:
             raise SocketClosedError(self.closed)
 
     def _write(self, data: bytes) -> None:
-        """Write the bytes of one frame. Raises `SocketClosedError` when the peer is gone, or takes nothing."""
+        """Write the bytes of whole frames. Raises `SocketClosedError` when the peer is gone, or takes nothing."""
         rest = memoryview(data)
         try:
             while rest:
@@ -239,7 +239,7 @@ class WebSocket:
             pass
         except Exception:
             log.exception("the session of a WebSocket met a mistake in the program")
-            self.close(CloseReason.INTERNAL_ERROR, "Something went wrong inside DeeChat.")
+            self.close(INTERNAL, "Something went wrong inside DeeChat.")
 
     def _read(self) -> None:
         try:
