@@ -15,7 +15,7 @@ SHOWN = (
     ("viewers", "bytes_per_token", "bytes a token", ""),
     ("cut", "next_token_ms", "next token after a cut", " ms"),
     ("words", "answer_ms", "an approval's answer is seen after", " ms"),
-    ("words", "stop_ms", "a stop is seen after", " ms"),
+    ("words", "stop_ms", "a stop is on disk after", " ms"),
     ("lines", "server", "lines on the server", ""),
     ("lines", "client", "lines of a whole client", ""),
 )

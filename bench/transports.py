@@ -34,7 +34,10 @@ LETTERS: dict[str, type[Viewer]] = {"A": Socket, "B": Events, "C": Hybrid}
 SIZES = {"first": (60, 5), "viewers": (1_000, 20), "cut": (40, 4), "words": (30, 4)}  # in full, and small
 # The files that are there for one way alone; both share the log, its plugins' seam and the routes that answer.
 SERVER = {
-    "A": ["web/websocket.py", "agents/plugins/websocket.py", "web/routes/sockets.py"],
+    "A": [
+        *("agents/plugins/websocket.py", "web/websocket.py", "web/agent_socket.py", "web/routes/invocations.py"),
+        "web/transports.py",
+    ],
     "B": ["agents/plugins/sse.py", "agents/plugins/deechat.py", "web/streams.py"],
 }
 CLIENT = {"A": "Socket", "B": "Events", "C": "Hybrid"}
@@ -210,7 +213,7 @@ async def _cut_once(viewer: Viewer, order: load.Order, after: float) -> float:
 
 
 async def words(server: servers.Server, small: bool) -> dict[str, Row]:
-    """Say yes to an approval, then stop; the time until the stream shows each."""
+    """Say yes to an approval, until the answer goes on; then stop, until the ending is on disk."""
     await _ask_for_sums(server, "ask")
     figures = {}
     for letter, kind in LETTERS.items():
@@ -219,11 +222,20 @@ async def words(server: servers.Server, small: bool) -> dict[str, Row]:
             await viewer.begin(load.Order(500, 100.0, "#").prompt + " ask=1")
             await viewer.until(lambda seen=viewer.seen: seen.request)
             answers.append(await _until(viewer, viewer.answer, lambda seen=viewer.seen: seen.moments))
-            stops.append(await _until(viewer, viewer.stop, lambda seen=viewer.seen: seen.ended))
+            stops.append(await _stopped(server, viewer))
             viewer.cut()
         figures[letter] = {"answer_ms": 1000 * median(answers), "stop_ms": 1000 * median(stops)}
     await _ask_for_sums(server, "allow")
     return figures
+
+
+async def _stopped(server: servers.Server, viewer: Viewer) -> float:
+    """Stop the run; return the seconds until a look at it shows its ending, which is on disk then."""
+    began = time.monotonic()
+    await viewer.stop()
+    while json.loads(await load.ask(server.port, "GET", f"/api/runs/{viewer.seen.run}"))["run"]["status"] != "ended":
+        await asyncio.sleep(0.001)
+    return time.monotonic() - began
 
 
 async def _until(viewer: Viewer, do: Callable[[], Awaitable[None]], there: Callable[[], Any]) -> float:

@@ -133,7 +133,8 @@ class Events(Viewer):
     """B: everything over one response of Server-Sent Events."""
 
     transport = "sse"
-    last = 0
+    last = 0  # the cursor behind the last event
+    socket = ""  # the address of the run's socket, where the stream named one
 
     async def _begin(self, prompt: str) -> None:
         body = json.dumps({"message": prompt, "transport": self.transport}).encode()
@@ -154,7 +155,8 @@ class Events(Viewer):
             elif kind in {"finalizeResponseStream", "stopGeneration", "abort"}:
                 self.seen.ended = kind
             elif kind == "agentInitWebsocketConnection":
-                self.seen.run = frame["websocketUUID"]
+                self.socket = frame["websocketUUID"]
+                self.seen.run = self.socket.partition("?")[0]
         self._changed.set()
 
     async def answer(self) -> None:
@@ -177,12 +179,15 @@ class Socket(Events):
 
     async def _begin(self, prompt: str) -> None:
         await super()._begin(prompt)  # which says where to go on
-        if not self.seen.ended:
-            await self._come_back()
+        if self.socket:
+            await self._converse(self.socket)
 
     async def _come_back(self) -> None:
+        await self._converse(f"{self.seen.run}?after={self.last}")
+
+    async def _converse(self, address: str) -> None:
         key = base64.b64encode(os.urandom(16)).decode()
-        head = f"GET /api/agent-invocation/{self.seen.run}?after={self.last} HTTP/1.1\r\n"
+        head = f"GET /api/agent-invocation/{address} HTTP/1.1\r\n"
         head += (
             f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n"
         )
@@ -212,11 +217,9 @@ class Socket(Events):
         content = message.get("content") if message["type"] == "reportStreamEvent" else None
         if content and content["type"] == "textResponseChunk":
             self.seen.say(content["content"])
-        elif content and content["type"] == "chatId":
-            self.seen.ended = "chatId"
         elif message["type"] in {"toolApprovalRequest", "clarificationRequest"}:
             self.seen.request = message["requestId"]
-        elif message["type"] == "wssFailure":
+        elif message["type"] in {"WAITING_ON_INPUT", "wssFailure"}:
             self.seen.ended = message["type"]
 
     def _send(self, kind: int, body: bytes) -> None:
@@ -240,4 +243,4 @@ class Hybrid(Socket):
     transport = "hybrid"
 
     async def _come_back(self) -> None:
-        await (super()._come_back() if self.seen.request else Events._come_back(self))
+        await (super()._come_back() if self.socket else Events._come_back(self))
