@@ -12,6 +12,8 @@ from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.forwarded import PROXIES, Network
 from deechat.web.gate import Gate, check_needs
+from deechat.web.openai import errors as openai_errors
+from deechat.web.openai import models as openai_models
 from deechat.web.routes import chats, pages, runs, threads, workspaces
 from deechat.web.services import Services
 
@@ -40,9 +42,9 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     # An address means one thing and is answered there: a redirect would lose a POST's stream on most clients.
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False
-    answer_errors(app)
+    answer_errors(app, {openai_errors.PREFIX: openai_errors.shape})
     gate.guard(app)
-    for module in (pages, workspaces, threads, chats, runs):
+    for module in (pages, workspaces, threads, chats, runs, openai_models):
         app.register_blueprint(module.make(services))
     check_needs(app)
     app.after_request(_with_headers)
