@@ -161,6 +161,8 @@ class Runs:
         if prompt.client_request_id is None:
             return None
         known = self._store.run_by_request(principal, thread.id, prompt.client_request_id)
+        if not prompt.message:  # it began with results of tools
+            return known
         if known is not None and self._store.message(principal, thread, known.parent_id).content != prompt.message:
             raise UnprocessableError(
                 f"The clientRequestId {prompt.client_request_id!r} was used for another message; use a fresh one."

@@ -48,6 +48,7 @@ class Respond(Struct, rename="camel"):
     always: Any = None
     skipped: Any = None
     answers: Any = None
+    output: Any = None
 
 
 class Steer(Struct):

@@ -155,6 +155,8 @@ def tour_routes(tour: Tour) -> None:
     call("GET /api/models", "GET", "/api/models")
     call("GET /api/models/profile", "GET", "/api/models/profile?model=a")
     call("POST /api/models/forget", "POST", "/api/models/forget", {})
+    call("GET /v1/models", "GET", "/v1/models?limit=3")
+    call("GET /v1/models/<path:model>", "GET", "/v1/models/deechat")
     call("GET /api/workspaces", "GET", "/api/workspaces?limit=3")
     of = "/api/workspace/<slug>"
     made = call("POST /api/workspace/new", "POST", "/api/workspace/new", {"name": "W"})["workspace"]["slug"]

@@ -266,6 +266,20 @@ def m010_owners(tables: Tables) -> None:
         tables.execute(statement)
 
 
+HIDDEN_THREADS = """
+-- Threads of clients of another protocol stand in no list; there may be very many of them.
+DROP INDEX thread_listed;
+CREATE INDEX thread_listed ON thread(workspace_id, updated_at DESC, id DESC)
+    WHERE deleted_at IS NULL AND slug NOT GLOB 'api-*';
+"""
+
+
+@migrations()
+def m011_hidden_threads(tables: Tables) -> None:
+    for statement in _statements(HIDDEN_THREADS):
+        tables.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the database to this version's tables, each migration in a transaction of its own.
 

@@ -9,11 +9,13 @@ from flask import Blueprint, Response, jsonify
 from deechat.errors import NotFoundError
 from deechat.principal import Principal
 from deechat.store.base import PersonalStore, Workspace
+from deechat.web.bodies import read_count
 from deechat.web.gate import asker
 from deechat.web.services import Services
 
 NAME = "deechat"
 DEFAULT = "default"
+MOST = 1_000
 
 
 def model_id(workspace: Workspace) -> str:
@@ -43,7 +45,7 @@ def make(services: Services) -> Blueprint:
 
     @blueprint.get("")
     def list_models() -> Response:
-        workspaces = store.workspaces(asker())
+        workspaces = store.workspaces(asker(), read_count("limit", MOST, MOST))
         return jsonify({"object": "list", "data": [_json(each) for each in workspaces]})
 
     @blueprint.get("/<path:model>")
