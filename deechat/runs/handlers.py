@@ -112,7 +112,7 @@ class Handlers:
         read: list[_Said] = []
         tokens, at, rows = 0, run.parent_id, FIRST
         while page := self._store.branch(principal, run.thread_id, at, rows):
-            said: list[_Said] = [(each, _turns(each)) for each in page]
+            said: list[_Said] = [(each, turns_of(each)) for each in page]
             tokens += sum(window.weigh([turn for _, turns in said for turn in turns], shrunk=True))
             first = page[0].parent_id
             # Messages that fit into any context were never summarized: a short thread costs one read.
@@ -134,7 +134,8 @@ class Handlers:
         return partial(_policy_in, self._store.workspace_by_id(principal, workspace_id))
 
 
-def _turns(message: StoredMessage) -> list[Message]:
+def turns_of(message: StoredMessage) -> list[Message]:
+    """Return a stored message as a model is shown it."""
     if message.role == "user" and message.turns == PROMPT:
         return [UserMessage(message.content)]
     return unpack(message.turns, message.content)

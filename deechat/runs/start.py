@@ -102,9 +102,9 @@ class Starter:
         run = _new_run(thread, messages[-1].id, model, prompt.language, client_request_id=prompt.client_request_id)
         events: list[AnyEvent] = [_started(run, workspace, thread, prompt.terms)]
         changes: list[Change] = [InsertMessage(message) for message in messages]
-        if thread.name is None:
-            events.append(ThreadRenamed(thread.slug, name_from(prompt.message)))
-            changes.append(NameThread(thread.id, name_from(prompt.message), only_unnamed=True))
+        if thread.name is None and (name := name_from(prompt.message)):
+            events.append(ThreadRenamed(thread.slug, name))
+            changes.append(NameThread(thread.id, name, only_unnamed=True))
         return self._open(run, events, *changes)
 
     def create_continuation(

@@ -78,6 +78,7 @@ NEEDS = {
     "runs.steer": Need.PERSON,
     "runs.stop": Need.PERSON,
     "runs.go_on": Need.PERSON,
+    "openai_chat.complete": Need.PERSON,
     "openai_models.list_models": Need.PERSON,
     "openai_models.show_model": Need.PERSON,
 }

@@ -155,6 +155,8 @@ def tour_routes(tour: Tour) -> None:
     call("GET /api/models", "GET", "/api/models")
     call("GET /api/models/profile", "GET", "/api/models/profile?model=a")
     call("POST /api/models/forget", "POST", "/api/models/forget", {})
+    body = {"model": "deechat", "messages": [{"role": "user", "content": ok}]}
+    call("POST /v1/chat/completions", "POST", "/v1/chat/completions", body)
     call("GET /v1/models", "GET", "/v1/models?limit=3")
     call("GET /v1/models/<path:model>", "GET", "/v1/models/deechat")
     call("GET /api/workspaces", "GET", "/api/workspaces?limit=3")
