@@ -15,6 +15,7 @@ from deechat.web.gate import Gate, check_needs
 from deechat.web.openai import chat as openai_chat
 from deechat.web.openai import errors as openai_errors
 from deechat.web.openai import models as openai_models
+from deechat.web.openai import responses as openai_responses
 from deechat.web.routes import chats, pages, runs, threads, workspaces
 from deechat.web.services import Services
 
@@ -45,7 +46,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     app.url_map.merge_slashes = False
     answer_errors(app, {openai_errors.PREFIX: openai_errors.shape})
     gate.guard(app)
-    for module in (pages, workspaces, threads, chats, runs, openai_models, openai_chat):
+    for module in (pages, workspaces, threads, chats, runs, openai_models, openai_chat, openai_responses):
         app.register_blueprint(module.make(services))
     check_needs(app)
     app.after_request(_with_headers)

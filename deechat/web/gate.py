@@ -81,6 +81,12 @@ NEEDS = {
     "openai_chat.complete": Need.PERSON,
     "openai_models.list_models": Need.PERSON,
     "openai_models.show_model": Need.PERSON,
+    "openai_responses.create": Need.PERSON,
+    "openai_responses.show": Need.PERSON,
+    "openai_responses.cancel": Need.PERSON,
+    "openai_responses.delete": Need.PERSON,
+    "openai_responses.input_items": Need.PERSON,
+    "openai_responses.compact": Need.PERSON,
 }
 
 

@@ -107,6 +107,7 @@ def test_every_route_stands_in_the_protocol(tmp_path: Path) -> None:
         "<run_id>": "RUN",
         "<path:filename>": "PATH",
         "<path:model>": "MODEL",
+        "<response_id>": "ID",
     }
     served = set()
     for rule in app.url_map.iter_rules():

@@ -214,7 +214,9 @@ def _output(told: Told, item: Json, where: str) -> None:
 def _our_call(told: Told, item: Json, where: str) -> None:
     call_id, name = (_text(item, each, where) for each in ("id", "name"))
     told.call([ToolCall(call_id, name, str(item.get("arguments") or "{}"))])
-    told.messages.append(ToolMessage(own_id(call_id), name, str(item.get("output") or item.get("error") or "")))
+    output = item.get("output") or item.get("error") or ""
+    text = output if isinstance(output, str) else msgspec.json.encode(output).decode()
+    told.messages.append(ToolMessage(own_id(call_id), name, text, is_error=item.get("output") is None))
 
 
 def _approval(told: Told, item: Json, where: str) -> None:

@@ -45,7 +45,7 @@ class Chat(Segments):
     @property
     def _head(self) -> Json:
         return {
-            "id": f"chatcmpl-{short(self.run_id)}-{self._segment}",
+            "id": f"chatcmpl-{short(self.run_id)}-{self.segment}",
             "created": int(self.began_at),
             "model": self.echo.get("model", ""),
         }

@@ -142,7 +142,8 @@ class OurCall:
 
     def end(self, output: str, *, is_error: bool) -> Iterable[Event]:
         """Return the events of the result."""
-        self._item |= {"status": "failed", "error": output} if is_error else {"status": "completed", "output": output}
+        error = {"type": "mcp_tool_execution_error", "content": [{"type": "text", "text": output}]}
+        self._item |= {"status": "failed", "error": error} if is_error else {"status": "completed", "output": output}
         yield f"response.mcp_call.{self._item['status']}", dict(self._at)
         yield "response.output_item.done", {"output_index": self.index, "item": dict(self._item)}
 

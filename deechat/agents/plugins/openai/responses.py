@@ -22,7 +22,7 @@ from deechat.agents.plugins.openai.items import (
     approval_id,
     their_call,
 )
-from deechat.agents.plugins.openai.segments import DONE, Segments, Table, failure_json, short
+from deechat.agents.plugins.openai.segments import DONE, Segments, Table, call_id, failure_json, short
 from deechat.events import (
     CUT,
     FILTERED,
@@ -95,9 +95,9 @@ class Responses(Segments):
     def resource(self) -> Json:
         """Return the response as it is now."""
         echo, asked, said = self.echo, *self.tokens
-        previous = response_id(self.run_id, self._segment - 1) if self._segment else echo.get("previous_response_id")
+        previous = response_id(self.run_id, self.segment - 1) if self.segment else echo.get("previous_response_id")
         return {
-            "id": response_id(self.run_id, self._segment),
+            "id": response_id(self.run_id, self.segment),
             "object": "response",
             "created_at": int(self.began_at),
             "completed_at": None if self._done_at is None else int(self._done_at),
@@ -114,10 +114,23 @@ class Responses(Segments):
                 "input_tokens": asked,
                 "output_tokens": said,
                 "total_tokens": asked + said,
-                "input_tokens_details": {"cached_tokens": 0},
+                "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
                 "output_tokens_details": {"reasoning_tokens": 0},
             },
         }
+
+    def inputs(self) -> list[Json]:
+        """Return the answers that the piece began with, as items of an input."""
+        items: list[Json] = []
+        for each in self.answers:
+            request = self.state.requests[each.request_id]
+            if isinstance(request, ClientCall):
+                fields: Json = {"call_id": call_id(self.run_id, request.call_id), "output": each.output or ""}
+                items.append({"type": "function_call_output", "status": "completed", **fields})
+            elif isinstance(request, ToolApprovalRequest):
+                fields = {"approval_request_id": approval_id(each.request_id), "approve": each.approved}
+                items.append({"type": "mcp_approval_response", **fields})
+        return [{"id": f"item_{number}", **item} for number, item in enumerate(items)]
 
     # -- events --------------------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ class Segments(FromStart):
         self.usage: list[Usage] = []
         self.failure: RunFailed | None = None
         self.answers: list[InputReceived] = []
-        self._segment = segment
+        self.segment = segment
 
     @property
     def run_id(self) -> str:
@@ -78,9 +78,9 @@ class Segments(FromStart):
         frames: list[Frame] = []
         begins = rested and self.state.has_work
         self.at += begins
-        if rested and isinstance(event, InputReceived) and self.at + (not begins) == self._segment:
+        if rested and isinstance(event, InputReceived) and self.at + (not begins) == self.segment:
             self.answers.append(event)
-        if self.at != self._segment or (rested and not begins):
+        if self.at != self.segment or (rested and not begins):
             return ()
         if begins or entry.seq == 1:
             self.began_at = entry.at
