@@ -16,6 +16,7 @@ from deechat.web.openai import chat as openai_chat
 from deechat.web.openai import errors as openai_errors
 from deechat.web.openai import models as openai_models
 from deechat.web.openai import responses as openai_responses
+from deechat.web.openai import socket as openai_socket
 from deechat.web.routes import chats, pages, runs, threads, workspaces
 from deechat.web.services import Services
 
@@ -46,7 +47,8 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     app.url_map.merge_slashes = False
     answer_errors(app, {openai_errors.PREFIX: openai_errors.shape})
     gate.guard(app)
-    for module in (pages, workspaces, threads, chats, runs, openai_models, openai_chat, openai_responses):
+    theirs = (openai_models, openai_chat, openai_responses, openai_socket)
+    for module in (pages, workspaces, threads, chats, runs, *theirs):
         app.register_blueprint(module.make(services))
     check_needs(app)
     app.after_request(_with_headers)

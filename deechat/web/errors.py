@@ -14,8 +14,10 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
-from deechat.errors import DeeChatError
+from deechat.errors import DeeChatError, UpgradeRequiredError
+from deechat.web.connection import is_handshake
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +45,16 @@ def _ours(shapes: Shapes, error: DeeChatError) -> Response:
     response = _response(shapes, error.status, error.code, error.message, error.details)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if isinstance(error, UpgradeRequiredError):
+        response.headers["Sec-WebSocket-Version"] = "13"
     return response
 
 
 def _the_frameworks(shapes: Shapes, error: HTTPException) -> Response:
+    if isinstance(error, WebsocketMismatch) and not is_handshake():
+        return _ours(
+            shapes, UpgradeRequiredError("At this address a WebSocket is spoken: ask with an Upgrade (RFC 6455).")
+        )
     status = error.code or 500
     code, words = _WORDS.get(status, (error.name.lower().replace(" ", "_"), error.name + "."))
     response = _response(shapes, status, code, words, {})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -122,20 +123,36 @@ class Creating:
         previous = body.previous_response_id
         return Wish(body.model, told, terms, previous, bool(body.stream), bool(body.background), store)
 
-    def piece(self, principal: Principal, wish: Wish, key: str | None) -> Piece:
-        """Return the piece of a run that is the response, begun by now. Raises `FieldError` and as `Runs.start`."""
+    def piece(
+        self, principal: Principal, wish: Wish, key: str | None, *, kept: Container[str] = frozenset[str]()
+    ) -> Piece:
+        """Return the piece of a run that is the response, begun by now. Raises `FieldError` and as `Runs.start`.
+
+        `kept` are ids of responses that are not stored and may be gone on from all the same.
+        """
         workspace = workspace_of(self._services.store, principal, wish.model)
         if wish.previous is not None:
-            return self._behind(principal, workspace, wish, wish.previous, key)
+            return self._behind(principal, workspace, wish, key, kept)
+        wish.told.check_calls("input")
         thread = self.starting.thread(principal, workspace, key)
         return self.starting.begin(principal, workspace, thread, wish.told, wish.terms, where="input", key=key)
 
-    def _behind(self, principal: Principal, workspace: Workspace, wish: Wish, previous: str, key: str | None) -> Piece:
+    def _behind(
+        self,
+        principal: Principal,
+        workspace: Workspace,
+        wish: Wish,
+        key: str | None,
+        kept: Container[str],
+    ) -> Piece:
+        previous = wish.previous or ""
         run_id, segment = run_id_of(previous) or ("", 0)
         try:
             view, stand = self.starting.stand(principal, run_id)
         except NotFoundError as exc:
             raise unknown_previous(previous) from exc
+        if stand.echo.get("store") is False and previous not in kept:
+            raise unknown_previous(previous)
         if view.workspace.id != workspace.id:
             raise FieldError("The previous response was made by another model.", "model")
         if segment > stand.at:
@@ -154,6 +171,7 @@ class Creating:
         if stand.state.pending:
             words = "The previous response was stopped before its calls were answered."
             raise FieldError(words, "previous_response_id")
+        wish.told.check_calls("input")
         return self.starting.begin(
             *(principal, view.workspace, view.thread, wish.told, wish.terms),
             where="input",

@@ -71,6 +71,12 @@ class Told:
             count += 1
         return list(self.outputs)[len(self.outputs) - count :] if count else []
 
+    def check_calls(self, where: str) -> None:
+        """Raise `FieldError` for the result of a call that is nowhere."""
+        if lost := [each for each in self.outputs if each not in self._names]:
+            words = f"No tool call found for the function call output with the call_id {lost[0][:100]!r}."
+            raise FieldError(words, where, "missing_call")
+
     def split(self, where: str) -> tuple[tuple[Message, ...], UserMessage]:
         """Return the messages before the prompt, and the prompt, which is empty where results of tools end them.
 

@@ -172,6 +172,7 @@ def test_one_in_the_background_is_there_at_once_and_ends_by_itself(client: opena
 def test_a_cancelled_one_stays_cancelled(client: openai.OpenAI, model: ModelServer, agent_server: Server) -> None:
     model.script(reply(text("Hi"), model.gate()))
     answer = client.responses.create(model="deechat", input="Hello", background=True)
+    assert model.wait_asked()
     for _ in range(2):
         assert client.responses.cancel(answer.id).status == "cancelled"
     assert client.responses.retrieve(answer.id).status == "cancelled"
