@@ -116,7 +116,8 @@ class Streams:
         """Return the dialect after all entries that there are by now."""
         with closing(self._runs.follow(asker(), view.run.id, 0, PAUSE)) as entries:
             for batch in entries:
-                if _is_over(dialect, batch) or not batch or batch[-1].seq >= view.last_seq:
+                is_all = view.run.ended_at is None and (not batch or batch[-1].seq >= view.last_seq)
+                if _is_over(dialect, batch) or is_all:
                     break
         return dialect
 

@@ -159,7 +159,7 @@ def tour_routes(tour: Tour) -> None:
     call("POST /v1/chat/completions", "POST", "/v1/chat/completions", body)
     told = {"model": "deechat", "input": ok}
     made = call("POST /v1/responses", "POST", "/v1/responses", told)["id"]
-    call("GET /v1/responses", "GET", "/v1/responses", status=426)
+    call("GET /v1/responses", "GET", "/v1/responses", status=405)
     call("POST /v1/responses/compact", "POST", "/v1/responses/compact", told)
     call("GET /v1/responses/<response_id>", "GET", f"/v1/responses/{made}")
     call("POST /v1/responses/<response_id>/cancel", "POST", f"/v1/responses/{made}/cancel")
