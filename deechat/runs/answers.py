@@ -15,7 +15,7 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from deechat.agents.history import pack
-from deechat.agents.state import CallState, Request, RunState, Said
+from deechat.agents.state import CallState, RunState, Said
 from deechat.errors import DamagedError
 from deechat.events import (
     LACKING,
@@ -131,7 +131,9 @@ def _parts(state: RunState) -> list[Json]:
     return _joined(parts[::-1])
 
 
-def _part(part: CallState | Request | Steered | Status | HistorySummarized, state: RunState) -> Json:
+def _part(
+    part: CallState | ToolApprovalRequest | ClarificationRequest | Steered | Status | HistorySummarized, state: RunState
+) -> Json:
     match part:
         case CallState(call):
             return {"kind": "tool", "call_id": call.id}
@@ -145,7 +147,7 @@ def _part(part: CallState | Request | Steered | Status | HistorySummarized, stat
             return {"kind": "summary"} if part is state.summary else {"kind": "summary", "text": text}
 
 
-def _request(request: Request, state: RunState) -> Json:
+def _request(request: ToolApprovalRequest | ClarificationRequest, state: RunState) -> Json:
     """Return a request with its reply; its subject stands in its call, where that ran with just this."""
     call, reply = state.calls.get(request.call_id), state.replies.get(request.request_id)
     ran, summary = call.arguments if call else None, reply.summary if reply else ""

@@ -23,6 +23,8 @@ from deechat.principal import Principal
 T = TypeVar("T")
 
 DEFAULT_THREAD = "default"
+HIDDEN = "api-"  # the slugs of threads that stand in no list begin with it; no other's does
+PROMPT = "[]"
 PATIENCE_AT_START = 5.0  # seconds that a start waits for the disk; reading goes on without it
 PAGE_BYTES = 2_000_000  # of one page of a list, but for one row that is larger alone
 
@@ -74,7 +76,8 @@ class StoredMessage(msgspec.Struct, frozen=True):
     Those without `tool_calls` were written by a version before, which kept them in the words of the HTTP API; those
     without `parts` by one that kept no order.
 
-    `turns` is JSON of what a model is shown of the message later; '' where the content says it all, '[]' for a prompt.
+    `turns` is JSON of what a model is shown of the message later; '' where the content says it all, `PROMPT` for a
+    prompt of text alone.
     """
 
     id: str
@@ -85,7 +88,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     sent_at: float
     run_id: str | None = None
     details: dict[str, Any] = {}
-    turns: str = "[]"
+    turns: str = PROMPT
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -402,6 +405,12 @@ class PersonalStore(Protocol):
 
     def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
         """Make a thread; its slug is a UUID. Raises `NotFoundError` when the workspace is gone."""
+
+    def hidden_thread(self, principal: Principal, workspace: Workspace, key: str) -> Thread:
+        """Return the thread with this key, which no list shows; it is made where there is none.
+
+        Raises `NotFoundError` when the workspace is gone.
+        """
 
     def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
         """Name the thread. Raises `NotFoundError` when it is gone."""

@@ -23,6 +23,7 @@ from deechat.principal import OWNER, Principal
 from deechat.store.base import (
     DEFAULT_THREAD,
     GIVEN_UP,
+    HIDDEN,
     NEWEST,
     OLDEST,
     PAGE_BYTES,
@@ -366,6 +367,7 @@ class MemoryStore:
             and self._state.owns_thread(principal, each.id)
             and (each.updated_at, each.id) < after
             and (each.slug != DEFAULT_THREAD or each.id in spoken)
+            and not each.slug.startswith(HIDDEN)
         ]
         found.sort(key=lambda each: (each.updated_at, each.id), reverse=True)
         return _page(found, limit, lambda each: [each.name])
@@ -390,6 +392,15 @@ class MemoryStore:
         def work(state: _State) -> Thread:
             state.check_workspace(principal, workspace.id)
             return state.add_thread(workspace.id, str(uuid.uuid4()), name)
+
+        return self._do(work)
+
+    def hidden_thread(self, principal: Principal, workspace: Workspace, key: str) -> Thread:
+        def work(state: _State) -> Thread:
+            state.check_workspace(principal, workspace.id)
+            slug = HIDDEN + key
+            known = [each for each in state.threads.values() if (each.workspace_id, each.slug) == (workspace.id, slug)]
+            return known[0] if known else state.add_thread(workspace.id, slug, None)
 
         return self._do(work)
 

@@ -52,6 +52,7 @@ class Respond(Struct, rename="camel"):
     always: Any = None
     skipped: Any = None
     answers: Any = None
+    output: Any = None
 
 
 class Steer(Struct):

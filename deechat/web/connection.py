@@ -19,6 +19,9 @@ class Connection(Protocol):
     def stay_outside(self, peer: str) -> None:
         """Note that the request has not passed the gate, at least not yet, and from whom it is."""
 
+    def has_left(self) -> bool:
+        """Say whether the client has closed the connection. Never waits."""
+
     def begin_body(self) -> None:
         """Note that somebody reads the body."""
 
@@ -32,6 +35,9 @@ class _Unheard:
 
     def stay_outside(self, peer: str) -> None:
         pass
+
+    def has_left(self) -> bool:
+        return False
 
     def begin_body(self) -> None:
         pass

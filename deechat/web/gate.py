@@ -79,6 +79,16 @@ NEEDS = {
     "runs.steer": Need.PERSON,
     "runs.stop": Need.PERSON,
     "runs.go_on": Need.PERSON,
+    "openai_chat.complete": Need.PERSON,
+    "openai_models.list_models": Need.PERSON,
+    "openai_models.show_model": Need.PERSON,
+    "openai_responses.create": Need.PERSON,
+    "openai_socket.talk": Need.PERSON,
+    "openai_responses.show": Need.PERSON,
+    "openai_responses.cancel": Need.PERSON,
+    "openai_responses.delete": Need.PERSON,
+    "openai_responses.input_items": Need.PERSON,
+    "openai_responses.compact": Need.PERSON,
 }
 
 

@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"principal", "events", "errors", "locale", "net"},
         {"msgspec", "requests", "resiliparse", "urllib3"},
     ),
-    "agents.plugins": ({"events"}, {"msgspec"}),
+    "agents.plugins": ({"events", "agents.state"}, {"msgspec"}),
     "agents": (
         {"principal", "agents.providers", "agents.tools", "events", "messages", "errors", "locale"},
         {"msgspec"},
@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "web": (
         {
             *{"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events"},
-            *{"errors", "locale", "principal", "web.websocket"},
+            *{"errors", "locale", "messages", "principal", "web.websocket"},
         },
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),

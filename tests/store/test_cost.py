@@ -155,6 +155,18 @@ def tour_routes(tour: Tour) -> None:
     call("GET /api/models", "GET", "/api/models")
     call("GET /api/models/profile", "GET", "/api/models/profile?model=a")
     call("POST /api/models/forget", "POST", "/api/models/forget", {})
+    body = {"model": "deechat", "messages": [{"role": "user", "content": ok}]}
+    call("POST /v1/chat/completions", "POST", "/v1/chat/completions", body)
+    told = {"model": "deechat", "input": ok}
+    made = call("POST /v1/responses", "POST", "/v1/responses", told)["id"]
+    call("GET /v1/responses", "GET", "/v1/responses", status=405)
+    call("POST /v1/responses/compact", "POST", "/v1/responses/compact", told)
+    call("GET /v1/responses/<response_id>", "GET", f"/v1/responses/{made}")
+    call("POST /v1/responses/<response_id>/cancel", "POST", f"/v1/responses/{made}/cancel")
+    call("GET /v1/responses/<response_id>/input_items", "GET", f"/v1/responses/{made}/input_items")
+    call("DELETE /v1/responses/<response_id>", "DELETE", f"/v1/responses/{made}")
+    call("GET /v1/models", "GET", "/v1/models?limit=3")
+    call("GET /v1/models/<path:model>", "GET", "/v1/models/deechat")
     call("GET /api/workspaces", "GET", "/api/workspaces?limit=3")
     of = "/api/workspace/<slug>"
     made = call("POST /api/workspace/new", "POST", "/api/workspace/new", {"name": "W"})["workspace"]["slug"]

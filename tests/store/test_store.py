@@ -173,6 +173,16 @@ def test_a_thread_moves_to_the_top_of_its_list_with_a_message(store: Store) -> N
     assert default.id in [each.id for each in store.threads(OWNER, workspace)]
 
 
+def test_a_hidden_thread_is_found_by_its_key_and_stands_in_no_list(store: Store) -> None:
+    workspace = store.workspace(OWNER, "default")
+    hidden = store.hidden_thread(OWNER, workspace, "k")
+    assert store.hidden_thread(OWNER, workspace, "k") == hidden
+    store.write(message(hidden, "a"))
+    assert store.threads(OWNER, workspace) == []
+    assert store.thread(OWNER, workspace, hidden.slug).id == hidden.id
+    assert [each.id for each in store.messages(OWNER, hidden)] == ["a"]
+
+
 def test_a_name_that_somebody_gave_stays_where_only_an_unnamed_thread_is_named(store: Store, thread: Thread) -> None:
     store.write(NameThread(thread.id, "From the prompt", only_unnamed=True))
     store.write(NameThread(thread.id, "Another prompt", only_unnamed=True))
@@ -416,6 +426,7 @@ def test_to_another_principal_nothing_of_a_workspace_is_there(store: Store, thre
     writes: dict[str, Call] = {
         "update_workspace": lambda who: store.update_workspace(who, workspace, name="New", tools={"web": "deny"}),
         "new_thread": lambda who: store.new_thread(who, workspace, "New"),
+        "hidden_thread": lambda who: store.hidden_thread(who, workspace, "k"),
         "rename_thread": lambda who: store.rename_thread(who, thread, "New"),
         "delete_thread": lambda who: store.delete_thread(who, thread, damaged={"r"}),
         "delete_workspace": lambda who: store.delete_workspace(who, workspace, damaged={"r"}),
@@ -439,7 +450,7 @@ def test_to_another_principal_nothing_of_a_workspace_is_there(store: Store, thre
     assert [each.slug for each in store.threads(STRANGER, theirs)] == []
     assert outcome(writes["delete_workspace"], OWNER) is ConflictError, "another's is no other one of mine"
     assert store.new_workspace(STRANGER, "DeeChat").owner == STRANGER.id
-    for name in ("update_workspace", "new_thread", "rename_thread", "delete_thread"):
+    for name in ("update_workspace", "new_thread", "hidden_thread", "rename_thread", "delete_thread"):
         assert outcome(writes[name], OWNER) is not NotFoundError, name
 
 

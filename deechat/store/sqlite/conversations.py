@@ -15,6 +15,7 @@ from deechat.errors import ConflictError, NotFoundError
 from deechat.principal import Principal
 from deechat.store.base import (
     DEFAULT_THREAD,
+    HIDDEN,
     NEWEST,
     OLDEST,
     PAGE_BYTES,
@@ -44,6 +45,9 @@ _OWNER = COVERED["workspace"].names.index("owner")
 _WIDTH = len(_WORKSPACE.split(", "))
 _DELETED = {table: COVERED[table].fixed.index("deleted_at") for table in ("workspace", "thread")}
 _T = TypeVar("_T")
+
+# The condition of the index of listed threads, word for word.
+LISTED = f"deleted_at IS NULL AND slug NOT GLOB '{HIDDEN}*'"
 
 # Conditions of a statement, with an id and the id of the principal as its values.
 IS_OWN_WORKSPACE = "EXISTS (SELECT 1 FROM workspace WHERE id = ? AND owner = ?)"
@@ -192,7 +196,7 @@ class Conversations:
         self, principal: Principal, workspace: Workspace, limit: int = -1, after: Position = NEWEST
     ) -> Page[Thread]:
         rows = self._page(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND {IS_OWN_WORKSPACE} AND deleted_at IS NULL"
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND {IS_OWN_WORKSPACE} AND {LISTED}"
             " AND (updated_at, id) < (?, ?) AND (slug != ? OR EXISTS"
             " (SELECT 1 FROM message WHERE message.thread_id = thread.id)) ORDER BY updated_at DESC, id DESC LIMIT ?",
             (workspace.id, workspace.id, principal.id, *after, DEFAULT_THREAD, _one_more(limit)),
@@ -243,6 +247,11 @@ class Conversations:
     def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
         slug = str(uuid.uuid4())
         self.database.write(lambda connection: _insert_thread(connection, principal, workspace.id, slug, name))
+        return self.thread(principal, workspace, slug)
+
+    def hidden_thread(self, principal: Principal, workspace: Workspace, key: str) -> Thread:
+        slug = HIDDEN + key
+        self.database.write(lambda connection: _insert_thread(connection, principal, workspace.id, slug, None))
         return self.thread(principal, workspace, slug)
 
     def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
@@ -417,7 +426,7 @@ def _check_thread(connection: sqlite3.Connection, principal: Principal, thread_i
 def _insert_thread(
     connection: sqlite3.Connection, principal: Principal, workspace_id: str, slug: str, name: str | None
 ) -> None:
-    # OR IGNORE: the default thread may be deleted by two at once.
+    # OR IGNORE: the default thread may be deleted by two at once, and a hidden one be there.
     now = time.time()
     values = (str(uuid.uuid4()), workspace_id, slug, name, now, None, now, 0)
     connection.execute(
