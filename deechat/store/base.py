@@ -398,8 +398,13 @@ class PersonalStore(Protocol):
     def thread_by_id(self, principal: Principal, thread_id: str) -> Thread:
         """Return the thread with the id. Raises `NotFoundError`."""
 
-    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
-        """Make a thread; its slug is a UUID. Raises `NotFoundError` when the workspace is gone."""
+    def new_thread(
+        self, principal: Principal, workspace: Workspace, name: str | None, slug: str | None = None
+    ) -> Thread:
+        """Make a thread; its slug is a UUID, or the one given, whose thread is returned where there is one.
+
+        Raises `NotFoundError` when the workspace is gone.
+        """
 
     def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
         """Name the thread. Raises `NotFoundError` when it is gone."""
@@ -452,6 +457,9 @@ class PersonalStore(Protocol):
 
     def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
         """Return the run that this `clientRequestId` started in the thread."""
+
+    def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
+        """Return the run that this `clientRequestId` started last in a thread of the workspace."""
 
     def open_run(self, principal: Principal, thread_id: str) -> str | None:
         """Return the id of the thread's run without an ending; there is one at most."""

@@ -386,10 +386,13 @@ class MemoryStore:
             raise NotFoundError("The thread was deleted.")
         return self._state.threads[thread_id]
 
-    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
+    def new_thread(
+        self, principal: Principal, workspace: Workspace, name: str | None, slug: str | None = None
+    ) -> Thread:
         def work(state: _State) -> Thread:
             state.check_workspace(principal, workspace.id)
-            return state.add_thread(workspace.id, str(uuid.uuid4()), name)
+            known = (each for each in state.threads.values() if (each.workspace_id, each.slug) == (workspace.id, slug))
+            return next(known, None) or state.add_thread(workspace.id, slug or str(uuid.uuid4()), name)
 
         return self._do(work)
 
@@ -513,6 +516,13 @@ class MemoryStore:
     def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
         runs = self._runs_of(principal, thread_id)
         return next((run for run in runs if run.client_request_id == client_request_id), None)
+
+    @yielding
+    def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
+        threads = [each.id for each in self._state.threads.values() if each.workspace_id == workspace.id]
+        runs = [run for thread_id in threads for run in self._runs_of(principal, thread_id)]
+        found = [run for run in runs if run.client_request_id == client_request_id]
+        return max(found, key=lambda run: run.started_at, default=None)
 
     @yielding
     def open_run(self, principal: Principal, thread_id: str) -> str | None:

@@ -78,6 +78,8 @@ NEEDS = {
     "runs.steer": Need.PERSON,
     "runs.stop": Need.PERSON,
     "runs.go_on": Need.PERSON,
+    "agui.run": Need.PERSON,
+    "agui.look": Need.PERSON,
 }
 
 

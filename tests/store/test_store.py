@@ -267,10 +267,22 @@ def test_what_a_log_out_ended_is_kept_until_its_time(store: Store) -> None:
 # -- runs and logs -----------------------------------------------------------------------------------------------------
 
 
+def test_a_thread_of_a_given_slug_is_made_once(store: Store) -> None:
+    workspace = store.workspaces(OWNER)[0]
+    made = store.new_thread(OWNER, workspace, None, "mine")
+    assert made.slug == "mine"
+    assert store.new_thread(OWNER, workspace, "Again", "mine") == made == store.thread(OWNER, workspace, "mine")
+    assert store.new_thread(OWNER, store.new_workspace(OWNER, "Other"), None, "mine").id != made.id
+
+
 def test_a_run_begins_with_its_prompt_or_not_at_all(store: Store, thread: Thread) -> None:
     store.write(message(thread, "p"), begin(thread, request="once"))
     assert (store.open_run(OWNER, thread.id), store.last_run(OWNER, thread.id)) == ("r", "r")
     assert store.run_by_request(OWNER, thread.id, "once") == store.run(OWNER, "r") == store.find_run("r")
+    workspace = store.workspace_by_id(OWNER, thread.workspace_id)
+    assert store.run_by_request_in(OWNER, workspace, "once") == store.run(OWNER, "r")
+    assert store.run_by_request_in(OWNER, workspace, "never") is None
+    assert store.run_by_request_in(OWNER, store.new_workspace(OWNER, "Other"), "once") is None
     assert store.chats(OWNER, thread, 9, None) == (store.messages(OWNER, thread), "r")
     with pytest.raises(ConflictError):
         store.write(message(thread, "q"), begin(thread, "s"))
@@ -410,6 +422,7 @@ def test_to_another_principal_nothing_of_a_workspace_is_there(store: Store, thre
         "run": (NotFoundError, lambda who: store.run(who, "r")),
         "placed_run": (NotFoundError, lambda who: store.placed_run(who, "r")),
         "run_by_request": (None, lambda who: store.run_by_request(who, thread.id, "once")),
+        "run_by_request_in": (None, lambda who: store.run_by_request_in(who, workspace, "once")),
         "open_run": (None, lambda who: store.open_run(who, thread.id)),
         "last_run": (None, lambda who: store.last_run(who, thread.id)),
     }
@@ -476,6 +489,7 @@ def test_the_memory_store_lets_others_have_their_turn_in_every_read() -> None:
         "thread_by_id": (OWNER, thread.id), "messages": (OWNER, thread), "chats": (OWNER, thread, 1, None),
         "last_message_id": (OWNER, thread), "branch": (OWNER, thread.id, "x", 1), "summary": (OWNER, []),
         "run_by_request": (OWNER, thread.id, "x"), "open_run": (OWNER, thread.id), "last_run": (OWNER, thread.id),
+        "run_by_request_in": (OWNER, workspace, "x"),
         "workspace_of": (thread.id,), "ended_logins": (), "find_run": ("r",), "unfinished_runs": (),
         "check_log": ("r", 0), "last_seq": ("r",),
     }  # fmt: skip

@@ -12,7 +12,7 @@ from functools import partial
 from deechat.errors import BrokenLogError, NotFoundError
 from deechat.events import Entry
 from deechat.principal import Principal
-from deechat.store.base import GIVEN_UP, RunRow
+from deechat.store.base import GIVEN_UP, RunRow, Workspace
 from deechat.store.sqlite import compaction
 from deechat.store.sqlite.checksums import COVERED
 from deechat.store.sqlite.conversations import IS_OWN_THREAD, Conversations
@@ -50,6 +50,16 @@ class RunReads(Conversations):
         own = "thread_id = ? AND client_request_id = ? AND owner = ?"
         rows = self._runs(own, thread_id, client_request_id, principal.id)
         return _run(self.database.damage.checked("run", rows[0], thread_id=thread_id)) if rows else None
+
+    def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
+        row = self.database.read_one(  # by the workspace's threads: runs have no index of these ids alone
+            f"SELECT {_COLUMNS} FROM workspace CROSS JOIN thread ON thread.workspace_id = workspace.id"
+            " CROSS JOIN run ON run.thread_id = thread.id WHERE workspace.id = ? AND workspace.owner = ?"
+            " AND workspace.deleted_at IS NULL AND thread.deleted_at IS NULL AND run.client_request_id = ?"
+            " ORDER BY run.started_at DESC LIMIT 1",
+            *(workspace.id, principal.id, client_request_id),
+        )
+        return None if row is None else _run(self.database.damage.checked("run", row))
 
     def open_run(self, principal: Principal, thread_id: str) -> str | None:
         row = self.database.read_one(
