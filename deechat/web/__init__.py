@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask, Response, request
 
 from deechat.web.agui import routes as agui
+from deechat.web.aisdk import routes as aisdk
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.forwarded import PROXIES, Network
@@ -43,7 +44,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     app.url_map.merge_slashes = False
     answer_errors(app)
     gate.guard(app)
-    for module in (pages, workspaces, threads, chats, runs, agui):
+    for module in (pages, workspaces, threads, chats, runs, agui, aisdk):
         app.register_blueprint(module.make(services))
     check_needs(app)
     app.after_request(_with_headers)

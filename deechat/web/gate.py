@@ -80,6 +80,8 @@ NEEDS = {
     "runs.go_on": Need.PERSON,
     "agui.run": Need.PERSON,
     "agui.look": Need.PERSON,
+    "aisdk.chat": Need.PERSON,
+    "aisdk.stream": Need.PERSON,
 }
 
 

@@ -195,7 +195,7 @@ def test_a_cancelled_interrupt_is_a_no(tooled: tuple[Agent, ModelServer]) -> Non
     ("change", "words"),
     [
         (lambda body: body.pop("threadId"), "threadId"),
-        (lambda body: body.update(threadId="../x"), "threadId"),
+        (lambda body: body.update(threadId="../x"), "thread's id"),
         (lambda body: body.update(messages=[]), "last of the messages"),
         (lambda body: body.update(messages=[{"role": "assistant", "content": "x"}]), "last of the messages"),
         (lambda body: body.update(messages=[{"role": "user", "content": [{"type": "image"}]}]), "text only"),

@@ -6,16 +6,16 @@ begins with the answer. The cursor is `SEQ.K`: the event K of those that the log
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
 
-from deechat.agents.plugins.base import Frame, FromStart, Json, dumps
+from deechat.agents.plugins.base import Frame, Json, dumps
+from deechat.agents.plugins.parts import InParts, Request, public_id
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
-    Entry,
     HistorySummarized,
     InputReceived,
     ReasoningChunk,
@@ -40,7 +40,6 @@ from deechat.events import (
 )
 
 Cursor = tuple[int, int]
-Request = ToolApprovalRequest | ClarificationRequest
 BEGINNING: Cursor = (0, 0)
 
 _APPROVAL_SCHEMA: Json = {
@@ -55,14 +54,9 @@ _ANSWERS_SCHEMA: Json = {
 }
 
 
-def interrupt_id(run_id: str, request_id: str) -> str:
-    """Return the id of a request as an interrupt; it names its run, so that an answer finds it at any time."""
-    return f"{run_id}:{request_id}"
-
-
 def interrupt_of(run_id: str, event: Request) -> Json:
     """Return a request as the protocol's interrupt."""
-    head = {"id": interrupt_id(run_id, event.request_id), "toolCallId": event.call_id}
+    head = {"id": public_id(run_id, event.request_id), "toolCallId": event.call_id}
     if isinstance(event, ToolApprovalRequest):
         return {
             **head,
@@ -81,73 +75,36 @@ def interrupt_of(run_id: str, event: Request) -> Json:
     }
 
 
-class AGUI(FromStart):
-    """The events of a run, or of the part of it that begins with an answer.
-
-    `run_id` is the client's name for it. `resumed` are the ids of the requests that were answered: shown is the part
-    after the wait for them; without any it is the run's first part. With `until`, a place in the log, all parts are
-    shown, and a wait before that place, which is over, ends nothing.
-    """
+class AGUI(InParts):
+    """The events of a run, or of one part of it. `run_id` is the client's name for it."""
 
     def __init__(
         self, run_id: str, cursor: Cursor = BEGINNING, *, resumed: Collection[str] = (), until: int | None = None
     ) -> None:
-        self.over = False
+        super().__init__(resumed, until)
         self._run_id = run_id
         self._cursor = cursor
-        self._resumed = frozenset(resumed)
-        self._until = until
-        self._shown = not resumed or until is not None
         self._run = RunStarted("", "", "", "", None, None)
         self._text: str | None = None  # the id of the message that is open
         self._reasoning: str | None = None
         self._step: str | None = None
         self._said: dict[str, int] = {}  # where in the log each message of the step began
         self._parent = ""
-        self._seq = 0
         self._arguments: dict[str, str] = {}  # of each call as the model wrote them
         self._told: dict[str, Json | None] = {}  # calls that were shown, with the arguments that are an object
-        self._untouched: set[str] = set()
-        self._at_work: set[str] = set()
-        self._pending: dict[str, Request] = {}
-        self._waits = False
-        self._held: list[Json] = []  # events of a wait, which the next part begins with
 
-    def fold(self, entry: Entry) -> Iterable[Frame]:
-        if self.over:
-            return ()
-        self._seq = entry.seq
-        shown, waited = self._shown, self._waits
-        events = self._events_of(entry)
-        frames = [
-            Frame(event, f"{entry.seq}.{at}")
-            for at, event in enumerate(events)
-            if shown and (entry.seq, at) > self._cursor
-        ]
-        if self._waits and not waited:
-            self._wait()
-        if self._until is not None:
-            self.over = self._waits and entry.seq >= self._until
-        return frames
+    def events(self, event: AnyEvent) -> list[Json]:
+        return _FOLD[type(event)](self, event)
 
-    def _events_of(self, entry: Entry) -> list[Json]:
-        waited = self._waits
-        events = _FOLD[type(entry.event)](self, entry.event)
-        self._waits = bool(self._pending) and not self._at_work and not self._untouched and not entry.event.ends
-        if not waited:
-            return [*events, *self._interrupted()] if self._waits else events
-        if self._waits:
-            self._held += events
-            return []
-        held, self._held = self._held, []
-        return [self._started(), *held, *events]
+    def begin(self) -> list[Json]:
+        return [self._started()]
 
-    def _wait(self) -> None:
-        """Let the part that was shown end, and decide whether the next one is shown."""
-        if self._until is not None:
-            return
-        self.over = self._shown
-        self._shown = not self._shown and not self._resumed.isdisjoint(self._pending)
+    def pause(self) -> list[Json]:
+        interrupts = [interrupt_of(self._run.run_id, each) for each in self.pending.values()]
+        return self._finished(outcome={"type": "interrupt", "interrupts": interrupts})
+
+    def frames(self, events: list[Json], *, last: bool) -> list[Frame]:  # noqa: ARG002 - its last event says it
+        return [Frame(event, f"{self.seq}.{at}") for at, event in enumerate(events) if (self.seq, at) > self._cursor]
 
     # -- pieces --------------------------------------------------------------------------------------------------------
 
@@ -157,10 +114,6 @@ class AGUI(FromStart):
     def _finished(self, **fields: Any) -> list[Json]:
         head = {"type": "RUN_FINISHED", "threadId": self._run.thread, "runId": self._run_id}
         return [*self._closed(), *self._step_closed(), {**head, **fields}]
-
-    def _interrupted(self) -> list[Json]:
-        interrupts = [interrupt_of(self._run.run_id, each) for each in self._pending.values()]
-        return self._finished(outcome={"type": "interrupt", "interrupts": interrupts})
 
     def _closed(self) -> list[Json]:
         """Return the end of the message that is open."""
@@ -180,8 +133,8 @@ class AGUI(FromStart):
         return [] if name is None else [{"type": "STEP_FINISHED", "stepName": name}]
 
     def _new_id(self) -> str:
-        message_id = f"{self._run.message_id}:{self._seq}"
-        self._said[message_id] = self._seq
+        message_id = f"{self._run.message_id}:{self.seq}"
+        self._said[message_id] = self.seq
         return message_id
 
     def _call(self, call_id: str, name: str, words: str, arguments: Json | None) -> list[Json]:
@@ -202,7 +155,7 @@ class AGUI(FromStart):
         void = [message_id for message_id, seq in self._said.items() if seq > after]
         self._said.clear()
         if self._parent in void:
-            self._parent = f"{self._run.message_id}:{self._seq}"
+            self._parent = f"{self._run.message_id}:{self.seq}"
         return [*closed, *([_custom("messagesVoid", messageIds=void)] if void else [])]
 
     # -- the table's functions -----------------------------------------------------------------------------------------
@@ -218,12 +171,11 @@ class AGUI(FromStart):
         closed = [*self._closed(), *self._step_closed()]
         self._step = f"step {event.step}"
         self._said.clear()
-        self._parent = f"{self._run.message_id}:{self._seq}"
+        self._parent = f"{self._run.message_id}:{self.seq}"
         return [*closed, {"type": "STEP_STARTED", "stepName": self._step}]
 
     def _on_step_finished(self, event: StepFinished) -> list[Json]:
         self._arguments.update({call.id: call.arguments for call in event.calls})
-        self._untouched |= {call.id for call in event.calls}
         return [*self._closed(), *self._step_closed()]
 
     def _on_restarted(self, event: StepRestarted) -> list[Json]:
@@ -265,8 +217,6 @@ class AGUI(FromStart):
         return [_custom("toolProgress", toolCallId=event.call_id, text=event.text, share=event.share)]
 
     def _on_invocation(self, event: ToolCallInvocation) -> list[Json]:
-        self._touch(event.call_id)
-        self._at_work.add(event.call_id)
         call = [*self._closed(), *self._call(event.call_id, event.name, _words(event.arguments), event.arguments)]
         if self._told[event.call_id] == event.arguments:
             return call
@@ -274,10 +224,8 @@ class AGUI(FromStart):
         return [*call, _custom("toolCallEdited", toolCallId=event.call_id, arguments=event.arguments)]
 
     def _on_result(self, event: ToolCallResult) -> list[Json]:
-        self._touch(event.call_id)
-        self._at_work.discard(event.call_id)
         events = [*self._closed(), *self._call(event.call_id, event.name, self._arguments.get(event.call_id, ""), None)]
-        result = {"messageId": f"{self._run.message_id}:{self._seq}", "toolCallId": event.call_id}
+        result = {"messageId": f"{self._run.message_id}:{self.seq}", "toolCallId": event.call_id}
         events.append({"type": "TOOL_CALL_RESULT", **result, "content": event.content, "role": "tool"})
         if event.sources:
             events.append(_sources(event.sources, toolCallId=event.call_id))
@@ -285,23 +233,15 @@ class AGUI(FromStart):
             events.append(_custom("parts", toolCallId=event.call_id, parts=msgspec.to_builtins(event.parts)))
         return events
 
-    def _touch(self, call_id: str) -> None:
-        self._untouched.discard(call_id)
-
     def _on_approval(self, event: ToolApprovalRequest) -> list[Json]:
-        self._touch(event.call_id)
-        self._pending[event.request_id] = event
         return [*self._closed(), *self._call(event.call_id, event.name, _words(event.arguments), event.arguments)]
 
     def _on_questions(self, event: ClarificationRequest) -> list[Json]:
-        self._touch(event.call_id)
-        self._pending[event.request_id] = event
         arguments = {"questions": list(event.questions)}
         return [*self._closed(), *self._call(event.call_id, "ask_user", _words(arguments), arguments)]
 
     def _on_input(self, event: InputReceived) -> list[Json]:
-        self._pending.pop(event.request_id, None)
-        interrupt = interrupt_id(self._run.run_id, event.request_id)
+        interrupt = public_id(self._run.run_id, event.request_id)
         return [_custom("inputReceived", interruptId=interrupt, approved=event.approved, summary=event.summary)]
 
     def _on_steered(self, event: Steered) -> list[Json]:

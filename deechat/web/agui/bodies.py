@@ -10,9 +10,8 @@ from msgspec import Meta, Struct
 
 from deechat.agents.plugins.agui import BEGINNING, Cursor
 from deechat.errors import BadRequestError
+from deechat.web.foreign import check_prompt
 
-# Of one that goes into addresses as a thread's slug.
-_THREAD_ID = re.compile(r"[0-9A-Za-z][-0-9A-Za-z._~:]{0,199}")
 ThreadId = Annotated[str, Meta(min_length=1, max_length=200)]
 
 
@@ -33,16 +32,6 @@ class RunAgentInput(Struct, rename="camel"):
     resume: list[Answer] | None = None
 
 
-def check_thread_id(text: str) -> str:
-    """Return the id when a thread can have it as its slug. Raises `BadRequestError`."""
-    if not _THREAD_ID.fullmatch(text):
-        raise BadRequestError(
-            f"The threadId is {text[:40]!r}, but 1 to 200 letters, digits and any of - . _ ~ : are expected, "
-            "a letter or a digit first."
-        )
-    return text
-
-
 def read_prompt(messages: list[dict[str, Any]]) -> str:
     """Return the text of the last message, which must be the user's. Raises `BadRequestError`."""
     last = messages[-1] if messages else {}
@@ -56,10 +45,7 @@ def read_prompt(messages: list[dict[str, Any]]) -> str:
         if not isinstance(text, str) or piece.get("type") != "text":
             raise BadRequestError("A message can be text only: pictures and files are not taken yet.")
         texts.append(text)
-    prompt = "\n".join(texts)
-    if not prompt.strip() or len(prompt) > 200_000:
-        raise BadRequestError("The user's message must have 1 to 200,000 characters that are not all blank.")
-    return prompt
+    return check_prompt("\n".join(texts))
 
 
 def read_event_cursor() -> Cursor:

@@ -8,15 +8,17 @@ from flask import Blueprint, Response, jsonify, request
 
 from deechat.agents.plugins.agui import AGUI, Cursor, interrupt_of, run_error
 from deechat.agents.plugins.base import Frame, dumps
-from deechat.errors import BadRequestError, ConflictError, NotFoundError
-from deechat.events import ClarificationRequest, Entry, ToolApprovalRequest
+from deechat.agents.plugins.parts import ids_of
+from deechat.errors import BadRequestError, NotFoundError
+from deechat.events import ClarificationRequest, Entry
 from deechat.principal import Principal
 from deechat.runs.replies import Reply
 from deechat.runs.service import Runs, RunView
 from deechat.runs.start import Prompt
 from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
-from deechat.web.agui.bodies import Answer, RunAgentInput, check_thread_id, read_event_cursor, read_prompt
+from deechat.web.agui.bodies import Answer, RunAgentInput, read_event_cursor, read_prompt
 from deechat.web.bodies import JSON, PLAIN, read_body, read_language
+from deechat.web.foreign import Request, check_thread_id, requests_of, respond, thread_of
 from deechat.web.gate import asker
 from deechat.web.services import Services
 from deechat.web.shapes import answer_json
@@ -24,7 +26,6 @@ from deechat.web.streams import FOREIGN, View
 
 Json = dict[str, Any]
 MOST_MESSAGES = 1000
-_SAID_BEFORE = frozenset({"already_answered", "run_ended"})
 
 
 def make(services: Services) -> Blueprint:
@@ -58,7 +59,7 @@ def _start(services: Services, workspace: Workspace, body: RunAgentInput) -> Res
     """Start a run, or join the one that this input started before."""
     store, runs, principal, cursor = services.store, services.runs, asker(), read_event_cursor()
     prompt = Prompt(read_prompt(body.messages), client_request_id=body.run_id, language=read_language())
-    thread = _thread(store, principal, workspace, body.thread_id)
+    thread = thread_of(store, principal, workspace, body.thread_id)
     known = store.run_by_request(principal, thread.id, body.run_id)
     if known is None and (waiting := _waiting(runs, store, principal, thread)):
         return _refused(f"The thread waits for an answer: send resume for {waiting}.")
@@ -88,14 +89,6 @@ def _resume(services: Services, workspace: Workspace, body: RunAgentInput) -> Re
     return services.streams.open(answered, lambda _run: AGUI(body.run_id, cursor, resumed=resumed))
 
 
-def _thread(store: Store, principal: Principal, workspace: Workspace, thread_id: str) -> Thread:
-    """Return the thread with the id as its slug; make it where there is none."""
-    try:
-        return store.thread(principal, workspace, thread_id)
-    except NotFoundError:
-        return store.new_thread(principal, workspace, None, thread_id)
-
-
 def _joined(store: Store, principal: Principal, workspace: Workspace, run_id: str) -> RunRow:
     """Return the run that a client, or this server, gave this id. Raises `NotFoundError`."""
     known = store.run_by_request_in(principal, workspace, run_id)
@@ -119,14 +112,14 @@ def _view(runs: Runs, principal: Principal, run_id: str, cursor: Cursor) -> View
 
 
 def _run_of(answers: list[Answer]) -> str:
-    found = {each.interrupt_id.partition(":")[0] for each in answers}
+    found = {ids_of(each.interrupt_id)[0] for each in answers}
     if len(found) > 1:
         raise BadRequestError("The interrupts that are answered must be those of one run.")
     return found.pop()
 
 
 def _request_id(answer: Answer) -> str:
-    return answer.interrupt_id.partition(":")[2]
+    return ids_of(answer.interrupt_id)[1]
 
 
 def _lacking(view: RunView, answers: list[Answer]) -> str:
@@ -135,12 +128,7 @@ def _lacking(view: RunView, answers: list[Answer]) -> str:
 
 
 def _interrupts(view: RunView) -> list[Json]:
-    return [interrupt_of(view.run.id, event) for event in _requests(view.pending).values()]
-
-
-def _requests(pending: list[Entry]) -> dict[str, ToolApprovalRequest | ClarificationRequest]:
-    events = [entry.event for entry in pending]
-    return {each.request_id: each for each in events if isinstance(each, ToolApprovalRequest | ClarificationRequest)}
+    return [interrupt_of(view.run.id, event) for event in requests_of(view.pending).values()]
 
 
 def _waiting(runs: Runs, store: Store, principal: Principal, thread: Thread) -> str:
@@ -153,18 +141,13 @@ def _waiting(runs: Runs, store: Store, principal: Principal, thread: Thread) -> 
 
 
 def _respond(runs: Runs, principal: Principal, run_id: str, answers: list[Answer], pending: list[Entry]) -> None:
-    """Hand the answers on; one that came before is no error, since a client that was cut off sends it again."""
-    requests = _requests(pending)
+    requests = requests_of(pending)
     for answer in answers:
         request_id = _request_id(answer)
-        try:
-            runs.respond(principal, run_id, _reply(request_id, answer, requests.get(request_id)))
-        except ConflictError as exc:
-            if exc.code not in _SAID_BEFORE:
-                raise
+        respond(runs, principal, run_id, _reply(request_id, answer, requests.get(request_id)))
 
 
-def _reply(request_id: str, answer: Answer, event: ToolApprovalRequest | ClarificationRequest | None) -> Reply:
+def _reply(request_id: str, answer: Answer, event: Request | None) -> Reply:
     given = answer.payload or {}
     cancelled = answer.status == "cancelled"
     if isinstance(event, ClarificationRequest):
