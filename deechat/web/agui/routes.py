@@ -17,7 +17,7 @@ from deechat.runs.service import Runs, RunView
 from deechat.runs.start import Prompt
 from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
 from deechat.web.agui.bodies import Answer, RunAgentInput, read_event_cursor, read_prompt
-from deechat.web.bodies import JSON, PLAIN, read_body, read_language
+from deechat.web.bodies import JSON, PLAIN, read_body, read_language, read_left_stops
 from deechat.web.foreign import Request, check_thread_id, requests_of, respond, thread_of
 from deechat.web.gate import asker
 from deechat.web.services import Services
@@ -68,7 +68,8 @@ def _start(services: Services, workspace: Workspace, body: RunAgentInput) -> Res
         begun = runs.start(principal, workspace, thread, prompt)
         return _view(runs, principal, begun.id, cursor)
 
-    return services.streams.open(started, lambda _run: AGUI(body.run_id, cursor))
+    left_stops = read_left_stops()
+    return services.streams.open(started, lambda _run: AGUI(body.run_id, cursor), left_stops=left_stops)
 
 
 def _resume(services: Services, workspace: Workspace, body: RunAgentInput) -> Response:
@@ -85,8 +86,10 @@ def _resume(services: Services, workspace: Workspace, body: RunAgentInput) -> Re
         _respond(runs, principal, run_id, answers, view.pending)
         return _view(runs, principal, run_id, cursor)
 
-    resumed = [_request_id(each) for each in answers]
-    return services.streams.open(answered, lambda _run: AGUI(body.run_id, cursor, resumed=resumed))
+    resumed, left_stops = [_request_id(each) for each in answers], read_left_stops()
+    return services.streams.open(
+        answered, lambda _run: AGUI(body.run_id, cursor, resumed=resumed), left_stops=left_stops
+    )
 
 
 def _joined(store: Store, principal: Principal, workspace: Workspace, run_id: str) -> RunRow:

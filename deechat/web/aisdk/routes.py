@@ -14,7 +14,7 @@ from deechat.runs.service import Runs, RunView
 from deechat.runs.start import Prompt
 from deechat.store.base import Store, Thread, Workspace
 from deechat.web.aisdk.bodies import Approval, Messages, read_approvals, read_prompt, read_start, reply_of
-from deechat.web.bodies import JSON, PLAIN, read_body, read_language
+from deechat.web.bodies import JSON, PLAIN, read_body, read_language, read_left_stops
 from deechat.web.foreign import requests_of, respond, thread_of
 from deechat.web.gate import asker
 from deechat.web.services import Services
@@ -76,8 +76,11 @@ def _start(services: Services, workspace: Workspace, thread: Thread, body: Messa
         prompt = Prompt(message, parent_id=parent, language=language)
     else:
         prompt = Prompt(message, client_request_id=message_id, language=language)
+    left_stops = read_left_stops()
     response = services.streams.open(
-        lambda: View(runs.start(principal, workspace, thread, prompt), 0, 1), lambda _run: AISDK()
+        lambda: View(runs.start(principal, workspace, thread, prompt), 0, 1),
+        lambda _run: AISDK(),
+        left_stops=left_stops,
     )
     return _with_headers(response, response.headers["X-Run-Id"])
 
@@ -109,7 +112,8 @@ def _resume(services: Services, thread: Thread, approvals: list[Approval]) -> Re
             respond(runs, principal, run_id, reply)
         return View(view.run, 0, view.last_seq)
 
-    response = services.streams.open(answered, lambda _run: AISDK(resumed=said))
+    left_stops = read_left_stops()
+    response = services.streams.open(answered, lambda _run: AISDK(resumed=said), left_stops=left_stops)
     return _with_headers(response, public_id(run_id, next(iter(said))))
 
 
