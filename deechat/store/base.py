@@ -23,6 +23,7 @@ from deechat.principal import Principal
 T = TypeVar("T")
 
 DEFAULT_THREAD = "default"
+RECENT_THREADS = 100  # that are looked through for a run whose thread nobody names
 PATIENCE_AT_START = 5.0  # seconds that a start waits for the disk; reading goes on without it
 PAGE_BYTES = 2_000_000  # of one page of a list, but for one row that is larger alone
 
@@ -459,7 +460,7 @@ class PersonalStore(Protocol):
         """Return the run that this `clientRequestId` started in the thread."""
 
     def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
-        """Return the run that this `clientRequestId` started last in a thread of the workspace."""
+        """Return the run that this `clientRequestId` started last, in the `RECENT_THREADS` with the newest activity."""
 
     def open_run(self, principal: Principal, thread_id: str) -> str | None:
         """Return the id of the thread's run without an ending; there is one at most."""

@@ -26,6 +26,7 @@ from deechat.store.base import (
     NEWEST,
     OLDEST,
     PAGE_BYTES,
+    RECENT_THREADS,
     AllowTool,
     Before,
     BeginRun,
@@ -519,8 +520,9 @@ class MemoryStore:
 
     @yielding
     def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
-        threads = [each.id for each in self._state.threads.values() if each.workspace_id == workspace.id]
-        runs = [run for thread_id in threads for run in self._runs_of(principal, thread_id)]
+        threads = [each for each in self._state.threads.values() if each.workspace_id == workspace.id]
+        threads.sort(key=lambda each: (each.updated_at, each.id), reverse=True)
+        runs = [run for each in threads[:RECENT_THREADS] for run in self._runs_of(principal, each.id)]
         found = [run for run in runs if run.client_request_id == client_request_id]
         return max(found, key=lambda run: run.started_at, default=None)
 

@@ -96,8 +96,15 @@ def test_a_run_of_a_new_thread_is_found_again_by_both_ids(agent: Agent, model: M
     assert events[0][1] == {"type": "RUN_STARTED", "threadId": agent.thread, "runId": run}
     assert (types(events)[-2:], text_of(events)) == (["STEP_FINISHED", "RUN_FINISHED"], "Hello there")
     asked = len(model.asked)
-    for again in (agent.run(run), agent.joined(offset="-1", runId=run)):
-        assert again == events
+    for again in (
+        agent.run(run),
+        agent.joined(offset="-1", runId=run),
+        agent.joined(runId=run, threadId=agent.thread),
+        agent.joined(runId=agent.post(run).headers["X-Run-Id"]),
+    ):
+        assert [cursor for cursor, _ in again] == [cursor for cursor, _ in events]
+        assert again[1:-1] == events[1:-1]
+    assert agent.run(run) == events
     assert len(model.asked) == asked
     hydrated = agent.get(threadId=agent.thread).json()
     assert [(each["role"], each["content"]) for each in hydrated["messages"]] == [

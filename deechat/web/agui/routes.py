@@ -93,8 +93,14 @@ def _resume(services: Services, workspace: Workspace, body: RunAgentInput) -> Re
 
 
 def _joined(store: Store, principal: Principal, workspace: Workspace, run_id: str) -> RunRow:
-    """Return the run that a client, or this server, gave this id. Raises `NotFoundError`."""
-    known = store.run_by_request_in(principal, workspace, run_id)
+    """Return the run that a client, or this server, gave this id, with `threadId` beside it in that thread.
+
+    Raises `NotFoundError`.
+    """
+    if thread_id := request.args.get("threadId"):
+        known = store.run_by_request(principal, store.thread(principal, workspace, thread_id).id, run_id)
+    else:
+        known = store.run_by_request_in(principal, workspace, run_id)
     if known is not None:
         return known
     placed = store.placed_run(principal, run_id)
