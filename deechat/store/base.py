@@ -25,6 +25,7 @@ T = TypeVar("T")
 DEFAULT_THREAD = "default"
 HIDDEN = "api-"  # the slugs of threads that stand in no list begin with it; no other's does
 PROMPT = "[]"
+RECENT_THREADS = 100  # that are looked through for a run whose thread nobody names
 PATIENCE_AT_START = 5.0  # seconds that a start waits for the disk; reading goes on without it
 PAGE_BYTES = 2_000_000  # of one page of a list, but for one row that is larger alone
 
@@ -403,11 +404,12 @@ class PersonalStore(Protocol):
     def thread_by_id(self, principal: Principal, thread_id: str) -> Thread:
         """Return the thread with the id. Raises `NotFoundError`."""
 
-    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
-        """Make a thread; its slug is a UUID. Raises `NotFoundError` when the workspace is gone."""
+    def new_thread(
+        self, principal: Principal, workspace: Workspace, name: str | None, slug: str | None = None
+    ) -> Thread:
+        """Make a thread; its slug is a UUID, or the one given, whose thread is returned where there is one.
 
-    def hidden_thread(self, principal: Principal, workspace: Workspace, key: str) -> Thread:
-        """Return the thread with this key, which no list shows; it is made where there is none.
+        No list shows a thread whose slug begins with `HIDDEN`.
 
         Raises `NotFoundError` when the workspace is gone.
         """
@@ -463,6 +465,9 @@ class PersonalStore(Protocol):
 
     def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
         """Return the run that this `clientRequestId` started in the thread."""
+
+    def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
+        """Return the run that this `clientRequestId` started last, in the `RECENT_THREADS` with the newest activity."""
 
     def open_run(self, principal: Principal, thread_id: str) -> str | None:
         """Return the id of the thread's run without an ending; there is one at most."""

@@ -27,6 +27,7 @@ from deechat.store.base import (
     NEWEST,
     OLDEST,
     PAGE_BYTES,
+    RECENT_THREADS,
     AllowTool,
     Before,
     BeginRun,
@@ -388,19 +389,13 @@ class MemoryStore:
             raise NotFoundError("The thread was deleted.")
         return self._state.threads[thread_id]
 
-    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
+    def new_thread(
+        self, principal: Principal, workspace: Workspace, name: str | None, slug: str | None = None
+    ) -> Thread:
         def work(state: _State) -> Thread:
             state.check_workspace(principal, workspace.id)
-            return state.add_thread(workspace.id, str(uuid.uuid4()), name)
-
-        return self._do(work)
-
-    def hidden_thread(self, principal: Principal, workspace: Workspace, key: str) -> Thread:
-        def work(state: _State) -> Thread:
-            state.check_workspace(principal, workspace.id)
-            slug = HIDDEN + key
-            known = [each for each in state.threads.values() if (each.workspace_id, each.slug) == (workspace.id, slug)]
-            return known[0] if known else state.add_thread(workspace.id, slug, None)
+            known = (each for each in state.threads.values() if (each.workspace_id, each.slug) == (workspace.id, slug))
+            return next(known, None) or state.add_thread(workspace.id, slug or str(uuid.uuid4()), name)
 
         return self._do(work)
 
@@ -524,6 +519,14 @@ class MemoryStore:
     def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
         runs = self._runs_of(principal, thread_id)
         return next((run for run in runs if run.client_request_id == client_request_id), None)
+
+    @yielding
+    def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
+        threads = [each for each in self._state.threads.values() if each.workspace_id == workspace.id]
+        threads.sort(key=lambda each: (each.updated_at, each.id), reverse=True)
+        runs = [run for each in threads[:RECENT_THREADS] for run in self._runs_of(principal, each.id)]
+        found = [run for run in runs if run.client_request_id == client_request_id]
+        return max(found, key=lambda run: run.started_at, default=None)
 
     @yielding
     def open_run(self, principal: Principal, thread_id: str) -> str | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from flask import Flask, Response, request
 
+from deechat.web.agui import routes as agui
+from deechat.web.aisdk import routes as aisdk
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.forwarded import PROXIES, Network
@@ -47,7 +49,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     app.url_map.merge_slashes = False
     answer_errors(app, {openai_errors.PREFIX: openai_errors.shape})
     gate.guard(app)
-    theirs = (openai_models, openai_chat, openai_responses, openai_socket)
+    theirs = (openai_models, openai_chat, openai_responses, openai_socket, agui, aisdk)
     for module in (pages, workspaces, threads, chats, runs, invocations, *theirs):
         app.register_blueprint(module.make(services))
     check_needs(app)

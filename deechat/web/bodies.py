@@ -210,6 +210,14 @@ def read_wait() -> float | None:
     return float(text)
 
 
+def read_left_stops() -> bool:
+    """Read from `?disconnect=` whether a viewer that hangs up stops the run. Raises `BadRequestError`."""
+    text = request.args.get("disconnect", "keep")
+    if text not in {"keep", "stop"}:
+        raise BadRequestError(f"disconnect is {text[:40]!r}, but stop or keep is expected.")
+    return text == "stop"
+
+
 _PLAIN_TYPES = {
     "str": "a text",
     "int": "a number",

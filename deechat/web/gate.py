@@ -4,7 +4,8 @@
 has become a `Principal`; the route takes it from `asker`.
 
 Without a password the server is for the people at this machine alone (`local_only`), with one for all who know it.
-Requests that change something must not come from another site in any case.
+Requests that change something must not come from another site, unless it is one of the origins that a setting names:
+their pages may ask (CORS), and read the answers. No cookie of theirs is asked for: they show the password as a bearer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from functools import cached_property
 from typing import cast
@@ -37,6 +38,16 @@ COOKIE = "deechat_login"
 WRONG_PASSWORD_SECONDS = 0.5
 COOKIE_SECONDS = 30 * 24 * 3600
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+# Headers of answers that pages of other origins may read, besides those that browsers always show.
+_EXPOSED = (
+    "X-Run-Id, X-Heartbeat, X-Storage, Retry-After, Location, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index, "
+    "X-Vercel-AI-UI-Message-Stream"
+)
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+    "Access-Control-Allow-Headers": "*, Authorization",  # which the star leaves out
+    "Access-Control-Max-Age": "600",
+}
 _REFUSED = frozenset({401, 403, 413, 429})
 
 log = logging.getLogger(__name__)
@@ -89,6 +100,10 @@ NEEDS = {
     "openai_responses.delete": Need.PERSON,
     "openai_responses.input_items": Need.PERSON,
     "openai_responses.compact": Need.PERSON,
+    "agui.run": Need.PERSON,
+    "agui.look": Need.PERSON,
+    "aisdk.chat": Need.PERSON,
+    "aisdk.stream": Need.PERSON,
 }
 
 
@@ -113,8 +128,10 @@ class Gate:
         secret: Callable[[], bytes],
         ended: EndedLogins,
         later: Callable[[float, Callable[[], None]], object],
+        origins: Collection[str] = (),
     ) -> None:
-        """`later` calls a function after so many seconds."""
+        """`later` calls a function after so many seconds. Pages of the `origins` may ask."""
+        self._origins = frozenset(origins)
         self._password = password
         self._secret = secret
         self._ended = ended
@@ -134,6 +151,7 @@ class Gate:
         app.before_request(self.check)
         app.before_request(_come_in)
         app.after_request(self._count_refusal)
+        app.after_request(self._share)
         app.jinja_env.globals["guarded"] = self._password is not None
         blueprint = Blueprint("gate", __name__)
         blueprint.post("/api/login", endpoint="log_in")(self.log_in)
@@ -147,8 +165,11 @@ class Gate:
             return None
         if self._password is None and (refusal := self._outside.refuse()):
             return refusal
+        is_invited = request.headers.get("Origin") in self._origins
+        if is_invited and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return Response(status=204, headers=_PREFLIGHT)  # browsers ask without a credential
         # Browsers send a WebSocket's handshake with cookies, for any page, and no CORS holds it back.
-        if request.method not in _SAFE or is_handshake():
+        if not is_invited and (request.method not in _SAFE or is_handshake()):
             _check_same_site(behind_proxy=self._password is not None)
         if need is Need.PERSON:
             g.principal = self.principal()
@@ -216,6 +237,17 @@ class Gate:
     def _count_refusal(self, response: Response) -> Response:
         if response.status_code in _REFUSED:
             self.refusals.note(f"refused with {response.status_code}", peer())
+        return response
+
+    def _share(self, response: Response) -> Response:
+        """Let pages of the invited origins read the answer."""
+        if not self._origins:
+            return response
+        response.vary.add("Origin")
+        origin = request.headers.get("Origin", "")
+        if origin in self._origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
         return response
 
     def _is_password(self, given: bytes) -> bool:

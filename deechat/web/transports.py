@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 
 from flask import Response
 
@@ -62,12 +63,16 @@ class Transports:
         self._default = default
 
     def start(
-        self, principal: Principal, workspace: Workspace, thread: Thread, prompt: Prompt, asked: str | None
+        self, principal: Principal, workspace: Workspace, thread: Thread, prompt: Prompt, asked: str | None, *, left_stops: bool
     ) -> Response:
-        """Return the response of a prompt. Raises as `Runs.start` does, and `BusyError`."""
+        """Return the response of a prompt; `left_stops` as in `Streams.open`.
+
+        Raises as `Runs.start` does, and `BusyError`.
+        """
         transport = asked or workspace.transport or self._default
         if transport == SSE:
-            return self._streams.open(lambda: _from_start(self._runs.start(principal, workspace, thread, prompt)))
+            run = partial(self._runs.start, principal, workspace, thread, prompt)
+            return self._streams.open(lambda: _from_start(run()), left_stops=left_stops)
         joined: set[str] = set()
 
         def find() -> View:
@@ -79,7 +84,7 @@ class Transports:
             is_shown = transport == HYBRID and run.id not in joined
             return Switch(run, DeeChat(run.message_id) if is_shown else None)
 
-        return self._streams.open(find, switch)
+        return self._streams.open(find, switch, left_stops=left_stops)
 
     def start_or_join(
         self, principal: Principal, workspace: Workspace, thread: Thread, prompt: Prompt

@@ -189,6 +189,7 @@ def tour_routes(tour: Tour) -> None:
     of_run = "/api/runs/<run_id>"
     call(f"GET {of_run}", "GET", f"/api/runs/{run_id}")
     call(f"GET {of_run}/events", "GET", f"/api/runs/{run_id}/events?after=3")
+    tour_dialects(tour)
     waiting = tour.waiting()
     call("GET a waiting run", "GET", f"/api/runs/{waiting}")
     call(f"POST {of_run}/steer", "POST", f"/api/runs/{waiting}/steer", {"message": "In short."}, status=202)
@@ -199,6 +200,22 @@ def tour_routes(tour: Tour) -> None:
     with closing(tour.http.post(f"/api/runs/{tour.waiting()}/stop", json={})):
         pass
     call(f"POST {of_run}/continue", "POST", f"/api/runs/{stopped}/continue")
+
+
+def tour_dialects(tour: Tour) -> None:
+    """Calls the routes of other protocols."""
+    call, ok = tour.call, "what is 17% of 2,340?"
+    said = {"id": "u", "role": "user", "content": ok, "parts": [{"type": "text", "text": ok}]}
+    agui = "/api/agui/default"
+    call("POST /api/agui/<slug>", "POST", agui, {"threadId": "a", "runId": "one", "messages": [said]})
+    call("GET /api/agui/<slug>", "GET", f"{agui}?runId=one")
+    call("a thread of AG-UI", "GET", f"{agui}?threadId=a")
+    ai, of = "/api/ai/default", "/api/ai/<slug>"
+    call(f"POST {of}", "POST", ai, {"id": "b", "messages": [said]})
+    call(f"POST {of}/<thread_slug>", "POST", f"{ai}/c", {"messages": [said]})
+    run_id = tour.run_id
+    call(f"GET {of}/<thread_slug>/stream", "GET", f"{ai}/c/stream", status=204)
+    call(f"GET {of}/<thread_slug>/<run_id>/stream", "GET", f"{ai}/c/{run_id}/stream?startIndex=-3")
 
 
 def tour_lists(tour: Tour) -> None:

@@ -13,6 +13,7 @@ from deechat.errors import ConflictError, NotFoundError
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
 from deechat.principal import OWNER, Principal
 from deechat.store.base import (
+    HIDDEN,
     OLDEST,
     AllowTool,
     BeginRun,
@@ -175,8 +176,8 @@ def test_a_thread_moves_to_the_top_of_its_list_with_a_message(store: Store) -> N
 
 def test_a_hidden_thread_is_found_by_its_key_and_stands_in_no_list(store: Store) -> None:
     workspace = store.workspace(OWNER, "default")
-    hidden = store.hidden_thread(OWNER, workspace, "k")
-    assert store.hidden_thread(OWNER, workspace, "k") == hidden
+    hidden = store.new_thread(OWNER, workspace, None, f"{HIDDEN}k")
+    assert store.new_thread(OWNER, workspace, None, f"{HIDDEN}k") == hidden
     store.write(message(hidden, "a"))
     assert store.threads(OWNER, workspace) == []
     assert store.thread(OWNER, workspace, hidden.slug).id == hidden.id
@@ -277,10 +278,22 @@ def test_what_a_log_out_ended_is_kept_until_its_time(store: Store) -> None:
 # -- runs and logs -----------------------------------------------------------------------------------------------------
 
 
+def test_a_thread_of_a_given_slug_is_made_once(store: Store) -> None:
+    workspace = store.workspaces(OWNER)[0]
+    made = store.new_thread(OWNER, workspace, None, "mine")
+    assert made.slug == "mine"
+    assert store.new_thread(OWNER, workspace, "Again", "mine") == made == store.thread(OWNER, workspace, "mine")
+    assert store.new_thread(OWNER, store.new_workspace(OWNER, "Other"), None, "mine").id != made.id
+
+
 def test_a_run_begins_with_its_prompt_or_not_at_all(store: Store, thread: Thread) -> None:
     store.write(message(thread, "p"), begin(thread, request="once"))
     assert (store.open_run(OWNER, thread.id), store.last_run(OWNER, thread.id)) == ("r", "r")
     assert store.run_by_request(OWNER, thread.id, "once") == store.run(OWNER, "r") == store.find_run("r")
+    workspace = store.workspace_by_id(OWNER, thread.workspace_id)
+    assert store.run_by_request_in(OWNER, workspace, "once") == store.run(OWNER, "r")
+    assert store.run_by_request_in(OWNER, workspace, "never") is None
+    assert store.run_by_request_in(OWNER, store.new_workspace(OWNER, "Other"), "once") is None
     assert store.chats(OWNER, thread, 9, None) == (store.messages(OWNER, thread), "r")
     with pytest.raises(ConflictError):
         store.write(message(thread, "q"), begin(thread, "s"))
@@ -420,13 +433,13 @@ def test_to_another_principal_nothing_of_a_workspace_is_there(store: Store, thre
         "run": (NotFoundError, lambda who: store.run(who, "r")),
         "placed_run": (NotFoundError, lambda who: store.placed_run(who, "r")),
         "run_by_request": (None, lambda who: store.run_by_request(who, thread.id, "once")),
+        "run_by_request_in": (None, lambda who: store.run_by_request_in(who, workspace, "once")),
         "open_run": (None, lambda who: store.open_run(who, thread.id)),
         "last_run": (None, lambda who: store.last_run(who, thread.id)),
     }
     writes: dict[str, Call] = {
         "update_workspace": lambda who: store.update_workspace(who, workspace, name="New", tools={"web": "deny"}),
         "new_thread": lambda who: store.new_thread(who, workspace, "New"),
-        "hidden_thread": lambda who: store.hidden_thread(who, workspace, "k"),
         "rename_thread": lambda who: store.rename_thread(who, thread, "New"),
         "delete_thread": lambda who: store.delete_thread(who, thread, damaged={"r"}),
         "delete_workspace": lambda who: store.delete_workspace(who, workspace, damaged={"r"}),
@@ -450,7 +463,7 @@ def test_to_another_principal_nothing_of_a_workspace_is_there(store: Store, thre
     assert [each.slug for each in store.threads(STRANGER, theirs)] == []
     assert outcome(writes["delete_workspace"], OWNER) is ConflictError, "another's is no other one of mine"
     assert store.new_workspace(STRANGER, "DeeChat").owner == STRANGER.id
-    for name in ("update_workspace", "new_thread", "hidden_thread", "rename_thread", "delete_thread"):
+    for name in ("update_workspace", "new_thread", "rename_thread", "delete_thread"):
         assert outcome(writes[name], OWNER) is not NotFoundError, name
 
 
@@ -487,6 +500,7 @@ def test_the_memory_store_lets_others_have_their_turn_in_every_read() -> None:
         "thread_by_id": (OWNER, thread.id), "messages": (OWNER, thread), "chats": (OWNER, thread, 1, None),
         "last_message_id": (OWNER, thread), "branch": (OWNER, thread.id, "x", 1), "summary": (OWNER, []),
         "run_by_request": (OWNER, thread.id, "x"), "open_run": (OWNER, thread.id), "last_run": (OWNER, thread.id),
+        "run_by_request_in": (OWNER, workspace, "x"),
         "workspace_of": (thread.id,), "ended_logins": (), "find_run": ("r",), "unfinished_runs": (),
         "check_log": ("r", 0), "last_seq": ("r",),
     }  # fmt: skip

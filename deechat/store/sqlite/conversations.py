@@ -244,15 +244,12 @@ class Conversations:
             self.workspace_by_id(principal, row[1])  # raises what is true
         return _thread(row)
 
-    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
-        slug = str(uuid.uuid4())
-        self.database.write(lambda connection: _insert_thread(connection, principal, workspace.id, slug, name))
-        return self.thread(principal, workspace, slug)
-
-    def hidden_thread(self, principal: Principal, workspace: Workspace, key: str) -> Thread:
-        slug = HIDDEN + key
-        self.database.write(lambda connection: _insert_thread(connection, principal, workspace.id, slug, None))
-        return self.thread(principal, workspace, slug)
+    def new_thread(
+        self, principal: Principal, workspace: Workspace, name: str | None, slug: str | None = None
+    ) -> Thread:
+        place = slug or str(uuid.uuid4())
+        self.database.write(lambda connection: _insert_thread(connection, principal, workspace.id, place, name))
+        return self.thread(principal, workspace, place)
 
     def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
         def work(connection: sqlite3.Connection) -> None:
@@ -426,7 +423,7 @@ def _check_thread(connection: sqlite3.Connection, principal: Principal, thread_i
 def _insert_thread(
     connection: sqlite3.Connection, principal: Principal, workspace_id: str, slug: str, name: str | None
 ) -> None:
-    # OR IGNORE: the default thread may be deleted by two at once, and a hidden one be there.
+    # OR IGNORE: the default thread may be deleted by two at once, and one of a given slug be made by two.
     now = time.time()
     values = (str(uuid.uuid4()), workspace_id, slug, name, now, None, now, 0)
     connection.execute(

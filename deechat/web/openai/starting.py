@@ -14,7 +14,7 @@ from deechat.principal import Principal
 from deechat.runs.replies import Reply
 from deechat.runs.service import Runs, RunView
 from deechat.runs.start import Prompt
-from deechat.store.base import RunRow, Store, Thread, Workspace
+from deechat.store.base import HIDDEN, RunRow, Store, Thread, Workspace
 from deechat.web.bodies import read_language
 from deechat.web.openai.errors import FieldError
 from deechat.web.openai.messages import Told, run_of
@@ -42,7 +42,7 @@ class Starting:
     def thread(self, principal: Principal, workspace: Workspace, key: str | None) -> Thread:
         """Return the thread of a new conversation; with a key, the one that the key made before."""
         name = uuid.uuid5(_KEYS, key) if key else uuid.uuid4()
-        return self._store.hidden_thread(principal, workspace, str(name))
+        return self._store.new_thread(principal, workspace, None, f"{HIDDEN}{name}")
 
     def begin(
         self,
