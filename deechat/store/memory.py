@@ -30,6 +30,7 @@ from deechat.store.base import (
     Before,
     BeginRun,
     Change,
+    ChangeMessage,
     EndRun,
     EventBatch,
     EventRow,
@@ -49,6 +50,7 @@ from deechat.store.base import (
     WakeRun,
     Workspace,
     allowance,
+    followed,
     slug_of,
     update_permissions,
 )
@@ -135,6 +137,9 @@ class _State:
                 self.messages[message.id] = message
                 thread = self.threads[message.thread_id]
                 self.threads[thread.id] = msgspec.structs.replace(thread, updated_at=float(message.sent_at))
+            case ChangeMessage(message):
+                if message.id in self.messages:
+                    self.messages[message.id] = message
             case NameThread(thread_id, name, only_unnamed):
                 found = self.threads.get(thread_id)
                 if found is not None and not (only_unnamed and found.name is not None):
@@ -426,6 +431,13 @@ class MemoryStore:
         return message
 
     @yielding
+    def message_by_id(self, principal: Principal, message_id: str) -> StoredMessage:
+        message = self._state.messages.get(message_id)
+        if message is None or not self._state.owns_thread(principal, message.thread_id):
+            raise NotFoundError(f"There is no message {message_id!r}.")
+        return message
+
+    @yielding
     def messages(
         self, principal: Principal, thread: Thread, limit: int = -1, before: str | None = None
     ) -> Page[StoredMessage]:
@@ -452,7 +464,7 @@ class MemoryStore:
     @yielding
     def last_message_id(self, principal: Principal, thread: Thread) -> str | None:
         found = self._messages_of(principal, thread.id)
-        return found[-1].id if found else None
+        return followed(found[-1]) if found else None
 
     @yielding
     def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
+from deechat.web import anythingllm
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.forwarded import PROXIES, Network
@@ -44,6 +45,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     gate.guard(app)
     for module in (pages, workspaces, threads, chats, runs):
         app.register_blueprint(module.make(services))
+    app.register_blueprint(anythingllm.make(services, gate))
     check_needs(app)
     app.after_request(_with_headers)
     app.after_request(partial(_with_heartbeat, f"{services.streams.heartbeat:g}"))

@@ -101,6 +101,7 @@ def test_every_route_stands_in_the_protocol(tmp_path: Path) -> None:
     app = create_app(Settings(data=tmp_path / "data", provider="offline"))
     documented = set(re.findall(r"^\| `([A-Z]+ /\S*)` \|", PROTOCOL, flags=re.MULTILINE))
     names = {"<slug>": "SLUG", "<thread_slug>": "THREAD", "<run_id>": "RUN", "<path:filename>": "PATH"}
+    names["<chat_id>"] = "CHAT"
     served = set()
     for rule in app.url_map.iter_rules():
         path = rule.rule
