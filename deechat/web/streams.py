@@ -19,6 +19,7 @@ from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
 from deechat.runs.service import Runs
 from deechat.store.base import RunRow
+from deechat.web.connection import watch
 from deechat.web.gate import asker
 
 PAUSE = 1.0  # seconds
@@ -111,9 +112,13 @@ class Streams:
         principal, run_id = asker(), view.run.id
         entries = self._runs.follow(principal, run_id, after, self.heartbeat)
         frames = _frames(entries, plugin, after, view.lost)
+        unwatch: Callable[[], object] = lambda: None  # noqa: E731
         if left_stops:
-            frames = _until_left(frames, partial(self._runs.stop_left, principal, run_id))
+            left = partial(self._runs.stop_left, principal, run_id)
+            unwatch = watch(left)  # a stream that is silent writes nothing, and would not see it
+            frames = _until_left(frames, left, unwatch)
         response = _Streamed(frames, content_type=plugin.content_type)
+        response.call_on_close(unwatch)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
         response.headers["X-Run-Id"] = view.run.id
@@ -153,10 +158,13 @@ def _frames(
                 return
 
 
-def _until_left(frames: Generator[bytes, None, None], left: Callable[[], object]) -> Generator[bytes, None, None]:
-    """Yield the frames, and call `left` when they are closed before their end."""
+def _until_left(
+    frames: Generator[bytes, None, None], left: Callable[[], object], ended: Callable[[], object]
+) -> Generator[bytes, None, None]:
+    """Yield the frames; call `left` when they are closed before their end, else `ended` before the last bytes go."""
     try:
         yield from frames
+        ended()
     except GeneratorExit:
         left()
         raise
