@@ -35,6 +35,7 @@ from deechat.messages import Message
 from deechat.net.wait import give_turn
 from deechat.principal import Principal
 from deechat.runs.answers import lacks_parts, with_parts
+from deechat.runs.edits import Edits
 from deechat.runs.handlers import FURTHER, Handlers, turns_of
 from deechat.runs.recovery import Recovery
 from deechat.runs.registry import Registry
@@ -101,6 +102,7 @@ class Runs:
         self._starter = Starter(self.journal, store, providers.current, providers.going_on)
         self._starting = 0
         self._locks: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+        self.edits = Edits(store, self._lock, self.stop)
         self._leaving: set[str] = set()  # ids of threads and workspaces that are being deleted
 
     def run_ended(self, run_id: str) -> None:
@@ -238,6 +240,15 @@ class Runs:
             branch[:0] = page
             at = page[0].parent_id
         return [(each, turns_of(each)) for each in branch]
+
+    def branch(self, principal: Principal, thread: Thread, most: int) -> list[StoredMessage]:
+        """Return the last messages of the branch that the next prompt follows, answers with their parts."""
+        branch = self.edits.branch(principal, thread, most)
+        return [with_parts(each, self._whole_log) if lacks_parts(each) else each for each in branch]
+
+    def open_run(self, principal: Principal, thread: Thread) -> str | None:
+        """Return the id of the thread's run that has not ended."""
+        return self._open_in(principal, thread)
 
     def _whole_log(self, run_id: str) -> Iterator[list[Entry]]:
         """Return the entries of an ended run, after which others have their turn."""

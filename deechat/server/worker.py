@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from http import HTTPStatus
 from types import FrameType
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import gevent
 import gevent.socket
@@ -122,16 +122,6 @@ class Connection(gevent.socket.socket):
         self.settimeout(SEND_SECONDS)
         if self._unwanted:
             request.force_close()
-
-    def has_left(self) -> bool:
-        """Say whether the client has closed the connection. Never waits."""
-        try:
-            peeked: bytes = cast("Any", self)._sock.recv(1, socket.MSG_PEEK)  # gevent's own `recv` would wait
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-        return not peeked
 
     def come_in(self) -> None:
         """Note that the request has passed the gate."""

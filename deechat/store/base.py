@@ -79,6 +79,9 @@ class StoredMessage(msgspec.Struct, frozen=True):
 
     `turns` is JSON of what a model is shown of the message later; '' where the content says it all, `PROMPT` for a
     prompt of text alone.
+
+    `next` in the details of the message that was written last: the id of the message that the one after it follows
+    instead, '' for none (`followed`). So a branch that was left stays as it is.
     """
 
     id: str
@@ -174,6 +177,12 @@ class InsertMessage(msgspec.Struct, frozen=True):
     message: StoredMessage
 
 
+class ChangeMessage(msgspec.Struct, frozen=True):
+    """Writes the parent, content, details and turns of a message anew; does nothing when it is gone."""
+
+    message: StoredMessage
+
+
 class NameThread(msgspec.Struct, frozen=True):
     """Names a thread; `only_unnamed` leaves a name that somebody gave meanwhile."""
 
@@ -256,6 +265,7 @@ class CompactLog(msgspec.Struct, frozen=True):
 
 Change = (
     InsertMessage
+    | ChangeMessage
     | NameThread
     | KeepSummary
     | AllowTool
@@ -317,6 +327,11 @@ def slug_of(name: str) -> str:
     """Return the slug of a workspace's name, which another one may have."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:50].strip("-") or "workspace"
+
+
+def followed(last: StoredMessage) -> str | None:
+    """Return the id of the message that the next one of a thread follows, where `last` was written last."""
+    return last.details.get("next", last.id) or None
 
 
 def update_permissions(tools: dict[str, str], allowed: dict[str, list[str]], changes: Mapping[str, Any]) -> None:
@@ -443,8 +458,11 @@ class PersonalStore(Protocol):
     ) -> tuple[Page[StoredMessage], str | None]:
         """Return the thread's messages like `messages`, and the id of its open run, as of one moment."""
 
+    def message_by_id(self, principal: Principal, message_id: str) -> StoredMessage:
+        """Return a message of any thread. Raises `NotFoundError`."""
+
     def last_message_id(self, principal: Principal, thread: Thread) -> str | None:
-        """Return the id of the message that was written last."""
+        """Return the id of the message that the next one follows: of the last one, unless that says otherwise."""
 
     def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
         """Return up to `length` messages that end with `last_id`, each followed by the one whose parent it is."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Flask, Response, request
 
+from deechat.web import anythingllm
 from deechat.web.agui import routes as agui
 from deechat.web.aisdk import routes as aisdk
 from deechat.web.bodies import LARGEST_BODY
@@ -52,6 +53,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     theirs = (openai_models, openai_chat, openai_responses, openai_socket, agui, aisdk)
     for module in (pages, workspaces, threads, chats, runs, invocations, *theirs):
         app.register_blueprint(module.make(services))
+    app.register_blueprint(anythingllm.make(services, gate))
     check_needs(app)
     app.after_request(_with_headers)
     app.after_request(partial(_with_heartbeat, f"{services.streams.heartbeat:g}"))

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from flask import request
+
+from deechat.net.hangup import when_hung_up
 
 
 class Connection(Protocol):
@@ -18,9 +21,6 @@ class Connection(Protocol):
 
     def stay_outside(self, peer: str) -> None:
         """Note that the request has not passed the gate, at least not yet, and from whom it is."""
-
-    def has_left(self) -> bool:
-        """Say whether the client has closed the connection. Never waits."""
 
     def begin_body(self) -> None:
         """Note that somebody reads the body."""
@@ -36,9 +36,6 @@ class _Unheard:
     def stay_outside(self, peer: str) -> None:
         pass
 
-    def has_left(self) -> bool:
-        return False
-
     def begin_body(self) -> None:
         pass
 
@@ -47,6 +44,12 @@ class _Unheard:
 
 
 _UNHEARD = _Unheard()
+
+
+def watch(then: Callable[[], object]) -> Callable[[], object]:
+    """Call `then` once the client of the request that is being answered hangs up; return what ends the watch."""
+    known = request.environ.get("gunicorn.socket")
+    return when_hung_up(known, then) if known is not None else lambda: None
 
 
 def connection() -> Connection:

@@ -37,6 +37,7 @@ from deechat.web.logins import EndedLogins
 COOKIE = "deechat_login"
 WRONG_PASSWORD_SECONDS = 0.5
 COOKIE_SECONDS = 30 * 24 * 3600
+NO_KEY = "null"  # a page's way to send no Authorization
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Headers of answers that pages of other origins may read, besides those that browsers always show.
 _EXPOSED = (
@@ -104,6 +105,23 @@ NEEDS = {
     "agui.look": Need.PERSON,
     "aisdk.chat": Need.PERSON,
     "aisdk.stream": Need.PERSON,
+    "anythingllm.open": Need.PLACE,
+    "anythingllm.setup": Need.PLACE,
+    "anythingllm.logo": Need.PLACE,
+    "anythingllm.request_token": Need.PLACE,
+    "anythingllm.empty": Need.PERSON,
+    "anythingllm.documents": Need.PERSON,
+    "anythingllm.whitelist": Need.PERSON,
+    "anythingllm.parsed_files": Need.PERSON,
+    "anythingllm.search": Need.PERSON,
+    "anythingllm.delete_threads": Need.PERSON,
+    "anythingllm.fork": Need.PERSON,
+    "anythingllm.update_chat": Need.PERSON,
+    "anythingllm.delete_edited_chats": Need.PERSON,
+    "anythingllm.delete_chats": Need.PERSON,
+    "anythingllm.delete_chat": Need.PERSON,
+    "anythingllm.feedback": Need.PERSON,
+    "anythingllm.speech": Need.PERSON,
 }
 
 
@@ -145,6 +163,11 @@ class Gate:
         key = hmac.new(self._secret(), (self._password or "").encode(), hashlib.sha256).hexdigest()
         return URLSafeTimedSerializer(key, salt="deechat-login")
 
+    @property
+    def guarded(self) -> bool:
+        """Whether there is a password."""
+        return self._password is not None
+
     def guard(self, app: Flask) -> None:
         """Put the gate before the application's routes, and the log-in beside them."""
         app.before_request(_stay_outside)
@@ -152,7 +175,7 @@ class Gate:
         app.before_request(_come_in)
         app.after_request(self._count_refusal)
         app.after_request(self._share)
-        app.jinja_env.globals["guarded"] = self._password is not None
+        app.jinja_env.globals["guarded"] = self.guarded
         blueprint = Blueprint("gate", __name__)
         blueprint.post("/api/login", endpoint="log_in")(self.log_in)
         blueprint.post("/api/logout", endpoint="log_out")(self.log_out)
@@ -181,27 +204,40 @@ class Gate:
         Raises `UnauthorizedError` and `TooManyAttemptsError`.
         """
         if self._password is not None and not self._knows_password():
-            shown = " What was sent as Authorization is not it." if "Authorization" in request.headers else ""
+            sent = request.headers.get("Authorization", NO_KEY)
+            shown = "" if sent == NO_KEY else " What was sent as Authorization is not it."
             raise UnauthorizedError(f"Log in first: this server has a password.{shown}")
         return OWNER
 
     def log_in(self) -> Response:
         """Set the cookie for a sender of the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
-        given = read_body(LogIn, LARGEST_LOG_IN).password.encode()
+        token = self.let_in(read_body(LogIn, LARGEST_LOG_IN).password)
+        response = jsonify({"loggedIn": True})
+        self.set_cookie(response, token)
+        return response
+
+    def let_in(self, password: str) -> str:
+        """Return a token for the password, good as the cookie and as the bearer.
+
+        Raises `UnauthorizedError` and `TooManyAttemptsError`.
+        """
+        given = password.encode()
         if self._password is not None and not self._try("log-in", lambda: self._is_password(given)):
             time.sleep(WRONG_PASSWORD_SECONDS)  # of this request's greenlet alone: guessing is slow, serving is not
             raise UnauthorizedError("That is not the password.", code="wrong_password")
-        response = jsonify({"loggedIn": True})
+        return str(self._signer.dumps(f"in {secrets.token_urlsafe(9)}"))  # no two are alike, so that each can be ended
+
+    def set_cookie(self, response: Response, token: str) -> None:
+        """Put the token into the response as the cookie, where there is a password."""
         if self._password is not None:
             response.set_cookie(
                 COOKIE,
-                self._signer.dumps(f"in {secrets.token_urlsafe(9)}"),  # no two are alike, so that each can be ended
+                token,
                 max_age=COOKIE_SECONDS,
                 httponly=True,
                 samesite="Lax",
                 secure=front().https,
             )
-        return response
 
     def log_out(self) -> Response:
         """Make the request's cookie worthless, for ever and everywhere, and take it from the browser."""
@@ -215,14 +251,19 @@ class Gate:
 
     def _knows_password(self) -> bool:
         cookie = request.cookies.get(COOKIE, "") if "HTTP_COOKIE" in request.environ else ""
-        if cookie and self._is_signed(cookie) and cookie not in self._ended:
+        if self._is_token(cookie):
             return True
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_token(given.strip()):
+            return True
         # A header is bytes, read here as Latin-1 (PEP 3333); who sends other letters may have meant either encoding.
         forms = [given.strip().encode(encoding, "replace") for encoding in ("utf-8", "latin-1")]
         if scheme.lower() != "bearer" or not given.strip():
             return False
         return self._try("bearer", lambda: any(self._is_password(form) for form in forms))
+
+    def _is_token(self, given: str) -> bool:
+        return bool(given) and self._is_signed(given) and given not in self._ended
 
     def _is_signed(self, cookie: str) -> bool:
         try:

@@ -19,7 +19,7 @@ from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
 from deechat.runs.service import Runs
 from deechat.store.base import RunRow
-from deechat.web.connection import connection
+from deechat.web.connection import watch
 from deechat.web.gate import asker
 
 PAUSE = 1.0  # seconds
@@ -98,18 +98,19 @@ class Streams:
 
         Raises `BusyError` when the server leaves before.
         """
-        leave = self.take_place()
+        leave, unwatch = self.take_place(), _nothing
         try:
             view = find()
-            made, here = dialect(view.run), connection()
+            made = dialect(view.run)
+            if left_stops:
+                unwatch = watch(partial(self._runs.stop_left, asker(), view.run.id))
             with closing(self._runs.follow(asker(), view.run.id, 0, PAUSE)) as entries:
                 for batch in entries:
                     if _is_over(made, batch):
                         return view.run, made
-                    if not batch and left_stops and here.has_left():
-                        self._runs.stop_left(asker(), view.run.id)
             raise BusyError("The server is being restarted; ask again in a moment.", retry_after=2)
         finally:
+            unwatch()
             leave()
 
     def now(self, view: View, dialect: Whole) -> Whole:
@@ -143,13 +144,21 @@ class Streams:
         principal, run_id = asker(), view.run.id
         entries = self._runs.follow(principal, run_id, after, self.heartbeat)
         frames = _frames(entries, plugin, after, view.lost)
+        unwatch = _nothing
         if left_stops:
-            frames = _until_left(frames, partial(self._runs.stop_left, principal, run_id))
+            left = partial(self._runs.stop_left, principal, run_id)
+            unwatch = watch(left)  # a stream that is silent writes nothing, and would not see it
+            frames = _until_left(frames, left, unwatch)
         response = _Streamed(frames, content_type=plugin.content_type)
+        response.call_on_close(unwatch)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
         response.headers["X-Run-Id"] = view.run.id
         return response
+
+
+def _nothing() -> object:
+    return None
 
 
 def _is_over(dialect: Dialect, batch: Sequence[Entry]) -> bool:
@@ -202,10 +211,13 @@ def _frames(
                 return
 
 
-def _until_left(frames: Generator[bytes, None, None], left: Callable[[], object]) -> Generator[bytes, None, None]:
-    """Yield the frames, and call `left` when they are closed before their end."""
+def _until_left(
+    frames: Generator[bytes, None, None], left: Callable[[], object], ended: Callable[[], object]
+) -> Generator[bytes, None, None]:
+    """Yield the frames; call `left` when they are closed before their end, else `ended` before the last bytes go."""
     try:
         yield from frames
+        ended()
     except GeneratorExit:
         left()
         raise

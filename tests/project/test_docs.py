@@ -108,6 +108,7 @@ def test_every_route_stands_in_the_protocol(tmp_path: Path) -> None:
         "<path:filename>": "PATH",
         "<path:model>": "MODEL",
         "<response_id>": "ID",
+        "<chat_id>": "CHAT",
     }
     served = set()
     for rule in app.url_map.iter_rules():

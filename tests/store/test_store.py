@@ -8,6 +8,7 @@ from pathlib import Path
 
 import gevent
 import pytest
+from msgspec.structs import replace
 
 from deechat.errors import ConflictError, NotFoundError
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
@@ -18,6 +19,7 @@ from deechat.store.base import (
     AllowTool,
     BeginRun,
     Change,
+    ChangeMessage,
     CompactLog,
     EndRun,
     GiveUpRun,
@@ -246,6 +248,27 @@ def test_messages_are_read_from_the_last_one_back(store: Store, thread: Thread) 
         store.messages(OWNER, thread, 2, "x")
 
 
+def test_a_message_is_written_anew_in_its_place(store: Store, thread: Thread) -> None:
+    store.write(message(thread, "a"), message(thread, "b", "a", "assistant"), message(thread, "c", "b"))
+    changed = replace(store.message_by_id(OWNER, "b"), content="B", parent_id=None, details={"x": 1}, turns="")
+    store.write(ChangeMessage(changed), ChangeMessage(replace(changed, id="gone")))
+    assert store.message(OWNER, thread, "b") == changed
+    assert [each.id for each in store.messages(OWNER, thread)] == ["a", "b", "c"]
+    assert [each.id for each in store.branch(OWNER, thread.id, "c", 9)] == ["b", "c"]
+    with pytest.raises(NotFoundError):
+        store.message_by_id(OWNER, "gone")
+
+
+def test_the_last_message_may_say_which_one_is_followed_until_another_is_written(store: Store, thread: Thread) -> None:
+    store.write(message(thread, "a"), message(thread, "b", "a"))
+    last = store.message_by_id(OWNER, "b")
+    for followed, then in (("a", "a"), ("", None)):
+        store.write(ChangeMessage(replace(last, details={"next": followed})))
+        assert store.last_message_id(OWNER, thread) == then
+    store.write(message(thread, "c"))
+    assert store.last_message_id(OWNER, thread) == "c"
+
+
 def test_a_page_of_large_messages_ends_before_its_limit(store: Store, thread: Thread) -> None:
     for name in "abc":
         store.write(InsertMessage(StoredMessage(name, thread.id, None, "user", "x" * 1_500_000, 2.0)))
@@ -427,6 +450,7 @@ def test_to_another_principal_nothing_of_a_workspace_is_there(store: Store, thre
         "message": (NotFoundError, lambda who: store.message(who, thread, "p")),
         "messages": ([], lambda who: store.messages(who, thread)),
         "chats": (([], None), lambda who: store.chats(who, thread, 9, None)),
+        "message_by_id": (NotFoundError, lambda who: store.message_by_id(who, "p")),
         "last_message_id": (None, lambda who: store.last_message_id(who, thread)),
         "branch": ([], lambda who: store.branch(who, thread.id, "p", 9)),
         "summary": (None, lambda who: store.summary(who, said)),

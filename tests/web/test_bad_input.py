@@ -146,6 +146,7 @@ FOREIGN = [
     Route("POST", "/api/ai/<slug>", {"id": "a", "messages": []}),
     Route("POST", "/api/ai/<slug>/<thread_slug>", {"messages": []}),
 ]
+OTHERS = ("anythingllm", "openai_")  # blueprints with errors of their own shape, and tests beside theirs
 IDS = {"slug": "default", "thread_slug": "default", "path:filename": "css/base.css"}  # and `run_id`, once there is one
 
 HOSTILE = {
@@ -205,9 +206,9 @@ def url_map() -> Map:
 def served() -> set[str]:
     """The contract's routes of the app as `METHOD rule`; HEAD and OPTIONS come with GET.
 
-    Those of foreign protocols have errors of their own shape, and tests beside theirs; so has a WebSocket's.
+    Those of `OTHERS` have errors of their own shape, and so has a WebSocket's.
     """
-    rules = [rule for rule in url_map().iter_rules() if not (rule.rule.startswith("/v1/") or rule.websocket)]
+    rules = [rule for rule in url_map().iter_rules() if not (rule.endpoint.startswith(OTHERS) or rule.websocket)]
     return {f"{method} {rule.rule}" for rule in rules for method in rule.methods - {"HEAD", "OPTIONS"}}
 
 

@@ -28,14 +28,14 @@ BODY |= {"threadId": "foreign", "runId": "one", "id": "foreign", "messages": [_S
 
 
 def addresses(app: Flask, **values: str) -> list[tuple[str, str, str]]:
-    """Gives each route as its endpoint, method and address, those that delete last."""
+    """Gives each route as its endpoint, method and address, those that delete last, and of these the deepest first."""
     found = []
     for rule in app.url_map.iter_rules():
         path = rule.rule
         for name in rule.arguments:
             path = path.replace(f"<{name}>", values.get(name, "x")).replace(f"<path:{name}>", "css/base.css")
         found += [(rule.endpoint, method, path) for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}]
-    return sorted(found, key=lambda each: (each[1] == "DELETE", each[1], len(each[2])))
+    return sorted(found, key=lambda each: (each[1] == "DELETE", each[1], len(each[2]) * (-1) ** (each[1] == "DELETE")))
 
 
 def call(http: FlaskClient, method: str, path: str, who: Principal = OWNER, **body: Any) -> tuple[int, Any]:

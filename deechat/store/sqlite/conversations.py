@@ -25,6 +25,7 @@ from deechat.store.base import (
     StoredMessage,
     Thread,
     Workspace,
+    followed,
     slug_of,
 )
 from deechat.store.sqlite import checksums
@@ -292,6 +293,14 @@ class Conversations:
             raise NotFoundError(f"There is no message {message_id!r} in this thread.")
         return _message(self.database.damage.checked("message", row, id=message_id, thread_id=thread.id))
 
+    def message_by_id(self, principal: Principal, message_id: str) -> StoredMessage:
+        row = self.database.read_one(f"SELECT {_MESSAGE} FROM message WHERE id = ?", message_id)
+        if row is None:
+            raise NotFoundError(f"There is no message {message_id!r}.")
+        message = _message(self.database.damage.checked("message", row, id=message_id))
+        self.thread_by_id(principal, message.thread_id)
+        return message
+
     def messages(
         self, principal: Principal, thread: Thread, limit: int = -1, before: str | None = None
     ) -> Page[StoredMessage]:
@@ -355,7 +364,7 @@ class Conversations:
             return None
         if row[-2] != row[-1] and row[-1] is not None:
             raise self.database.damage.note(f"the last message of the thread {thread.slug!r}")
-        return str(self.database.damage.checked("message", row[:-2], thread_id=thread.id)[0])
+        return followed(_message(self.database.damage.checked("message", row[:-2], thread_id=thread.id)))
 
     def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
         rows = self.database.read(

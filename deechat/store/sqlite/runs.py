@@ -15,7 +15,7 @@ from deechat.principal import Principal
 from deechat.store.base import GIVEN_UP, RECENT_THREADS, RunRow, Workspace
 from deechat.store.sqlite import compaction
 from deechat.store.sqlite.checksums import COVERED
-from deechat.store.sqlite.conversations import IS_OWN_THREAD, Conversations
+from deechat.store.sqlite.conversations import IS_OWN_THREAD, LISTED, Conversations
 from deechat.store.sqlite.database import Row
 from deechat.store.sqlite.integrity import RESTORE
 
@@ -54,7 +54,7 @@ class RunReads(Conversations):
     def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
         rows = self.database.read(  # thread by thread: runs have no index of these ids alone
             f"SELECT {_COLUMNS} FROM (SELECT id FROM thread WHERE workspace_id = (SELECT id FROM workspace WHERE id = ?"
-            " AND owner = ? AND deleted_at IS NULL) AND deleted_at IS NULL ORDER BY updated_at DESC, id DESC LIMIT ?)"
+            f" AND owner = ? AND deleted_at IS NULL) AND {LISTED} ORDER BY updated_at DESC, id DESC LIMIT ?)"
             " AS recent CROSS JOIN run ON run.thread_id = recent.id WHERE run.client_request_id = ?",
             *(workspace.id, principal.id, RECENT_THREADS, client_request_id),
         )
