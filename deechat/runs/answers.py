@@ -20,6 +20,7 @@ from deechat.errors import DamagedError
 from deechat.events import (
     LACKING,
     ClarificationRequest,
+    ClientCall,
     Ending,
     Entry,
     HistorySummarized,
@@ -31,6 +32,7 @@ from deechat.events import (
     ToolApprovalRequest,
     ToolCallResult,
 )
+from deechat.messages import is_object
 from deechat.store.base import RunRow, StoredMessage
 
 Json = dict[str, Any]
@@ -98,11 +100,21 @@ def _tool_call(call: CallState) -> Json:
     return {
         "id": call.call.id,
         "name": call.call.name,
-        "arguments": call.call.arguments if call.arguments is None else call.arguments,
+        "arguments": _arguments(call),
         "content": result.content if result else None,
         "is_error": result.is_error if result else True,
         "seconds": result.seconds if result else 0.0,
     }
+
+
+def _arguments(call: CallState) -> Json | str:
+    """Return the arguments of a call that started, here or at the client, as an object; else as they were written."""
+    if call.arguments is not None:
+        return call.arguments
+    written = call.call.arguments
+    if not isinstance(call.request, ClientCall):
+        return written
+    return msgspec.json.decode(written, type=Json) if is_object(written) else {"arguments": written}
 
 
 def _beside(result: ToolCallResult | None) -> Json:

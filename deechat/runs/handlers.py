@@ -88,10 +88,9 @@ class Handlers:
         """Return the tools of ours that the run may use: a protocol with terms has no word for questions."""
         if workspace.mode != "agent":
             return {}
-        if not terms.page:
-            return self._tools
         taken = {each.name for each in terms.tools}
-        return {name: tool for name, tool in self._tools.items() if not tool.asks and name not in taken}
+        can_ask = not terms.page
+        return {name: tool for name, tool in self._tools.items() if name not in taken and (can_ask or not tool.asks)}
 
     def _history(self, principal: Principal, run: RunRow, limit: Callable[[], int]) -> _History:
         """Read the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""

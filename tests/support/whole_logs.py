@@ -14,6 +14,7 @@ from deechat.agents.plugins.base import Dialect, Frame
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    ClientCall,
     Entry,
     HistorySummarized,
     InputReceived,
@@ -138,6 +139,35 @@ LOGS: dict[str, list[Entry]] = {
     ),
     "failed": _log(StepStarted(1), ReasoningChunk("Hm"), RunFailed("model_error", "It failed.")),
     "early": _log(RunFailed("interrupted", "The server went away.", "interrupted")),
+    "client": _log(
+        StepStarted(1),
+        TextChunk("Let me see."),
+        StepFinished(
+            1,
+            "tool_calls",
+            USAGE,
+            (ToolCall("a", "weather", '{"city":"Paris"}'), ToolCall("b", "look", "{}"), ToolCall("c", "pay", "{}")),
+        ),
+        ClientCall("qa", "a", "weather", '{"city":"Paris"}'),
+        ToolCallInvocation("b", "look", {}),
+        ToolApprovalRequest("qc", "c", "pay", {}, "It pays."),
+        ToolCallResult("b", "look", "seen"),
+        InputReceived("qa", "rain", output="rain"),
+        ToolCallResult("a", "weather", "rain"),
+        InputReceived("qc", "No", approved=False),
+        ToolCallResult("c", "pay", "A person refused.", is_error=True),
+        StepStarted(2),
+        StepFinished(2, "tool_calls", USAGE, (ToolCall("d", "weather", "no JSON"),)),
+        ClientCall("qd", "d", "weather", "no JSON"),
+        InputReceived("qd", "sun", output="sun"),
+        ToolCallResult("d", "weather", "sun"),
+        StepStarted(3),
+        TextChunk("Sun."),
+        StepFinished(3, "tool_calls", USAGE, (ToolCall("e", "weather", "{}"),)),
+        ClientCall("qe", "e", "weather", "{}"),
+        ToolCallResult("e", "weather", "Not done.", is_error=True),
+        RunStopped(),
+    ),
 }
 
 

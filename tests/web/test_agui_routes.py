@@ -187,6 +187,53 @@ def test_interrupts_are_answered_by_the_next_run(tooled: tuple[Agent, ModelServe
     assert [each["role"] for each in shown] == ["user", "assistant", "tool", "tool", "assistant"]
 
 
+WEATHER = {"name": "weather", "description": "Tells the weather.", "parameters": {"type": "object", "properties": {}}}
+
+
+def test_calls_of_the_clients_tools_are_answered_by_messages(tooled: tuple[Agent, ModelServer]) -> None:
+    agent, model = tooled
+    model.script(reply(text("Let me see."), tool_calls(("weather", {"city": "Paris"}), PAY)), reply("Rain."))
+    first = agent.run("one", tools=[WEATHER])
+    assert [each["function"] for each in model.asked[-1]["tools"] if each["function"]["name"] == "weather"] == [WEATHER]
+    calls = {each["toolCallName"]: each["toolCallId"] for _, each in first if each["type"] == "TOOL_CALL_START"}
+    [interrupt] = first[-1][1]["outcome"]["interrupts"]
+    resume = [{"interruptId": interrupt["id"], "status": "cancelled"}]
+    output = [{"id": "o", "role": "tool", "toolCallId": calls["weather"], "content": "rain"}]
+    for number, half in enumerate(({"resume": resume}, {"messages": output}, {"message": "And?"})):
+        [(_, refused)] = agent.run(f"half {number}", half.pop("message", None), **half)
+        assert refused["code"] == "interrupts_open"
+    second = agent.run("two", None, resume=resume, messages=output)
+    assert text_of(second).strip() == "Rain."
+    told = [each["toolCallId"] for _, each in second if each["type"] == "TOOL_CALL_RESULT"]
+    assert told == [calls["pay"]]  # the other one is the client's own
+    assert next(each["content"] for each in model.asked[-1]["messages"] if each["role"] == "tool") == "rain"
+    for at, (cursor, _) in enumerate(second):
+        headers = {"Last-Event-ID": str(cursor)}
+        assert agent.run("two", None, headers, resume=resume, messages=output) == second[at + 1 :]
+    assert [cursor for cursor, _ in agent.joined(runId="one")] == [cursor for cursor, _ in first + second]
+
+
+def test_a_run_that_waits_for_the_clients_tools_alone_ends_with_their_names(agent: Agent, model: ModelServer) -> None:
+    model.script(reply(tool_calls(("weather", {}))), reply("Rain."))
+    first = agent.run("one", tools=[WEATHER])
+    [call] = [each["toolCallId"] for _, each in first if each["type"] == "TOOL_CALL_START"]
+    assert first[-1][1]["outcome"] == {"type": "success", "pendingToolCallIds": [call]}
+    hydrated = agent.get(threadId=agent.thread).json()
+    assert (hydrated["activeRun"], hydrated["interrupts"]) == ({"runId": "one"}, None)
+    [(_, refused)] = agent.run("two")
+    assert (refused["code"], call in refused["message"]) == ("interrupts_open", True)
+    failed = {"id": "o", "role": "tool", "toolCallId": call, "content": "", "error": "No network."}
+    assert text_of(agent.run("two", None, messages=[failed])) == "Rain."
+    assert model.asked[-1]["messages"][-1]["content"] == "No network."
+
+
+def test_a_clients_tool_stands_for_ours_of_the_same_name(agent: Agent, model: ModelServer) -> None:
+    model.script(reply("Yes."))
+    agent.run("one", tools=[{"name": "calculator", "description": "Mine."}])
+    mine = [each["function"] for each in model.asked[-1]["tools"] if each["function"]["name"] == "calculator"]
+    assert [each["description"] for each in mine] == ["Mine."]
+
+
 def test_a_cancelled_interrupt_is_a_no(tooled: tuple[Agent, ModelServer]) -> None:
     agent, model = tooled
     model.script(reply(tool_calls(PAY)), reply("As you like."))
@@ -209,6 +256,9 @@ def test_a_cancelled_interrupt_is_a_no(tooled: tuple[Agent, ModelServer]) -> Non
         (lambda body: body.update(messages=[{"role": "user", "content": [3]}]), "text only"),
         (lambda body: body.update(messages=[{"role": "user", "content": " "}]), "blank"),
         (lambda body: body.update(resume=[{"interruptId": "a:b", "status": "maybe"}]), "status"),
+        (lambda body: body.update(tools=[{"name": "a b"}]), "name"),
+        (lambda body: body.update(tools=[{"name": "a"}, {"name": "a"}]), "Two tools"),
+        (lambda body: body.update(messages=[{"role": "tool", "toolCallId": "a:b", "content": [3]}]), "text only"),
     ],
 )
 def test_input_that_does_not_fit_is_refused_in_words(agent: Agent, change: Callable[[Json], Any], words: str) -> None:

@@ -1,7 +1,8 @@
 """AG-UI 1.0: one table from the vocabulary of the log to that protocol's events.
 
-A run of ours is one AG-UI run or several: one ends, as interrupted, when the run waits for a person, and the next one
-begins with the answer. The cursor is `SEQ.K`: the event K of those that the log's entry SEQ has, counted from 0.
+A run of ours is one AG-UI run or several: one ends, as interrupted, when the run waits for a person, or with the calls
+that are pending when it waits for the client's tools alone. The next one begins with the answer. The cursor is `SEQ.K`:
+the event K of those that the log's entry SEQ has, counted from 0.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from deechat.agents.plugins.parts import InParts, Request, public_id
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    ClientCall,
     HistorySummarized,
     InputReceived,
     ReasoningChunk,
@@ -92,6 +94,8 @@ class AGUI(InParts):
         self._parent = ""
         self._arguments: dict[str, str] = {}  # of each call as the model wrote them
         self._told: dict[str, Json | None] = {}  # calls that were shown, with the arguments that are an object
+        self._public: dict[str, str] = {}  # the ids of the client's calls, which name their run and request
+        self._answered: set[str] = set()  # calls whose results are the client's own
 
     def events(self, event: AnyEvent) -> list[Json]:
         return _FOLD[type(event)](self, event)
@@ -100,8 +104,12 @@ class AGUI(InParts):
         return [self._started()]
 
     def pause(self) -> list[Json]:
-        interrupts = [interrupt_of(self._run.run_id, each) for each in self.pending.values()]
-        return self._finished(outcome={"type": "interrupt", "interrupts": interrupts})
+        pending = self.pending.values()
+        interrupts = [interrupt_of(self._run.run_id, each) for each in pending if not isinstance(each, ClientCall)]
+        if interrupts:
+            return self._finished(outcome={"type": "interrupt", "interrupts": interrupts})
+        calls = [self._public[each.call_id] for each in pending]
+        return self._finished(outcome={"type": "success", "pendingToolCallIds": calls})
 
     def frames(self, events: list[Json], *, last: bool) -> list[Frame]:  # noqa: ARG002 - its last event says it
         return [Frame(event, f"{self.seq}.{at}") for at, event in enumerate(events) if (self.seq, at) > self._cursor]
@@ -142,7 +150,7 @@ class AGUI(InParts):
         if call_id in self._told:
             return []
         self._told[call_id] = arguments
-        head = {"toolCallId": call_id}
+        head = {"toolCallId": self._public.get(call_id, call_id)}
         return [
             {"type": "TOOL_CALL_START", **head, "toolCallName": name, "parentMessageId": self._parent},
             *([{"type": "TOOL_CALL_ARGS", **head, "delta": words}] if words else []),
@@ -224,8 +232,11 @@ class AGUI(InParts):
         return [*call, _custom("toolCallEdited", toolCallId=event.call_id, arguments=event.arguments)]
 
     def _on_result(self, event: ToolCallResult) -> list[Json]:
+        if event.call_id in self._answered:
+            return self._closed()
         events = [*self._closed(), *self._call(event.call_id, event.name, self._arguments.get(event.call_id, ""), None)]
-        result = {"messageId": f"{self._run.message_id}:{self.seq}", "toolCallId": event.call_id}
+        call_id = self._public.get(event.call_id, event.call_id)
+        result = {"messageId": f"{self._run.message_id}:{self.seq}", "toolCallId": call_id}
         events.append({"type": "TOOL_CALL_RESULT", **result, "content": event.content, "role": "tool"})
         if event.sources:
             events.append(_sources(event.sources, toolCallId=event.call_id))
@@ -240,7 +251,15 @@ class AGUI(InParts):
         arguments = {"questions": list(event.questions)}
         return [*self._closed(), *self._call(event.call_id, "ask_user", _words(arguments), arguments)]
 
+    def _on_client_call(self, event: ClientCall) -> list[Json]:
+        self._public[event.call_id] = public_id(self._run.run_id, event.request_id)
+        return [*self._closed(), *self._call(event.call_id, event.name, event.arguments, None)]
+
     def _on_input(self, event: InputReceived) -> list[Json]:
+        request = self.pending.get(event.request_id)
+        if isinstance(request, ClientCall):
+            self._answered.add(request.call_id)
+            return [_custom("toolOutput", toolCallId=self._public[request.call_id], content=event.output)]
         interrupt = public_id(self._run.run_id, event.request_id)
         return [_custom("inputReceived", interruptId=interrupt, approved=event.approved, summary=event.summary)]
 
@@ -302,6 +321,7 @@ _FOLD: dict[type[AnyEvent], Callable[[AGUI, Any], list[Json]]] = {
     ToolCallResult: AGUI._on_result,
     ToolApprovalRequest: AGUI._on_approval,
     ClarificationRequest: AGUI._on_questions,
+    ClientCall: AGUI._on_client_call,
     InputReceived: AGUI._on_input,
     Steered: AGUI._on_steered,
     StepRestarted: AGUI._on_restarted,

@@ -16,6 +16,7 @@ from deechat.agents.plugins.parts import InParts, public_id
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    ClientCall,
     HistorySummarized,
     InputReceived,
     ReasoningChunk,
@@ -185,7 +186,12 @@ class AISDK(InParts):
         approval_id = public_id(self._run.run_id, request_id)
         return {"type": "tool-approval-request", "approvalId": approval_id, "toolCallId": call_id, "reason": words}
 
+    def _on_client_call(self, event: ClientCall) -> list[Json]:
+        return [*self._closed(), *self._call(event.call_id, event.name, _read(event.arguments))]
+
     def _on_input(self, event: InputReceived) -> list[Json]:
+        if isinstance(self.pending.get(event.request_id), ClientCall):
+            return []  # its result follows
         approved = event.approved is not False
         if not approved:
             self._denied.add(self._asked.get(event.request_id, ""))
@@ -251,6 +257,7 @@ _FOLD: dict[type[AnyEvent], Callable[[AISDK, Any], list[Json]]] = {
     ToolCallResult: AISDK._on_result,
     ToolApprovalRequest: AISDK._on_approval,
     ClarificationRequest: AISDK._on_questions,
+    ClientCall: AISDK._on_client_call,
     InputReceived: AISDK._on_input,
     Steered: AISDK._on_steered,
     StepRestarted: AISDK._on_restarted,

@@ -1,4 +1,4 @@
-"""The common part of protocols whose stream ends when a run waits for a person: the run is several of theirs.
+"""The common part of protocols whose stream ends when a run waits for an answer: the run is several of theirs.
 
 A run waits when a request is open, no call is at work and none is left that nothing has happened to. The next part
 begins when it goes on, or ends; things that happen meanwhile are told at that part's beginning.
@@ -12,6 +12,7 @@ from deechat.agents.plugins.base import Frame, FromStart, Json
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    ClientCall,
     Entry,
     InputReceived,
     StepFinished,
@@ -21,6 +22,7 @@ from deechat.events import (
 )
 
 Request = ToolApprovalRequest | ClarificationRequest
+Pending = Request | ClientCall
 
 
 def public_id(run_id: str, request_id: str) -> str:
@@ -43,7 +45,7 @@ class InParts(FromStart):
     def __init__(self, resumed: Collection[str] = (), until: int | None = None) -> None:
         self.over = False
         self.seq = 0
-        self.pending: dict[str, Request] = {}
+        self.pending: dict[str, Pending] = {}
         self._resumed = frozenset(resumed)
         self._until = until
         self._shown = not resumed
@@ -86,7 +88,7 @@ class InParts(FromStart):
             case ToolCallResult():
                 self._untouched.discard(event.call_id)
                 self._at_work.discard(event.call_id)
-            case ToolApprovalRequest() | ClarificationRequest():
+            case ToolApprovalRequest() | ClarificationRequest() | ClientCall():
                 self._untouched.discard(event.call_id)
                 self.pending[event.request_id] = event
             case InputReceived():

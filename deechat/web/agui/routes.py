@@ -1,22 +1,23 @@
-"""Routes of AG-UI: start or join a run, answer its interrupts, look at a thread."""
+"""Routes of AG-UI: start or join a run, answer its interrupts and its calls of the client's tools, look at a thread."""
 
 from __future__ import annotations
 
+from collections.abc import Set
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
 
 from deechat.agents.plugins.agui import AGUI, Cursor, interrupt_of, run_error
 from deechat.agents.plugins.base import Frame, dumps
-from deechat.agents.plugins.parts import ids_of
+from deechat.agents.plugins.parts import ids_of, public_id
 from deechat.errors import BadRequestError, NotFoundError
-from deechat.events import ClarificationRequest, Entry
+from deechat.events import ClarificationRequest, ClientCall, Terms
 from deechat.principal import Principal
 from deechat.runs.replies import Reply
 from deechat.runs.service import Runs, RunView
 from deechat.runs.start import Prompt
 from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
-from deechat.web.agui.bodies import Answer, RunAgentInput, read_event_cursor, read_prompt
+from deechat.web.agui.bodies import Answer, RunAgentInput, read_event_cursor, read_outputs, read_prompt, read_tools
 from deechat.web.bodies import JSON, PLAIN, read_body, read_language, read_left_stops
 from deechat.web.foreign import Request, check_thread_id, requests_of, respond, thread_of
 from deechat.web.gate import asker
@@ -38,7 +39,10 @@ def make(services: Services) -> Blueprint:
         body = read_body(RunAgentInput, types=(JSON, PLAIN))
         check_thread_id(body.thread_id)
         workspace = store.workspace(asker(), slug)
-        return _resume(services, workspace, body) if body.resume else _start(services, workspace, body)
+        outputs = read_outputs(body.messages)
+        if body.resume or outputs:
+            return _resume(services, workspace, body, outputs)
+        return _start(services, workspace, body)
 
     @blueprint.get("")
     def look(slug: str) -> Response:
@@ -58,11 +62,17 @@ def make(services: Services) -> Blueprint:
 def _start(services: Services, workspace: Workspace, body: RunAgentInput) -> Response:
     """Start a run, or join the one that this input started before."""
     store, runs, principal, cursor = services.store, services.runs, asker(), read_event_cursor()
-    prompt = Prompt(read_prompt(body.messages), client_request_id=body.run_id, language=read_language())
+    tools = read_tools(body.tools)
+    prompt = Prompt(
+        read_prompt(body.messages),
+        client_request_id=body.run_id,
+        language=read_language(),
+        terms=Terms(tools=tools, approvals=True) if tools else None,
+    )
     thread = thread_of(store, principal, workspace, body.thread_id)
     known = store.run_by_request(principal, thread.id, body.run_id)
     if known is None and (waiting := _waiting(runs, store, principal, thread)):
-        return _refused(f"The thread waits for an answer: send resume for {waiting}.")
+        return _refused(f"The thread waits for an answer: send {waiting}.")
 
     def started() -> View:
         begun = runs.start(principal, workspace, thread, prompt)
@@ -72,21 +82,26 @@ def _start(services: Services, workspace: Workspace, body: RunAgentInput) -> Res
     return services.streams.open(started, lambda _run: AGUI(body.run_id, cursor), left_stops=left_stops)
 
 
-def _resume(services: Services, workspace: Workspace, body: RunAgentInput) -> Response:
-    """Answer interrupts, and show the run from there on; the same answers again show it again."""
+def _resume(services: Services, workspace: Workspace, body: RunAgentInput, outputs: dict[str, str]) -> Response:
+    """Answer interrupts and calls, and show the run from there on; the same answers again show it again."""
     runs, principal, cursor, answers = services.runs, asker(), read_event_cursor(), body.resume or []
-    run_id = _run_of(answers)
+    named = {each.interrupt_id for each in answers} | outputs.keys()
+    run_id = _run_of(named)
     view = runs.view(principal, run_id)
     if (view.workspace.id, view.thread.slug) != (workspace.id, body.thread_id):
         raise NotFoundError(f"The thread {body.thread_id!r} has no such interrupt.")
-    if lacking := _lacking(view, answers):
-        return _refused(f"All open interrupts have to be answered at once; lacking: {lacking}.")
+    if lacking := _open(view, named):
+        return _refused(f"All that the run waits for has to be answered at once; lacking: {lacking}.")
 
     def answered() -> View:
-        _respond(runs, principal, run_id, answers, view.pending)
+        requests = requests_of(view.pending)
+        replies = [_reply(_request_id(each), each, requests.get(_request_id(each))) for each in answers]
+        replies += [Reply(ids_of(call_id)[1], output=output) for call_id, output in outputs.items()]
+        for reply in replies:
+            respond(runs, principal, run_id, reply)
         return _view(runs, principal, run_id, cursor)
 
-    resumed, left_stops = [_request_id(each) for each in answers], read_left_stops()
+    resumed, left_stops = [ids_of(each)[1] for each in named], read_left_stops()
     return services.streams.open(
         answered, lambda _run: AGUI(body.run_id, cursor, resumed=resumed), left_stops=left_stops
     )
@@ -120,10 +135,10 @@ def _view(runs: Runs, principal: Principal, run_id: str, cursor: Cursor) -> View
 # -- interrupts --------------------------------------------------------------------------------------------------------
 
 
-def _run_of(answers: list[Answer]) -> str:
-    found = {ids_of(each.interrupt_id)[0] for each in answers}
+def _run_of(named: Set[str]) -> str:
+    found = {ids_of(each)[0] for each in named}
     if len(found) > 1:
-        raise BadRequestError("The interrupts that are answered must be those of one run.")
+        raise BadRequestError("The interrupts and calls that are answered must be those of one run.")
     return found.pop()
 
 
@@ -131,9 +146,18 @@ def _request_id(answer: Answer) -> str:
     return ids_of(answer.interrupt_id)[1]
 
 
-def _lacking(view: RunView, answers: list[Answer]) -> str:
-    named = {each.interrupt_id for each in answers}
-    return ", ".join(each["id"] for each in _interrupts(view) if each["id"] not in named)
+def _open(view: RunView, named: Set[str] = frozenset()) -> str:
+    """Return in words all that the run waits for and that is not named; empty for nothing."""
+    calls = [
+        public_id(view.run.id, entry.event.request_id) for entry in view.pending if isinstance(entry.event, ClientCall)
+    ]
+    interrupts = [each["id"] for each in _interrupts(view)]
+    return ", ".join(
+        [
+            *(f"resume for {each}" for each in interrupts if each not in named),
+            *(f"a tool message for {each}" for each in calls if each not in named),
+        ]
+    )
 
 
 def _interrupts(view: RunView) -> list[Json]:
@@ -141,19 +165,12 @@ def _interrupts(view: RunView) -> list[Json]:
 
 
 def _waiting(runs: Runs, store: Store, principal: Principal, thread: Thread) -> str:
-    """Return the ids of the thread's open interrupts; empty while no run of it waits."""
+    """Return in words what the thread waits for; empty while no run of it waits."""
     active = store.open_run(principal, thread.id)
     if active is None:
         return ""
     view = runs.view(principal, active)
-    return ", ".join(each["id"] for each in _interrupts(view)) if view.status == "waiting" else ""
-
-
-def _respond(runs: Runs, principal: Principal, run_id: str, answers: list[Answer], pending: list[Entry]) -> None:
-    requests = requests_of(pending)
-    for answer in answers:
-        request_id = _request_id(answer)
-        respond(runs, principal, run_id, _reply(request_id, answer, requests.get(request_id)))
+    return _open(view) if view.status == "waiting" else ""
 
 
 def _reply(request_id: str, answer: Answer, event: Request | None) -> Reply:
@@ -190,7 +207,7 @@ def _hydrate(store: Store, runs: Runs, principal: Principal, workspace: Workspac
         view = runs.view(principal, active)
         run_id = view.run.client_request_id or view.run.id
         shape["activeRun"] = {"runId": run_id}
-        if view.status == "waiting":
+        if view.status == "waiting" and _interrupts(view):
             shape["interrupts"] = {"runId": run_id, "pending": _interrupts(view)}
     return jsonify(shape)
 

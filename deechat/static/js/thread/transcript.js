@@ -179,10 +179,12 @@ export function isWaiting({ parts, ending }) {
 // A model's arguments need not be JSON.
 function argumentsOf(text) {
   try {
-    return JSON.parse(text);
+    const value = JSON.parse(text);
+    if (value !== null && typeof value === "object" && !Array.isArray(value)) return value;
   } catch {
-    return { arguments: text };
+    // The model wrote no JSON.
   }
+  return { arguments: text };
 }
 
 // A question, and a tool that was refused, need no card of a tool beside their own.
