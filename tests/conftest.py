@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from client import Client, Stream
 from model_server import ModelServer
+from npm_client import Npm
 from server import Server
 from terminal_rig import Person
 from zoo_rig import House
@@ -137,6 +138,20 @@ def person() -> Iterator[Callable[..., Person]]:
 
     yield sit_down
     for each in people:
+        each.close()
+
+
+@pytest.fixture
+def npm() -> Iterator[Callable[[str], Npm]]:
+    """Runs scripts of tests/web/npm: `npm("agui.js")`. Skips the test where npm's packages are missing."""
+    started: list[Npm] = []
+
+    def start(script: str) -> Npm:
+        started.append(Npm(script))
+        return started[-1]
+
+    yield start
+    for each in started:
         each.close()
 
 
