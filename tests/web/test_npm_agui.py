@@ -7,7 +7,6 @@ import random
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,17 +45,10 @@ class House:
         blocks = [block.partition("data: ")[2] for block in body.split("\n\n") if not block.startswith(":")]
         return [json.loads(data) for data in blocks if data]
 
-    def allow(self, tool: str, policy: str) -> None:
-        update = f"{self.server.url}/api/workspace/default/update"
-        assert requests.post(update, json={"policies": {tool: policy}}, timeout=60).status_code == 200
-
 
 @pytest.fixture
-def house(serve: Callable[..., Server], model: ModelServer, tmp_path: Path) -> House:
-    (tmp_path / "go").touch()
-    house = House(serve(model, app="tooled:app", HOOKS=str(tmp_path)), model)
-    house.allow("pay", "ask")
-    return house
+def house(asking_server: Server, model: ModelServer) -> House:
+    return House(asking_server, model)
 
 
 # -- TanStack's client -------------------------------------------------------------------------------------------------
@@ -132,7 +124,7 @@ def test_tanstacks_client_answers_an_interrupt_and_gets_the_rest_across_cuts(
         [interrupt] = asked["interrupts"]
         resume = [{"interruptId": interrupt, "status": "resolved", "payload": {"approved": True}}]
         shown = node.call("answer", name=chat.name, resume=resume)
-        assert proxy.cuts > 4
+        assert proxy.cuts >= 4  # each part has ten events at least
     assert shown["errors"] == []
     runs = runs_of(shown["chunks"])
     assert len(runs) == 2
