@@ -176,7 +176,7 @@ class AgentHandler:
         """The system's words and the tools, which go beside the conversation."""
         policy = self.policies() if self.policies else self.policy
         return SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT), [
-            *(_spec(tool) for tool in self.tools.values() if policy(tool, None) != "deny"),
+            *[_spec(tool) for tool in self.tools.values() if policy(tool, None) != "deny"],
             *self.client_tools.values(),
         ]
 

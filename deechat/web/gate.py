@@ -174,7 +174,8 @@ class Gate:
         app.before_request(self.check)
         app.before_request(_come_in)
         app.after_request(self._count_refusal)
-        app.after_request(self._share)
+        if self._origins:
+            app.after_request(self._share)
         app.jinja_env.globals["guarded"] = self.guarded
         blueprint = Blueprint("gate", __name__)
         blueprint.post("/api/login", endpoint="log_in")(self.log_in)
@@ -282,8 +283,6 @@ class Gate:
 
     def _share(self, response: Response) -> Response:
         """Let pages of the invited origins read the answer."""
-        if not self._origins:
-            return response
         response.vary.add("Origin")
         origin = request.headers.get("Origin", "")
         if origin in self._origins:

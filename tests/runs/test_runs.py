@@ -451,6 +451,8 @@ def test_to_another_principal_no_thread_and_no_run_is_there(house: Callable[...,
         "go_on": lambda who: runs.go_on(who, run, "en"),
         "chats": lambda who: runs.chats(who, thread, 9, None),
         "conversation": lambda who: runs.conversation(who, run),
+        "branch": lambda who: runs.branch(who, thread, 9),
+        "open_run": lambda who: runs.open_run(who, thread),
         "view": lambda who: runs.view(who, run),
         "follow": lambda who: runs.follow(who, run, 0, 1.0),
         "respond": lambda who: runs.respond(who, run, reply),
@@ -459,6 +461,7 @@ def test_to_another_principal_no_thread_and_no_run_is_there(house: Callable[...,
         "delete_thread": lambda who: runs.delete_thread(who, thread),
         "delete_workspace": lambda who: runs.delete_workspace(who, workspace),
     }
+    nothing = {"chats": ([], None), "branch": [], "open_run": None}  # the others find no thread and no run
     listens = {"run_ended", "run_lost"}
     later = {"stop_left": runs.stop_left, "delete_left": runs.delete_left}  # they return before anything is done
     methods = {name: each for name, each in vars(Runs).items() if isfunction(each) and not name.startswith("_")}
@@ -469,7 +472,7 @@ def test_to_another_principal_no_thread_and_no_run_is_there(house: Callable[...,
         if has_workspace:
             home.store.new_workspace(STRANGER, "Theirs")
         for name, call in calls.items():
-            assert outcome(lambda call=call: call(STRANGER)) == (([], None) if name == "chats" else "not_found"), name
+            assert outcome(lambda call=call: call(STRANGER)) == nothing.get(name, "not_found"), name
     runs.stop_left(STRANGER, run)
     runs.delete_left(STRANGER, thread)
     gevent.sleep(0.1)

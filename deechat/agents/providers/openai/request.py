@@ -127,7 +127,7 @@ def _sent(messages: Sequence[Message], model: str, habits: Habits, server: str) 
             case SystemMessage(text):
                 sent.append({"role": "system", "content": mend(text)})
             case UserMessage(text, images):
-                sent.append({"role": "user", "content": _with_images(mend(text), images)})
+                sent.append({"role": "user", "content": _with_images(mend(text), images) if images else mend(text)})
             case ToolMessage(call_id, _, content):
                 sent.append({"role": "tool", "tool_call_id": call_id, "content": mend(content)})
             case AssistantMessage(text, calls, extra):
@@ -140,10 +140,8 @@ def _sent(messages: Sequence[Message], model: str, habits: Habits, server: str) 
     return sent
 
 
-def _with_images(text: str, images: Sequence[str]) -> str | list[dict[str, Any]]:
-    """Return a message's content: text alone stays text, which every server takes."""
-    if not images:
-        return text
+def _with_images(text: str, images: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the content of a message with pictures; text alone stays text, which every server takes."""
     pictures = [{"type": "image_url", "image_url": {"url": url}} for url in images]
     return [*([{"type": "text", "text": text}] if text else []), *pictures]
 
