@@ -60,10 +60,11 @@ class Chat:
 
     npm: Npm
     url: str
+    tools: list[Json] = field(default_factory=list)
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def __post_init__(self) -> None:
-        self.npm.call("chat", name=self.name, url=self.url, threadId=self.name)
+        self.npm.call("chat", name=self.name, url=self.url, threadId=self.name, tools=self.tools)
 
     def wait(self, words: str) -> None:
         """Waits until it has got the words."""
@@ -139,6 +140,20 @@ def test_tanstacks_client_answers_an_interrupt_and_gets_the_rest_across_cuts(
     assert ["".join(part["content"] for part in parts) for parts in kept] == ["Pay", "I would pay. \n\nIt is paid now."]
     assert "".join(part["content"] for parts in seen for part in parts) == "PayI would pay. \n\nIt is paid now."
     assert (hydrated["activeRun"], hydrated["interrupts"]) == (None, None)
+
+
+def test_tanstacks_client_gives_the_result_of_its_own_tool(house: House, npm: Callable[[str], Npm]) -> None:
+    house.model.script(reply(text("Let me see. ", 2), tool_calls(("weather", {"city": "Paris"}))), reply("Rain."))
+    node = npm("agui.js")
+    tool = {"name": "weather", "description": "Tells the weather.", "inputSchema": {"type": "object"}}
+    with EventCutter(house.server, every=4, last=LAST) as proxy:
+        chat = Chat(node, f"{proxy.url}/api/agui/default", [tool])
+        asked = node.call("say", name=chat.name, text="Weather?")
+        [call] = asked["chunks"][-1]["outcome"]["pendingToolCallIds"]
+        node.call("result", name=chat.name, toolCallId=call, tool="weather", output="It rains.")
+        chat.wait("Rain.")
+    assert house.model.asked[-1]["messages"][-1]["content"] == "It rains."
+    assert [each["function"]["name"] for each in house.model.asked[0]["tools"]].count("weather") == 1
 
 
 # -- the protocol's own client -----------------------------------------------------------------------------------------

@@ -46,11 +46,12 @@ const chats = new Map();
 // More attempts than it makes by itself while nothing comes: a server takes longer to start than five of them.
 const connect = (url) => fetchServerSentEvents(url, { reconnect: { maxAttempts: 10_000, delayMs: 20 } });
 
-commands.chat = ({ name, url, threadId }) => {
+commands.chat = ({ name, url, threadId, tools }) => {
   const chat = { chunks: [], errors: [] };
   chat.client = new ChatClient({
     connection: connect(url),
     threadId,
+    tools, // without `execute`: the test gives their results
     onChunk: (chunk) => {
       chat.chunks.push(structuredClone(chunk));
       tell({ name, type: chunk.type, delta: chunk.delta });
@@ -73,6 +74,12 @@ commands.say = async ({ name, text }) => {
 commands.answer = async ({ name, resume }) => {
   const chat = chats.get(name);
   await chat.client.resumeInterruptsUnsafe(resume);
+  return shown(chat);
+};
+
+commands.result = async ({ name, ...result }) => {
+  const chat = chats.get(name);
+  await chat.client.addToolResult(result);
   return shown(chat);
 };
 
