@@ -124,14 +124,14 @@ def _content(content: object, where: str) -> tuple[str, tuple[str, ...]]:
     images: list[str] = []
     for number, part in enumerate(content):
         place = f"{where}[{number}]"
-        kind = part.get("type") if isinstance(part, dict) else None
+        kind = str(part.get("type")) if isinstance(part, dict) else ""
         if kind in _TEXTS:
             texts.append(_text(part, "refusal" if kind == "refusal" else "text", place))
         elif kind in {"image_url", "input_image"}:
             images.append(_image(part, place))
         else:
             raise FieldError(
-                f"A part of the type {str(kind)[:80]!r} is not taken: text and images are.",
+                f"A part of the type {kind[:80]!r} is not taken: text and images are.",
                 place,
                 "unsupported_content",
             )
