@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from client import Client, Stream
+from every_run import EveryRun
 from model_server import ModelServer
 from server import Server
 from terminal_rig import Person
@@ -20,6 +21,11 @@ from deechat.store.sqlite.database import Database
 from deechat.store.sqlite.store import SQLiteStore
 
 _servers: list[Server] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets every run of the suite pass every dialect."""
+    config.pluginmanager.register(EveryRun(), "every_run")
 
 
 @pytest.hookimpl(wrapper=True)
