@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 from client import Client, Stream
-from every_run import Looked, look_at
+from every_run import EveryRun
 from model_server import ModelServer
 from npm_client import Npm
 from server import Server
@@ -23,7 +23,11 @@ from deechat.store.sqlite.database import Database
 from deechat.store.sqlite.store import SQLiteStore
 
 _servers: list[Server] = []
-_looked = pytest.StashKey[Looked]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets every run of the suite pass every dialect."""
+    config.pluginmanager.register(EveryRun(), "every_run")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -34,24 +38,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
         for server in _servers:
             report.sections.append((f"log of the server on port {server.port}", server.log))
     return report
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Folds the logs of the runs that all tests left, in every dialect; a fault fails the whole."""
-    if hasattr(session.config, "workerinput"):
-        return  # the one that gave the tests out looks at all of them
-    looked = look_at(session.config._tmp_path_factory.getbasetemp())  # type: ignore[attr-defined]
-    session.config.stash[_looked] = looked
-    if looked.faults:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says what became of that."""
-    if (looked := config.stash.get(_looked, None)) and looked.logs:
-        terminalreporter.line(str(looked))
-        for fault in looked.faults:
-            terminalreporter.line(f"FAILED {fault}", red=True)
 
 
 @pytest.fixture(autouse=True)

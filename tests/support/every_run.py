@@ -1,206 +1,149 @@
-"""The runs of the whole suite, each in every dialect: folded live it gives the frames of the fold from each cursor.
+"""Every run of the suite through every dialect: the logs that a test left are folded live and replayed when it is over.
 
-A cursor that a client holds leads to the same frames for ever, in any process. So when the tests are over, the logs of
-the runs that they left in databases are folded from the start, and again from the cursor of each frame.
+Logs come from the files of its servers, and from journals in the tests' own process. Those of one shape, but for the
+number of pieces in a row, are folded once in a worker. A plugin of pytest, registered by conftest.py.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from itertools import groupby
+from typing import Any
 
+import pytest
+from dialects import check
 from log_reader import log_of
+from server import Server
 
-from deechat.agents.plugins.agui import AGUI
-from deechat.agents.plugins.aisdk import AISDK
-from deechat.agents.plugins.anythingllm import AnythingLLM
-from deechat.agents.plugins.base import Dialect, Frame
-from deechat.agents.plugins.deechat import DeeChat
-from deechat.agents.plugins.openai.chat import Chat
-from deechat.agents.plugins.openai.responses import Responses
-from deechat.agents.plugins.websocket import AgentSocket
-from deechat.events import Entry, InputReceived, RunStarted
+from deechat.agents.state import RunState
+from deechat.events import AnyEvent, Entry, InputReceived, ReasoningChunk, RunFailed, RunStarted, TextChunk
+from deechat.log.journal import Journal, Log
 
-ALL_PARTS = 10**9  # a place in the log that no wait is behind
-SAME_SHAPE = 2  # logs of one shape that are folded
-MOST_CURSORS = 40  # of one log, spread over it
-Fold = Callable[[Any], list[Frame]]
+MOST = 60  # cursors of one dialect that are tried in one log
+WORK = 12_000  # entries that one dialect folds for one log, at about 5 µs
+_NUMBERS = ("runs", "shapes", "cursors", "seconds")
 
 
-class Way(NamedTuple):
-    """A dialect's fold of one log. `fold` makes it from a cursor, `cursor` names that behind frame number `at`, None
-    where the protocol gives none there.
-    """
-
-    start: Any
-    fold: Fold
-    cursor: Callable[[list[Frame], int], Any]
+def shape_of(log: list[Entry]) -> tuple[object, ...]:
+    """Return the kinds of a log's entries; pieces of a kind in a row are one."""
+    kinds = [_kind(entry.event) for entry in log]
+    return tuple(kind for kind, _ in groupby(kinds))
 
 
-def folded(dialect: Dialect, entries: list[Entry]) -> list[Frame]:
-    """Return the frames of entries up to the dialect's end."""
-    frames: list[Frame] = []
-    for entry in entries:
-        frames += dialect.fold(entry)
-        if dialect.over:
-            break
-    return frames
+def _kind(event: AnyEvent) -> object:
+    if isinstance(event, TextChunk | ReasoningChunk):
+        return type(event), not event.text
+    if isinstance(event, InputReceived):
+        return type(event), event.approved
+    if isinstance(event, RunFailed):
+        return type(event), event.reason
+    return type(event)
 
 
-def _behind_entry(frames: list[Frame], at: int) -> Any:
-    """Return the SEQ of a frame that is the last one of its entry."""
-    return frames[at].id
+class EveryRun:
+    """The plugin."""
 
+    def __init__(self) -> None:
+        self._shapes: set[tuple[object, ...]] = set()
+        self._seen: set[tuple[str, str, bool]] = set()
+        self._logs: dict[str, list[Entry]] = {}
+        self.sums = dict.fromkeys(_NUMBERS, 0.0)
+        self._listen()
 
-def _deechat(entries: list[Entry], run: RunStarted) -> Iterator[Way]:
-    yield Way(0, lambda after: folded(DeeChat(run.message_id), entries[after:]), _behind_entry)
+    def _listen(self) -> None:
+        """Keep what journals of this process are given."""
+        logs, opened, append = self._logs, Journal.open, Journal.append
 
+        def open_too(journal: Journal, *arguments: Any) -> Log:
+            log = opened(journal, *arguments)
+            logs[log.run_id] = log.entries[:]
+            return log
 
-def _agent_socket(entries: list[Entry], run: RunStarted) -> Iterator[Way]:
-    yield Way(0, lambda after: folded(AgentSocket(run.message_id, after), entries), _behind_entry)
+        def append_too(journal: Journal, log: Log, *arguments: Any) -> Entry:
+            entry = append(journal, log, *arguments)
+            if log.run_id in logs:
+                logs[log.run_id].append(entry)
+            return entry
 
+        Journal.open, Journal.append = open_too, append_too  # type: ignore[method-assign]
 
-def _agui(entries: list[Entry], run: RunStarted) -> Iterator[Way]:
-    def behind(frames: list[Frame], at: int) -> tuple[int, ...]:
-        return tuple(map(int, str(frames[at].id).split(".")))
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+        yield
+        began = time.perf_counter()
+        try:
+            for run_id, log in self._left():
+                self._check(item.nodeid, run_id, log)
+        finally:
+            self._logs.clear()
+            self.sums["seconds"] += time.perf_counter() - began
 
-    yield Way((0, 0), lambda cursor: folded(AGUI(run.run_id, cursor, until=ALL_PARTS), entries), behind)
-    for resumed in ((), *((each,) for each in _answered(entries))):
-        yield Way(
-            (0, 0), lambda cursor, resumed=resumed: folded(AGUI(run.run_id, cursor, resumed=resumed), entries), behind
-        )
+    def _left(self) -> Iterator[tuple[str, list[Entry]]]:
+        yield from list(self._logs.items())
+        for server in list(Server.started):
+            if not server.running:
+                Server.started.discard(server)
+            with suppress(sqlite3.Error):  # a test broke the file
+                yield from self._of_server(server)
 
+    def _of_server(self, server: Server) -> Iterator[tuple[str, list[Entry]]]:
+        if not server.database.is_file():
+            return
+        with closing(sqlite3.connect(f"{server.database.as_uri()}?mode=ro", uri=True)) as connection:
+            for run_id, ended in connection.execute("SELECT id, ended_at IS NOT NULL FROM run").fetchall():
+                key = (str(server.database), run_id, bool(ended))
+                if key not in self._seen:
+                    with suppress(ValueError, AssertionError):  # likewise
+                        yield run_id, log_of(connection, run_id)
+                    if ended:
+                        self._seen.add(key)
 
-def _aisdk(entries: list[Entry], _run: RunStarted) -> Iterator[Way]:
-    def behind(frames: list[Frame], at: int) -> int | None:
-        return at + 1 if isinstance(frames[at].data, dict) else None  # the end counts as none
+    def _check(self, test: str, run_id: str, log: list[Entry]) -> None:
+        self.sums["runs"] += 1
+        shape = shape_of(log)
+        if shape in self._shapes or not is_of_a_run(log):
+            return
+        self._shapes.add(shape)
+        self.sums["shapes"] += 1
+        try:
+            self.sums["cursors"] += check(log, min(MOST, max(6, WORK // len(log))))
+        except Exception as exc:
+            raise AssertionError(f"{test}: the run {run_id} with {len(log)} entries: {exc}") from exc
 
-    yield Way(0, lambda start: folded(AISDK(start, until=ALL_PARTS), entries), behind)
-    for resumed in ((), *((each,) for each in _answered(entries))):
-        yield Way(0, lambda start, resumed=resumed: folded(AISDK(start, resumed=resumed), entries), behind)
+    # -- the figures ---------------------------------------------------------------------------------------------------
 
+    @pytest.hookimpl
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        output = getattr(session.config, "workeroutput", None)
+        if output is not None:
+            output["every_run"] = self.sums
 
-def _responses(entries: list[Entry], _run: RunStarted) -> Iterator[Way]:
-    for segment in range(_segments(entries)):
-        yield Way(
-            -1,
-            lambda number, segment=segment: folded(Responses(segment, number), entries),
-            lambda frames, at: at if isinstance(frames[at].data, dict) else None,
-        )
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        for name, number in getattr(node, "workeroutput", {}).get("every_run", {}).items():
+            self.sums[name] += number
 
-
-def _chat(entries: list[Entry], _run: RunStarted) -> Iterator[Way]:
-    for segment in range(_segments(entries)):  # without a cursor: a client that was cut off asks anew
-        yield Way(None, lambda _, segment=segment: folded(Chat(segment), entries), lambda _frames, _at: None)
-
-
-def _anythingllm(entries: list[Entry], run: RunStarted) -> Iterator[Way]:
-    yield Way(None, lambda _: folded(AnythingLLM(run.message_id), entries), lambda _frames, _at: None)
-    for entry in entries:
-        if isinstance(entry.event, InputReceived):  # the rest of the run behind a reply
-            yield Way(
-                None,
-                lambda _, after=entry.seq - 1: folded(AnythingLLM(run.message_id, after=after), entries),
-                lambda _frames, _at: None,
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        runs, shapes, cursors, seconds = (self.sums[name] for name in _NUMBERS)
+        if runs:
+            terminalreporter.write_line(
+                f"{runs:.0f} runs of {shapes:.0f} shapes were folded live and replayed from {cursors:.0f} cursors "
+                f"in all dialects: {seconds:.1f} s"
             )
 
 
-DIALECTS: dict[type, Callable[[list[Entry], RunStarted], Iterator[Way]]] = {
-    DeeChat: _deechat,
-    AgentSocket: _agent_socket,
-    AGUI: _agui,
-    AISDK: _aisdk,
-    Responses: _responses,
-    Chat: _chat,
-    AnythingLLM: _anythingllm,
-}
-
-
-def _answered(entries: list[Entry]) -> list[str]:
-    return [entry.event.request_id for entry in entries if isinstance(entry.event, InputReceived)]
-
-
-def _segments(entries: list[Entry]) -> int:
-    return 1 + len(_answered(entries))
-
-
-@dataclass
-class Looked:
-    """What was looked at: logs, those left out since others have their shape, files that no log could be read of, and
-    the cursors of each dialect.
-    """
-
-    logs: int = 0
-    alike: int = 0
-    unreadable: int = 0
-    cursors: Counter[str] = field(default_factory=Counter)
-    faults: list[str] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        cursors = ", ".join(f"{name} {count:,}" for name, count in self.cursors.items())
-        return (
-            f"{self.logs:,} logs of the tests' runs were folded live and from each cursor ({cursors}); "
-            f"{self.alike:,} more have the shape of two of them, {self.unreadable} files could not be read"
-        )
-
-
-def faults_of(entries: list[Entry], cursors: Counter[str] | None = None) -> Iterator[str]:
-    """Yield a line for each dialect and cursor whose frames are not those of the live fold."""
-    run = entries[0].event
-    assert isinstance(run, RunStarted)
-    for dialect, ways in DIALECTS.items():
-        name = dialect.__name__
-        for way in ways(entries, run):
-            live = way.fold(way.start)
-            if way.fold(way.start) != live:
-                yield f"{name}: two folds from the start differ"
-            places = range(0, len(live), max(1, len(live) // MOST_CURSORS))
-            known = [(at, cursor) for at in places if (cursor := way.cursor(live, at)) is not None]
-            if cursors is not None:
-                cursors[name] += len(known) + 1
-            for at, cursor in known:
-                if way.fold(cursor) != live[at + 1 :]:
-                    yield f"{name}: from the cursor {cursor!r} others come than live"
-                    break
-
-
-def look_at(folder: Path) -> Looked:
-    """Fold the logs of all databases below the folder."""
-    looked, shapes = Looked(), Counter[tuple[str, ...]]()
-    for path in sorted(folder.rglob("deechat.sqlite3")):
-        try:
-            for run_id, entries in _logs(path):
-                shape = _shape(entries)
-                shapes[shape] += 1
-                if shapes[shape] > SAME_SHAPE:
-                    looked.alike += 1
-                    continue
-                looked.logs += 1
-                place = path.parent.relative_to(folder)
-                looked.faults += [f"{place}, run {run_id}: {each}" for each in faults_of(entries, looked.cursors)]
-        except (sqlite3.Error, ValueError, AssertionError):
-            looked.unreadable += 1  # damaged on purpose, or not of this version
-    return looked
-
-
-def _logs(path: Path) -> Iterator[tuple[str, list[Entry]]]:
-    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-        for (run_id,) in connection.execute("SELECT id FROM run ORDER BY rowid").fetchall():
-            entries = log_of(connection, run_id)
-            if entries and isinstance(entries[0].event, RunStarted):
-                yield run_id, entries
-
-
-def _shape(entries: list[Entry]) -> tuple[str, ...]:
-    """Return the kinds of the events, with pieces of one kind behind each other as one or several."""
-    shape: list[str] = []
-    for entry in entries:
-        kind = type(entry.event).__name__
-        if shape[-2:] != [kind, kind]:
-            shape.append(kind)
-    return tuple(shape)
+def is_of_a_run(log: list[Entry]) -> bool:
+    """Say whether a run can have such a log; tests of the journal write others too."""
+    if not log or not isinstance(log[0].event, RunStarted) or [entry.seq for entry in log] != [*range(1, len(log) + 1)]:
+        return False
+    state = RunState()
+    try:
+        for entry in log:
+            state.apply(entry)
+    except KeyError:  # of a call that was never made
+        return False
+    return True
