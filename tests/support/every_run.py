@@ -22,8 +22,8 @@ from deechat.agents.state import RunState
 from deechat.events import AnyEvent, Entry, InputReceived, ReasoningChunk, RunFailed, RunStarted, TextChunk
 from deechat.log.journal import Journal, Log
 
-MOST = 60  # cursors of one dialect that are tried in one log
-WORK = 12_000  # entries that one dialect folds for one log, at about 5 µs
+MOST = 24  # cursors of one dialect that are tried in one log
+WORK = 4_000  # entries that one dialect folds for one log, at about 5 µs
 _NUMBERS = ("runs", "shapes", "cursors", "seconds")
 
 
