@@ -111,6 +111,10 @@ def test_a_run_of_a_new_thread_is_found_again_by_both_ids(agent: Agent, model: M
         ("user", "Go"),
         ("assistant", "Hello there"),
     ]
+    assert [each["parts"] for each in hydrated["messages"]] == [
+        [{"type": "text", "content": "Go"}],
+        [{"type": "thinking", "content": "Hm"}, {"type": "text", "content": "Hello there"}],
+    ]
     assert (hydrated["activeRun"], hydrated["interrupts"]) == (None, None)
     path = f"/api/workspace/default/thread/{agent.thread}/chats"
     assert len(requests.get(agent.server.url + path, timeout=60).json()["history"]) == 2
@@ -184,7 +188,13 @@ def test_interrupts_are_answered_by_the_next_run(tooled: tuple[Agent, ModelServe
     whole = agent.joined(runId="one")
     assert [cursor for cursor, _ in whole] == [cursor for cursor, _ in first + second]
     shown = agent.get(threadId=agent.thread).json()["messages"]
-    assert [each["role"] for each in shown] == ["user", "assistant", "tool", "tool", "assistant"]
+    assert [each["role"] for each in shown] == ["user", "assistant"]
+    parts = [(each["type"], each.get("state"), each["content"]) for each in shown[1]["parts"] if "content" in each]
+    assert [each[:2] for each in parts] == [("tool-result", "complete"), ("tool-result", "error"), ("text", None)]
+    assert [json.loads(each["arguments"]) for each in shown[1]["parts"] if "arguments" in each] == [
+        {"amount": 5},
+        {"amount": 1},
+    ]
 
 
 WEATHER = {"name": "weather", "description": "Tells the weather.", "parameters": {"type": "object", "properties": {}}}

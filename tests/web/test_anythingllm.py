@@ -250,6 +250,18 @@ def test_a_text_is_saved_in_place(talk: Site) -> None:
     assert talk.send("POST", path, {"chatId": "nothing", "newText": "x"}).status_code == 404
 
 
+def test_the_log_of_an_answer_keeps_what_was_said_when_its_text_is_saved_anew(talk: Site) -> None:
+    ((run_id,),) = talk.server.rows("SELECT run_id FROM message WHERE id = ?", talk.history[-1]["chatId"])
+    blocks = "SELECT count(*) FROM block WHERE run_id = ?"
+    wait_until(lambda: talk.server.rows(blocks, run_id) == [(1,)])
+    log = talk.server.entries(str(run_id))
+    talk.call(
+        "POST", f"{talk.path}/update-chat", {"chatId": talk.history[-1]["chatId"], "newText": "6!", "role": "assistant"}
+    )
+    assert talk.history[-1]["content"].endswith("6!")
+    assert talk.server.entries(str(run_id)) == log
+
+
 def test_a_score_stays(talk: Site) -> None:
     answer = talk.history[-1]["chatId"]
     talk.call("POST", f"/workspace/default/chat-feedback/{answer}", {"feedback": True})

@@ -46,6 +46,9 @@ def _insert_message(connection: sqlite3.Connection, change: base.InsertMessage) 
 
 def _change_message(connection: sqlite3.Connection, change: base.ChangeMessage) -> None:
     message = change.message
+    row = connection.execute("SELECT run_id, content FROM message WHERE id = ?", (message.id,)).fetchone()
+    if row is not None and row[0] is not None and row[1] != message.content:
+        compaction.keep_text(connection, row[0])
     checksums.change(
         connection,
         "message",

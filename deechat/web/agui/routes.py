@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, request
 
 from deechat.agents.plugins.agui import AGUI, Cursor, interrupt_of, run_error
-from deechat.agents.plugins.base import Frame, dumps
+from deechat.agents.plugins.base import Frame
 from deechat.agents.plugins.parts import ids_of, public_id
 from deechat.errors import BadRequestError, NotFoundError
 from deechat.events import ClarificationRequest, ClientCall, Terms
@@ -16,13 +16,13 @@ from deechat.principal import Principal
 from deechat.runs.replies import Reply
 from deechat.runs.service import Runs, RunView
 from deechat.runs.start import Prompt
-from deechat.store.base import RunRow, Store, StoredMessage, Thread, Workspace
+from deechat.store.base import RunRow, Store, Thread, Workspace
 from deechat.web.agui.bodies import Answer, RunAgentInput, read_event_cursor, read_outputs, read_prompt, read_tools
+from deechat.web.agui.history import message_json
 from deechat.web.bodies import JSON, PLAIN, read_body, read_language, read_left_stops
 from deechat.web.foreign import Request, check_thread_id, requests_of, respond, thread_of
 from deechat.web.gate import asker
 from deechat.web.services import Services
-from deechat.web.shapes import answer_json
 from deechat.web.streams import FOREIGN, View
 
 Json = dict[str, Any]
@@ -199,7 +199,7 @@ def _hydrate(store: Store, runs: Runs, principal: Principal, workspace: Workspac
         return jsonify({"messages": [], "activeRun": None, "interrupts": None})
     history, active = runs.chats(principal, thread, MOST_MESSAGES, None)
     shape: Json = {
-        "messages": [each for message in history for each in _messages(message)],
+        "messages": [message_json(message) for message in history],
         "activeRun": None,
         "interrupts": None,
     }
@@ -210,29 +210,3 @@ def _hydrate(store: Store, runs: Runs, principal: Principal, workspace: Workspac
         if view.status == "waiting" and _interrupts(view):
             shape["interrupts"] = {"runId": run_id, "pending": _interrupts(view)}
     return jsonify(shape)
-
-
-def _messages(message: StoredMessage) -> list[Json]:
-    """Return a message as the protocol's: an answer's calls and their results stand before its text."""
-    if message.role != "assistant":
-        return [{"id": message.id, "role": "user", "content": message.content}]
-    calls = answer_json(message.details).get("toolCalls") or []
-    shown: list[Json] = []
-    if calls:
-        shown.append({"id": f"{message.id}:calls", "role": "assistant", "toolCalls": [_call(each) for each in calls]})
-        shown += [
-            {
-                "id": f"{message.id}:{each['toolCallId']}",
-                "role": "tool",
-                "toolCallId": each["toolCallId"],
-                "content": each["content"] or "",
-            }
-            for each in calls
-        ]
-    return [*shown, {"id": message.id, "role": "assistant", "content": message.content}]
-
-
-def _call(call: Json) -> Json:
-    arguments = call["arguments"]
-    words = arguments if isinstance(arguments, str) else dumps(arguments).decode()
-    return {"id": call["toolCallId"], "type": "function", "function": {"name": call["name"], "arguments": words}}

@@ -43,7 +43,7 @@ def make(services: Services) -> Blueprint:
     def stream(slug: str, thread_slug: str, run_id: str | None) -> Response:
         principal, start = asker(), read_start()
         workspace = store.workspace(principal, slug)
-        is_placed = run_id is not None
+        is_placed = run_id not in (None, thread_slug)  # a transport that knows no run names the thread twice
         run_id, request_id = ids_of(run_id or thread_slug)
         if not is_placed and (thread := _known_thread(store, principal, workspace, thread_slug)):
             active = store.open_run(principal, thread.id)
