@@ -12,6 +12,7 @@ from deechat.web import anythingllm
 from deechat.web.agui import routes as agui
 from deechat.web.aisdk import routes as aisdk
 from deechat.web.bodies import LARGEST_BODY
+from deechat.web.durable import routes as durable
 from deechat.web.errors import answer_errors
 from deechat.web.forwarded import PROXIES, Network
 from deechat.web.gate import Gate, check_needs
@@ -50,7 +51,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     app.url_map.merge_slashes = False
     answer_errors(app, {openai_errors.PREFIX: openai_errors.shape})
     gate.guard(app)
-    theirs = (openai_models, openai_chat, openai_responses, openai_socket, agui, aisdk)
+    theirs = (openai_models, openai_chat, openai_responses, openai_socket, agui, aisdk, durable)
     for module in (pages, workspaces, threads, chats, runs, invocations, *theirs):
         app.register_blueprint(module.make(services))
     app.register_blueprint(anythingllm.make(services, gate))
@@ -81,5 +82,5 @@ def _with_headers(response: Response) -> Response:
     if response.mimetype == "text/html":
         response.headers["Content-Security-Policy"] = _CONTENT_POLICY
     if response.mimetype == "application/json":
-        response.headers["Cache-Control"] = "no-store"
+        response.headers.setdefault("Cache-Control", "no-store")
     return response

@@ -42,7 +42,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # Headers of answers that pages of other origins may read, besides those that browsers always show.
 _EXPOSED = (
     "X-Run-Id, X-Heartbeat, X-Storage, Retry-After, Location, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index, "
-    "X-Vercel-AI-UI-Message-Stream"
+    "X-Vercel-AI-UI-Message-Stream, ETag, Stream-Next-Offset, Stream-Up-To-Date, Stream-Closed, Stream-Cursor"
 )
 _PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, DELETE",
@@ -105,6 +105,7 @@ NEEDS = {
     "agui.look": Need.PERSON,
     "aisdk.chat": Need.PERSON,
     "aisdk.stream": Need.PERSON,
+    "durable.read": Need.PERSON,
     "anythingllm.open": Need.PLACE,
     "anythingllm.setup": Need.PLACE,
     "anythingllm.logo": Need.PLACE,

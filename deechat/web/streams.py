@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import re
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -19,6 +21,7 @@ from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
 from deechat.runs.service import Runs
 from deechat.store.base import RunRow
+from deechat.web.caching import revalidated
 from deechat.web.connection import watch
 from deechat.web.gate import asker
 
@@ -63,19 +66,26 @@ class Streams:
         self._open: set[object] = set()
 
     def open(
-        self, find: Callable[[], View], dialect: Callable[[RunRow], Dialect] | None = None, *, left_stops: bool = False
+        self,
+        find: Callable[[], View],
+        dialect: Callable[[RunRow], Dialect] | None = None,
+        *,
+        left_stops: bool = False,
+        encoding: Encoding = FOREIGN,
+        lasts: float | None = None,
     ) -> Response:
         """Return the response that shows the run of `find`: its log after a cursor, then live.
 
         `find` is called when there is a place for one more stream, and may raise; `BusyError` is raised before it is.
-        `dialect` makes that of a run, in Server-Sent Events; without it, it is our own, in the encoding that the client
-        takes. `left_stops`: a viewer that hangs up stops the run.
+        `dialect` makes that of a run, in the `encoding`; without it, it is our own, in the encoding that the client
+        takes. `left_stops`: a viewer that hangs up stops the run. `lasts`: the seconds after which the stream ends at
+        the next entry or sign of life, so that the viewer comes again.
         """
         leave = self.take_place()
         try:
             view = find()
-            plugin = Plugin(dialect(view.run), FOREIGN) if dialect else _own(view.run)
-            response = self._respond(view, plugin, left_stops=left_stops)
+            plugin = Plugin(dialect(view.run), encoding) if dialect else _own(view.run)
+            response = self._respond(view, plugin, left_stops=left_stops, lasts=lasts)
         except BaseException:
             leave()
             raise
@@ -124,9 +134,15 @@ class Streams:
 
     def poll(self, view: View, wait: float) -> Response:
         """Return as JSON the entries after the cursor: at once if there are some, else after up to `wait` seconds."""
+        entries = self.read(view, wait)
+        tag = f"{view.run.id}:{view.after}:{entries[-1].seq if entries else view.after}:json"
+        return revalidated(tag if view.run.ended_at else None, lambda: _as_json(view, entries))
+
+    def read(self, view: View, wait: float) -> list[Entry]:
+        """Return entries after the cursor: at once if there are some, else after up to `wait` seconds."""
         leave = self.take_place()
         try:
-            return _as_json(view, self._next(view, wait))
+            return self._next(view, wait)
         finally:
             leave()
 
@@ -139,11 +155,12 @@ class Streams:
             time.sleep(min(wait, PAUSE))
         return batch or []
 
-    def _respond(self, view: View, plugin: Plugin, *, left_stops: bool) -> Response:
+    def _respond(self, view: View, plugin: Plugin, *, left_stops: bool, lasts: float | None) -> Response:
         after = 0 if view.lost or plugin.from_start else view.after
         principal, run_id = asker(), view.run.id
         entries = self._runs.follow(principal, run_id, after, self.heartbeat)
-        frames = _frames(entries, plugin, after, view.lost)
+        until = math.inf if lasts is None else time.monotonic() + lasts
+        frames = _frames(entries, plugin, after, view, until)
         unwatch = _nothing
         if left_stops:
             left = partial(self._runs.stop_left, principal, run_id)
@@ -171,8 +188,12 @@ def _is_over(dialect: Dialect, batch: Sequence[Entry]) -> bool:
 
 
 def _own(run: RunRow) -> Plugin:
-    kind = request.accept_mimetypes.best_match(list(ENCODINGS), "text/event-stream")
-    return Plugin(DeeChat(run.message_id), ENCODINGS[kind])
+    return Plugin(DeeChat(run.message_id), ENCODINGS[wanted_encoding()])
+
+
+def wanted_encoding() -> str:
+    """Return which of `ENCODINGS` the client asks for."""
+    return request.accept_mimetypes.best_match(list(ENCODINGS), "text/event-stream")
 
 
 def read_cursor() -> int:
@@ -196,19 +217,22 @@ def _as_number(text: str) -> int:
 
 
 def _frames(
-    entries: Generator[list[Entry], None, None], plugin: Plugin, after: int, lost: bool
+    entries: Generator[list[Entry], None, None], plugin: Plugin, after: int, view: View, until: float
 ) -> Generator[bytes, None, None]:
-    yield plugin.opening(lost=lost)
+    yield plugin.opening(lost=view.lost)
     last = after
     with closing(entries):
         for batch in entries:
             if not batch:
                 yield plugin.heartbeat(last)
-                continue
-            last = batch[-1].seq
-            yield b"".join(map(plugin.frame, batch))
-            if plugin.over:
+            else:
+                last = batch[-1].seq
+                yield b"".join(map(plugin.frame, batch))
+            if plugin.over or time.monotonic() > until:
                 return
+    if view.run.ended_at is not None and last < view.last_seq:
+        # The server leaves. A cache would take an end in order for the whole answer, which has a tag.
+        raise ConnectionResetError(errno.ECONNRESET, "the rest of the log was not sent")
 
 
 def _until_left(

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import msgspec
+
 import deechat
 from deechat.agents.plugins.agui import AGUI
 from deechat.agents.plugins.aisdk import AISDK
 from deechat.agents.plugins.anythingllm import AnythingLLM
 from deechat.agents.plugins.base import Dialect, FromStart, Plugin
 from deechat.agents.plugins.deechat import DeeChat
+from deechat.agents.plugins.durable import Durable, array_of, offset_of
 from deechat.agents.plugins.openai.chat import Chat
 from deechat.agents.plugins.openai.responses import Responses
 from deechat.agents.plugins.sse import SSE
@@ -79,6 +82,18 @@ def _deechat(log: Log, most: int) -> Iterator[Replay]:
         plugin = Plugin(DeeChat("m"), _WIRE)
         replayed = [Sent(entry.seq, entry.seq, plugin.frame(entry)) for entry in log[after:]]
         yield Replay(after, live[after:], replayed)
+
+
+def _durable(log: Log, most: int) -> Iterator[Replay]:
+    """Two events an entry; an array of a catch-up has the same frames, but in one piece."""
+    last = log[-1].seq
+    live = fold(Durable("m", last, "1"), log)
+    for after in some(range(len(log) + 1), most):
+        rest = log[after:]
+        yield Replay(offset_of(after), live[2 * after :], fold(Durable("m", last, "1"), rest))
+        arrays = [msgspec.json.decode(array_of([entry], "m")) for entry in rest]
+        caught_up = [frame for array in arrays for frame in array] == msgspec.json.decode(array_of(rest, "m"))
+        yield Replay(offset_of(after), [], [] if caught_up else [Sent(after, None, b"the array differs")])
 
 
 def _agui(log: Log, most: int) -> Iterator[Replay]:
@@ -146,6 +161,7 @@ def _switch(log: Log, _most: int) -> Iterator[Replay]:
 
 TABLE: dict[type[Any], Callable[[Log, int], Iterator[Replay]]] = {
     DeeChat: _deechat,
+    Durable: _durable,
     AGUI: _agui,
     AISDK: _aisdk,
     Responses: _responses,

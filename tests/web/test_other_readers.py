@@ -168,3 +168,28 @@ def test_a_reader_of_npm_gets_a_run_whole_across_three_cuts(making: Making, node
     ]
     assert [events_of(each) for each in results] == [making.expected()] * len(proxies)
     assert any(message.event == "heartbeat" for each in results for message in each)
+
+
+@pytest.mark.parametrize("live", ["long-poll", "sse"])
+def test_the_client_of_durable_streams_gets_a_run_whole_and_sees_it_closed(
+    making: Making, node: str, live: str
+) -> None:
+    url = f"{making.client.server.url}/api/durable/{making.stream.run_id}"
+    order = {"name": 0, "reader": f"durable-{live}", "url": url}
+    process = subprocess.Popen(
+        [node, SCRIPTS / "readers.js", PACKAGES, json.dumps([order])], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    told: list[bytes] = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            told.append(line)
+            making.gate.release()  # it has what there was, and is live from now on
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, err.decode()) == (0, "")
+    making.stream.read()
+    read = [json.loads(json.loads(line)["data"]) for line in told]
+    assert read == [json.loads(data) for _, data in making.expected()]

@@ -6,10 +6,11 @@ from flask import Blueprint, Response, jsonify
 
 from deechat.runs.replies import Reply
 from deechat.web.bodies import Nothing, Respond, Steer, not_blank, read_body, read_language, read_wait
+from deechat.web.caching import revalidated
 from deechat.web.gate import asker
 from deechat.web.services import Services
 from deechat.web.shapes import run_json
-from deechat.web.streams import View, read_cursor
+from deechat.web.streams import View, read_cursor, wanted_encoding
 
 
 def make(services: Services) -> Blueprint:
@@ -28,7 +29,10 @@ def make(services: Services) -> Blueprint:
             return streams.poll(View(view.run, after, view.last_seq), wait)
         if view.status == "ended" and after == view.last_seq:
             return Response(status=204)
-        return streams.open(lambda: View(view.run, after, view.last_seq))
+        tag = f"{run_id}:{after}:{view.last_seq}:{wanted_encoding()}"
+        return revalidated(
+            tag if view.run.ended_at else None, lambda: streams.open(lambda: View(view.run, after, view.last_seq))
+        )
 
     @blueprint.post("/respond")
     def respond(run_id: str) -> Response:

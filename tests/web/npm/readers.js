@@ -48,6 +48,19 @@ const READERS = {
       },
     });
   },
+
+  "durable-long-poll": ({ name, url }) => readDurable(name, url, "long-poll"),
+  "durable-sse": ({ name, url }) => readDurable(name, url, "sse"),
 };
+
+// Reads a run as a Durable Stream; resolves when the stream is closed, and not at the run's ending.
+async function readDurable(name, url, live) {
+  const { stream } = load("@durable-streams/client");
+  const response = await stream({ url, live, offset: "-1" });
+  response.subscribeJson((batch) => {
+    for (const item of batch.items) write(name, { event: "", id: batch.offset, data: JSON.stringify(item) });
+  });
+  await response.closed;
+}
 
 Promise.all(JSON.parse(orders).map((order) => READERS[order.reader](order)));

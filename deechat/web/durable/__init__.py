@@ -1,0 +1,1 @@
+"""Durable Streams: a run's log as a stream that others only read."""
