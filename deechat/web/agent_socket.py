@@ -165,7 +165,8 @@ class AgentSession:
         """Send the run's messages to its end, and return the last entry. Raises `DeeChatError` at once."""
         is_first = run.id == self._first.run.id
         after, way = self._cursor if is_first else (0, "after")
-        plugin = Plugin(AgentSocket(run.message_id, after, streamed=way == "since"), NDJSON())
+        # The stream before the socket has taken the prompt; one over the socket would be sent again by a removal.
+        plugin = Plugin(AgentSocket(run.message_id, after, streamed=way == "since", again=is_first), NDJSON())
         last = None
         with closing(self._runs.follow(self._principal, run.id, 0, self._heartbeat)) as batches:
             for entries in batches:

@@ -18,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 Message = dict[str, Any]
+UNLISTED = {"rename_thread", "WAITING_ON_INPUT", "toolApprovalRequest", "clarificationRequest"}
 QUESTION = {"kind": "input", "question": "Where?", "inputType": "text", "placeholder": ""}
 
 
@@ -53,6 +54,7 @@ class Page:
         self._stack = stack
         self.shown: list[Shown] = []
         self.got: list[Message] = []
+        self._prompted = False  # the list's end is a prompt over the socket, which each change of the list sends again
         self.socket: ClientConnection
         self.runs: list[str] = []
 
@@ -85,6 +87,7 @@ class Page:
 
     def say(self, kind: str, **fields: Any) -> None:
         self.socket.send(json.dumps({"type": kind, **fields}))
+        self._prompted |= kind == "awaitingFeedback"
 
     def read_until(self, done: Callable[[Message], object]) -> Message:
         while True:
@@ -110,6 +113,11 @@ class Page:
         return "".join(each["content"] for each in self.shown if each["type"] == "textResponse")
 
     def _reduce(self, message: Message) -> None:
+        said = message.get("content")
+        inner = said if isinstance(said, dict) else {}
+        if self._prompted and message["type"] not in UNLISTED:
+            assert inner.get("content", said), f"the page would send its prompt again at {message}"
+            self._prompted = False
         if message["type"] == "reportStreamEvent":
             self._reduce_report(message["content"])
         elif message["type"] in {"statusResponse", "wssFailure"}:

@@ -169,7 +169,7 @@ def test_an_answer_is_the_same_live_and_after_a_reload(site: Site) -> None:
     assert (prompt["role"], prompt["content"], prompt["attachments"]) == ("user", "What is 17% of 2,340?", [])
     assert "calculator" in answer["content"]
     assert "397.8" in answer["content"]
-    assert answer["chatId"] == page.ids[-1]
+    assert {prompt["chatId"], answer["chatId"]} == {page.ids[-1]}, "the page deletes both by one id"
     assert answer["metrics"]["model"] == "offline"
     assert {"role", "content", "chatId", "sentAt", "type", "sources", "metrics", "feedbackScore", "outputs"} <= set(
         answer
@@ -308,6 +308,35 @@ def test_an_approval_is_answered_by_the_next_prompt(
     messages = model.asked[-1]["messages"]
     assert [each["content"] for each in messages if each["role"] == "user"] == ["Read it", *([heard] if heard else [])]
     assert [each["role"] for each in made.history][-1] == "assistant"
+
+
+def test_a_run_that_waits_stands_there_after_a_reload_as_its_stream_showed_it(made: Site, model: ModelServer) -> None:
+    think = [{"choices": [{"index": 0, "delta": {"reasoning_content": "Hm."}}]}]
+    model.script(reply(*think, text("Look."), tool_calls(FETCH)), reply(text("More."), tool_calls(FETCH)), "Well.")
+    page = made.ask("Read it")
+    assert made.said[1:] == [each["content"] for each in page.answers]
+    page = made.ask("yes")
+    again = Page().take([])
+    again.shown = made.history[1:]
+    assert again.text.count("Look.") == again.text.count("More.") == 1
+    assert again.text.count("needs your approval") == 1, "the request that has its answer is a thought now"
+    assert "Approved" in again.thoughts
+    assert made.ask("no").text.endswith("Well.")
+
+
+def test_a_run_over_a_socket_that_waits_tells_after_a_reload_how_to_come_to_its_card(
+    made: Site, model: ModelServer
+) -> None:
+    slug = made.call("POST", "/workspace/new", {"name": "Sockets"})["workspace"]["slug"]
+    made.call("POST", f"/workspace/{slug}/update", {"transport": "hybrid"})
+    made.path = f"/workspace/{slug}"
+    model.script(reply(text("Look."), tool_calls(FETCH)))
+    made.ask("Read it")
+    request = made.said[-1]
+    assert "needs your approval" in request
+    assert "with its buttons" in request
+    assert "yes, no or always" not in request
+    made.call("DELETE", f"/workspace/{slug}")
 
 
 def test_always_allows_the_host_for_good(made: Site, model: ModelServer) -> None:

@@ -286,16 +286,18 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} …"
 
 
-def request_words(request: ToolApprovalRequest | ClarificationRequest, language: str) -> str:
-    """Return a request in words, with the way to reply to it."""
+def request_words(request: ToolApprovalRequest | ClarificationRequest, language: str, *, has_card: bool = False) -> str:
+    """Return a request in words, with the way to reply to it; `has_card`: the page's card of it comes with a socket."""
     if isinstance(request, ToolApprovalRequest):
         given = dumps(request.arguments).decode()
         said = f"**{_say(language, 'approval', name=request.name)}** {request.description}\n\n```json\n{given}\n```"
-        return f"{said}\n\n{_say(language, 'approvalHow')}"
+        return f"{said}\n\n{_say(language, 'cardHow' if has_card else 'approvalHow')}"
     lines = [f"**{_say(language, 'questions')}**"]
     for number, question in enumerate(request.questions, start=1):
         lines.append(f"{number}. {question['question']}")
         lines += [f"   {at}. {option}" for at, option in enumerate(question.get("options", ()), start=1)]
+    if has_card:
+        return "\n".join(lines) + f"\n\n{_say(language, 'cardHow')}"
     how = ["questionHow" if len(request.questions) == 1 else "questionsHow", *(["skipHow"] * request.allow_skip)]
     return "\n".join(lines) + "\n\n" + " ".join(_say(language, each) for each in how)
 

@@ -5,6 +5,9 @@ The page keeps a list of messages, each with a `uuid`. A chunk appends to the me
 part of it that stays is said once more. Thinking is text within `<think>`, which the page folds; each stretch of
 thinking with the text behind it is a message of its own, named by the SEQ of its first piece.
 
+The page sends a prompt over the socket again with each message that leaves its list as it is, as `removeStatusResponse`
+does for a message that it has not: so the first message behind a prompt has content.
+
 The last message of an entry has the entry's SEQ as its cursor. The page itself has no cursor, and begins at the first.
 """
 
@@ -68,12 +71,14 @@ class AgentSocket(FromStart):
     """The messages of one run. `after`: the SEQ up to which the viewer has them.
 
     `streamed`: it has them as frames of the run's stream. There the message's id names all text.
+    `again`: it may show an earlier beginning of the run, and has no prompt that waits for its first message.
     """
 
-    def __init__(self, message_id: str, after: int = 0, *, streamed: bool = False) -> None:
+    def __init__(self, message_id: str, after: int = 0, *, streamed: bool = False, again: bool = False) -> None:
         self._message_id = message_id
         self._after = after
         self._streamed = streamed
+        self._again = again
         self._blocks: list[_Block] = []  # of the run, but for those that are void
         self._open: _Block | None = None  # the one that the next piece belongs to
         self._calls: dict[str, str] = {}  # the line of each call, by its id
@@ -115,8 +120,8 @@ class AgentSocket(FromStart):
         if was_shown:
             yield _report("textResponseChunk", block.uuid, content=text)
         elif text.strip():
-            # A page that lost its socket and came back without a cursor may show an earlier beginning.
-            yield _report("removeStatusResponse", block.uuid, content="")
+            if self._again:
+                yield _report("removeStatusResponse", block.uuid, content="")
             yield _report("textResponseChunk", block.uuid, content=held + text)
 
     def _close_block(self, seq: int) -> Iterator[Json]:

@@ -2,24 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
 from typing import Any
 
-from deechat.agents.plugins.anythingllm import call_line, result_line
-from deechat.store.base import StoredMessage
+from deechat.agents.plugins.anythingllm import AnythingLLM, call_line, result_line
+from deechat.events import Entry
+from deechat.store.base import RunRow, StoredMessage
 from deechat.web.shapes import message_json
 
 Json = dict[str, Any]
 
 
-def bubbles(message: StoredMessage) -> list[Json]:
+def history(messages: Sequence[StoredMessage]) -> list[Json]:
+    """Return the bubbles of messages. A prompt has its answer's id, since the page deletes both by one id."""
+    made = []
+    for message, follower in zip_longest(messages, messages[1:]):
+        is_answered = message.role == "user" and follower is not None and follower.role == "assistant"
+        made += [*_bubbles(message, follower.id if is_answered else message.id)]
+    return made
+
+
+def so_far(run: RunRow, entries: Iterable[Entry], first_open: int) -> list[Json]:
+    """Return the bubbles of a run that waits, as its stream showed them.
+
+    `entries` begin with the first one; `first_open` is the SEQ of the first request without an answer.
+    """
+    dialect = AnythingLLM(run.message_id, answered=first_open - 1)
+    made: dict[str, Json] = {}
+    for frame in (frame.data for entry in entries for frame in dialect.fold(entry)):
+        if isinstance(frame, dict) and frame.get("type") == "textResponseChunk":
+            bubble = made.setdefault(frame["uuid"], {"role": "assistant", "content": "", "chatId": None, "sources": []})
+            bubble["content"] += frame["textResponse"]
+            bubble["error"] = frame["error"]
+    return list(made.values())
+
+
+def _bubbles(message: StoredMessage, chat_id: str) -> list[Json]:
     """Return the bubbles of a message; the last one of an answer has its id, and the whole of its figures."""
     shape = message_json(message)
     if message.role == "user":
-        return [{**shape, "attachments": []}]
+        return [{**shape, "chatId": chat_id, "attachments": []}]
     made = list(_answer(message, shape))
     text = made[-1]
-    text |= {"chatId": message.id, "sources": shape.get("sources", []), "metrics": shape.get("metrics", {})}
+    text |= {"chatId": chat_id, "sources": shape.get("sources", []), "metrics": shape.get("metrics", {})}
     text["feedbackScore"] = message.details.get("feedback")
     if questions := list(_surveys(message, shape)):
         made[0]["clarifyingQuestions"] = questions

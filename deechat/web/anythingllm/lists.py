@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, suppress
 from typing import Any, cast
 
 from flask import Blueprint, Response, jsonify, request
@@ -11,17 +11,21 @@ from msgspec.json import encode
 
 from deechat.agents.plugins.anythingllm import request_words
 from deechat.errors import NotFoundError
+from deechat.events import Entry
 from deechat.locale import ENGLISH
+from deechat.runs.service import Runs, RunView
 from deechat.store.base import DEFAULT_THREAD, Thread, Workspace
 from deechat.web.anythingllm.bodies import Fork, Search, Slugs
-from deechat.web.anythingllm.history import bubbles
+from deechat.web.anythingllm.history import history, so_far
 from deechat.web.bodies import is_anythingllm, read_body
 from deechat.web.gate import asker
 from deechat.web.services import Services
 from deechat.web.shapes import thread_json, workspace_json
+from deechat.web.transports import SSE
 
 MOST = 1000
 MOST_FOUND = 50
+HEARTBEAT = 15.0  # seconds; no wait comes to that
 MOST_SEARCHED = 100  # workspaces, and of each the threads with the newest activity
 UNNAMED = "Thread"  # a thread that its first prompt will name; the page wants a name
 
@@ -51,20 +55,13 @@ def views(services: Services, others: Mapping[str, View]) -> Callable[[], Respon
 
     def chats(slug: str, thread_slug: str) -> Response:
         principal = asker()
-        thread = store.thread(principal, store.workspace(principal, slug), thread_slug)
+        workspace = store.workspace(principal, slug)
+        thread = store.thread(principal, workspace, thread_slug)
         active = store.open_run(principal, thread.id)
-        history = [bubble for each in runs.branch(principal, thread, MOST) for bubble in bubbles(each)]
+        shown = history(runs.branch(principal, thread, MOST))
         if active is not None:
-            history += _waiting(active)
-        return Response(encode({"history": history, "activeRun": active}), content_type="application/json")
-
-    def _waiting(run_id: str) -> list[dict[str, Any]]:
-        try:
-            view = runs.view(asker(), run_id)
-        except NotFoundError:
-            return []
-        said = [request_words(cast("Any", entry.event), view.run.language or ENGLISH) for entry in view.pending[:1]]
-        return [{"role": "assistant", "content": each, "chatId": None, "sources": []} for each in said]
+            shown += _waiting(runs, active, is_sse=services.transports.of(workspace, None) == SSE)
+        return Response(encode({"history": shown, "activeRun": active}), content_type="application/json")
 
     table: dict[str, View] = {
         "workspaces.list_workspaces": list_workspaces,
@@ -79,6 +76,31 @@ def views(services: Services, others: Mapping[str, View]) -> Callable[[], Respon
         return view(**(request.view_args or {})) if view else None
 
     return answer
+
+
+def _waiting(runs: Runs, run_id: str, *, is_sse: bool) -> list[dict[str, Any]]:
+    """Return the bubbles of a run that waits for a person; of one that does not, none."""
+    try:
+        view = runs.view(asker(), run_id)
+    except NotFoundError:
+        return []
+    if not view.pending:
+        return []
+    first = view.pending[0]
+    if is_sse:  # the next prompt is the reply, and its stream begins behind the request
+        return so_far(view.run, _log(runs, view), first.seq)
+    # The next prompt opens the socket, which shows the run from its beginning.
+    words = request_words(cast("Any", first.event), view.run.language or ENGLISH, has_card=True)
+    return [{"role": "assistant", "content": words, "chatId": None, "sources": []}]
+
+
+def _log(runs: Runs, view: RunView) -> Iterator[Entry]:
+    """Yield a run's entries up to a view of it."""
+    with closing(runs.follow(asker(), view.run.id, 0, HEARTBEAT)) as batches:
+        for entries in batches:
+            yield from (entry for entry in entries if entry.seq <= view.last_seq)
+            if entries and entries[-1].seq >= view.last_seq:
+                return
 
 
 def add(blueprint: Blueprint, services: Services) -> None:
