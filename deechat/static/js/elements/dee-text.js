@@ -2,11 +2,13 @@
 
 import { copyFrom, h, iconButton } from "../core/dom.js";
 import { GrowingMarkdown } from "./markdown/markdown.js";
+import { typeset } from "./markdown/typeset.js";
 import { t } from "../core/words.js";
 
 // A code block gets a head with its language and a copy button; a wide table gets a box to scroll in. What scrolls sideways
 // can have the focus, so that keys reach it.
 function decorate(fragment) {
+  typeset(fragment);
   for (const pre of fragment.querySelectorAll("pre")) frameCode(pre);
   for (const table of fragment.querySelectorAll("table")) {
     const box = h("div", { class: "table-box", tabIndex: 0, dir: table.dir || null }); // it begins where the table does;
