@@ -13,6 +13,7 @@ import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 STAMP = re.compile(rb"@([0-9a-f]{13})@")
 CRLF = b"\r\n"
@@ -157,7 +158,7 @@ class _Reader(asyncio.Protocol):
             self.done.set_result(None)
 
 
-def _request(method: str, path: str, body: dict[str, str]) -> bytes:
+def _request(method: str, path: str, body: dict[str, Any]) -> bytes:
     raw = json.dumps(body).encode()
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: {len(raw)}"
@@ -195,7 +196,7 @@ async def follow_all(port: int, paths: Sequence[str], order: Order, ramp: float 
     return await asyncio.gather(*(one(number, path) for number, path in enumerate(paths)))
 
 
-async def ask(port: int, method: str, path: str, body: dict[str, str] | None = None) -> bytes:
+async def ask(port: int, method: str, path: str, body: dict[str, Any] | None = None) -> bytes:
     """Makes a request whose response has a length; gives its body."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**24)
     try:

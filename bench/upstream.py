@@ -2,7 +2,7 @@
 
 `tokens=500 rate=50 text=lorem` orders 500 tokens at 50 a second, each the text " lorem". Rate 0 is as fast as they can
 be written. Each token is an HTTP chunk and a send of its own, as model servers have it. The text `*` is prose instead,
-word after word.
+word after word, and `#` are numbers from 0 on. With `ask=1` behind it the calculator is called first.
 
 The first token begins with `@STAMP@`: when it was written, in microseconds of the system's monotonic clock as 13 hex
 digits, so that a client on the same machine knows when each token was due: number N of them N / rate seconds later.
@@ -30,6 +30,7 @@ ORDER = re.compile(r"tokens=([0-9]+) rate=([0-9.]+) text=(\S+)")
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNK = '{"id":"chatcmpl-1","object":"chat.completion.chunk","created":1,"model":"bench","choices":[%s]%s}'
 USAGE = ',"usage":{"prompt_tokens":9,"completion_tokens":9,"total_tokens":18}'
+MOST_NUMBERS = 100_000
 TICK = 0.001  # seconds; no token is late by more on this account
 PROSE = Path(__file__).parent.parent / "docs" / "design.md"
 
@@ -54,15 +55,16 @@ def _first(text: str, at: float) -> bytes:
 
 @functools.cache
 def _texts(text: str) -> list[str]:
-    return [f" {word}" for word in (PROSE.read_text().split() if text == "*" else [text])]
+    words = {"*": PROSE.read_text().split, "#": lambda: map(str, range(MOST_NUMBERS))}
+    return [f" {word}" for word in words.get(text, lambda: [text])()]
 
 
-END = (
-    _chunk('{"index":0,"delta":{},"finish_reason":"stop"}')
-    + _chunk("", USAGE)
-    + _framed(b"data: [DONE]\n\n")
-    + b"0\r\n\r\n"
+CALL = {"index": 0, "id": "call_1", "function": {"name": "calculator", "arguments": '{"expression":"6*7"}'}}
+CALLED = HEAD + _chunk(
+    json.dumps({"index": 0, "delta": {"role": "assistant", "tool_calls": [CALL]}, "finish_reason": "tool_calls"})
 )
+LAST = _chunk("", USAGE) + _framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+END = _chunk('{"index":0,"delta":{},"finish_reason":"stop"}') + LAST
 
 
 class Answer:
@@ -164,7 +166,13 @@ class Connection(asyncio.Protocol):
         if head.startswith(b"GET "):
             self._say(self._pacer.lateness() if b"/late" in head else {"data": [{"id": "bench", "object": "model"}]})
             return
-        order = ORDER.search(str(json.loads(body)["messages"][-1]["content"]))
+        messages = json.loads(body)["messages"]
+        prompt = str(next(each["content"] for each in reversed(messages) if each["role"] == "user"))
+        if "ask=1" in prompt and messages[-1]["role"] == "user":
+            self.write(CALLED + LAST)
+            self.end()
+            return
+        order = ORDER.search(prompt)
         if order is None:
             self._say({"error": {"message": "the prompt orders nothing"}})
             return

@@ -39,6 +39,8 @@ from deechat.web.gate import Gate
 from deechat.web.logins import EndedLogins
 from deechat.web.services import Services
 from deechat.web.streams import Streams
+from deechat.web.transports import Transports
+from deechat.web.websocket import Sockets
 
 MODELS_PATIENCE = 10.0  # seconds that the list of models may take
 FIRST_COME = 0.5  # seconds for requests that waited for the server, before the SDK is imported beside them
@@ -80,10 +82,14 @@ class Application:
         self._told = False  # that another server has it
         self._leaving: gevent.Greenlet[..., None] | None = None
         self._starting = BoundedSemaphore(1)
+        streams = Streams(self._runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat)
+        self._sockets = Sockets(streams)
         services = Services(
             store=self._store,
             runs=self._runs,
-            streams=Streams(self._runs, most=self.settings.max_streams, heartbeat=self.settings.heartbeat),
+            streams=streams,
+            sockets=self._sockets,
+            transports=Transports(self._store, self._runs, streams, self.settings.transport),
             models=self._models,
             profile=self._profile,
             forget=self._profiles.forget,
@@ -150,12 +156,13 @@ class Application:
         self._runs.recovery.on_storage(available)
 
     def leave(self) -> None:
-        """Begin to leave, and return at once: streams end without an ending, so that viewers come again.
+        """Begin to leave, and return at once: streams and sockets end without an ending, so that viewers come again.
 
         No run begins anything new, and steps in progress have `PATIENCE_WITH_STEPS` to finish. After that, all stay in
         the log as they are.
         """
         if self._leaving is None:
+            self._sockets.leave()
             self._runs.journal.close()
             self._leaving = gevent.spawn(self._runs.registry.leave, PATIENCE_WITH_STEPS)
 

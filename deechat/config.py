@@ -282,6 +282,13 @@ class Settings:
         900.0,
         "answers whose last event is older than this at the start are ended, younger ones go on; 0: none goes on",
     )
+    transport: str = setting(
+        "DEECHAT_TRANSPORT",
+        one_of("sse", "websocket", "hybrid"),
+        "sse",
+        "the way of an answer that `stream-chat` begins: `sse`, `websocket`, or `hybrid`, which is SSE until the agent "
+        "needs a person. A workspace may differ",
+    )
     max_streams: int = setting("DEECHAT_MAX_STREAMS", whole(Bounds(1, 100_000)), 1000, "streams that are open at once")
     max_runs: int = setting("DEECHAT_MAX_RUNS", whole(Bounds(1, 100_000)), 200, "answers that are made at once")
     log_level: str = setting(

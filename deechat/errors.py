@@ -103,6 +103,13 @@ class UnsupportedMediaError(DeeChatError):
     code = "unsupported_media_type"
 
 
+class UpgradeRequiredError(DeeChatError):
+    """The address is a WebSocket's, and the request is no handshake that can be accepted."""
+
+    status = 426
+    code = "upgrade_required"
+
+
 class TooManyAttemptsError(DeeChatError):
     """Wrong passwords came too often, from this peer or in all."""
 

@@ -35,9 +35,10 @@ class Workspace(msgspec.Struct, frozen=True):
     """Threads that share a prompt, a model and tool policies.
 
     `model`, `temperature` and `max_tokens` None: the server's default. `context` is how many tokens the model reads at
-    once, 0 where nobody said. `tools` are policies by a tool's name, where
-    they differ from its own. `allowed` is what a person has said yes to for good, by a tool's name: what its `scope`
-    gives, such as hosts, for a tool that asks for each of them. `owner` is the id of the principal whose it is.
+    once, 0 where nobody said; `transport` is the way of its answers, '' where nobody said. `tools` are policies by a
+    tool's name, where they differ from its own. `allowed` is what a person has said yes to for good, by a tool's name:
+    what its `scope` gives, such as hosts, for a tool that asks for each of them. `owner` is the id of the principal
+    whose it is.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Workspace(msgspec.Struct, frozen=True):
     created_at: float
     owner: str
     context: int = 0
+    transport: str = ""
 
 
 class Thread(msgspec.Struct, frozen=True):

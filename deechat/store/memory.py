@@ -56,7 +56,7 @@ from deechat.store.base import (
 P = ParamSpec("P")
 T = TypeVar("T")
 LOG_PAGE = 2_000  # entries
-_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens", "context")
+_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens", "context", "transport")
 
 
 def yielding(read: Callable[P, T]) -> Callable[P, T]:

@@ -192,7 +192,7 @@ class Chat:
 
     def _ask(self, message: str) -> None:
         # The same id when it is sent again after a broken connection: the server then joins the run that it began.
-        body = {"message": message, "clientRequestId": str(uuid.uuid4())}
+        body = {"message": message, "clientRequestId": str(uuid.uuid4()), "transport": "sse"}
         is_new = self._thread is None
         if is_new:
             self._thread = self._client.request("POST", f"{self._workspace}/thread/new", {})["thread"]["slug"]

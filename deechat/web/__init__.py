@@ -12,7 +12,7 @@ from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.forwarded import PROXIES, Network
 from deechat.web.gate import Gate, check_needs
-from deechat.web.routes import chats, pages, runs, threads, workspaces
+from deechat.web.routes import chats, invocations, pages, runs, threads, workspaces
 from deechat.web.services import Services
 
 _CONTENT_POLICY = (
@@ -42,7 +42,7 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     app.url_map.merge_slashes = False
     answer_errors(app)
     gate.guard(app)
-    for module in (pages, workspaces, threads, chats, runs):
+    for module in (pages, workspaces, threads, chats, runs, invocations):
         app.register_blueprint(module.make(services))
     check_needs(app)
     app.after_request(_with_headers)

@@ -32,11 +32,15 @@ Name = Annotated[str, Meta(min_length=1, max_length=200)]
 Id = Annotated[str, Meta(max_length=200)]
 
 
+Transport = Literal["sse", "websocket", "hybrid"]
+
+
 class StreamChat(Struct, rename="camel"):
     message: Message
     attachments: list[Any] | None = None
     parent_id: Id | None = None
     client_request_id: Annotated[str, Meta(min_length=1, max_length=200)] | None = None
+    transport: Transport | None = None
 
 
 class Respond(Struct, rename="camel"):
@@ -81,6 +85,7 @@ class UpdateWorkspace(Struct, rename="camel"):
     context: Annotated[int, Meta(ge=CONTEXT.least, le=CONTEXT.most)] | UnsetType | None = UNSET
     tools: Policies | UnsetType = UNSET
     policies: Policies | UnsetType = UNSET
+    transport: Transport | UnsetType | None = UNSET
     allowed: dict[str, Scopes] | UnsetType = UNSET
     revoked: dict[str, Scopes] | UnsetType = UNSET
     allowed_hosts: Scopes | UnsetType = UNSET

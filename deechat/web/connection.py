@@ -47,3 +47,8 @@ def connection() -> Connection:
     """Return the connection of the request that is being answered."""
     known = request.environ.get("gunicorn.socket")
     return cast("Connection", known) if hasattr(known, "stay_outside") else _UNHEARD
+
+
+def is_handshake() -> bool:
+    """Check whether the request asks for a WebSocket."""
+    return "websocket" in str(request.environ.get("HTTP_UPGRADE", "")).lower()

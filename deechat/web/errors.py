@@ -8,8 +8,10 @@ import uuid
 
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
-from deechat.errors import DeeChatError
+from deechat.errors import DeeChatError, UpgradeRequiredError
+from deechat.web.connection import is_handshake
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +35,14 @@ def _ours(error: DeeChatError) -> Response:
     response = _response(error.status, error.code, error.message, error.details)
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(math.ceil(error.retry_after))
+    if isinstance(error, UpgradeRequiredError):
+        response.headers["Sec-WebSocket-Version"] = "13"
     return response
 
 
 def _the_frameworks(error: HTTPException) -> Response:
+    if isinstance(error, WebsocketMismatch) and not is_handshake():
+        return _ours(UpgradeRequiredError("At this address a WebSocket is spoken: ask with an Upgrade (RFC 6455)."))
     status = error.code or 500
     code, words = _WORDS.get(status, (error.name.lower().replace(" ", "_"), error.name + "."))
     response = _response(status, code, words, {})

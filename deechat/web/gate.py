@@ -28,7 +28,7 @@ from deechat.principal import OWNER, Principal
 from deechat.server.logs import Tally
 from deechat.web.attempts import Attempts
 from deechat.web.bodies import LARGEST_LOG_IN, LogIn, Nothing, read_body
-from deechat.web.connection import connection
+from deechat.web.connection import connection, is_handshake
 from deechat.web.forwarded import front, is_own_name, peer
 from deechat.web.local_only import Outside
 from deechat.web.logins import EndedLogins
@@ -72,6 +72,7 @@ NEEDS = {
     "threads.delete_thread": Need.PERSON,
     "chats.chats": Need.PERSON,
     "chats.stream_chat": Need.PERSON,
+    "invocations.converse": Need.PERSON,
     "runs.show": Need.PERSON,
     "runs.events": Need.PERSON,
     "runs.respond": Need.PERSON,
@@ -136,7 +137,8 @@ class Gate:
             return None
         if self._password is None and (refusal := self._outside.refuse()):
             return refusal
-        if request.method not in _SAFE:
+        # Browsers send a WebSocket's handshake with cookies, for any page, and no CORS holds it back.
+        if request.method not in _SAFE or is_handshake():
             _check_same_site(behind_proxy=self._password is not None)
         if need is Need.PERSON:
             g.principal = self.principal()

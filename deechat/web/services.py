@@ -10,6 +10,8 @@ from deechat.agents.tools.base import Tool
 from deechat.runs.service import Runs
 from deechat.store.base import Store
 from deechat.web.streams import Streams
+from deechat.web.transports import Transports
+from deechat.web.websocket import Sockets
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,8 @@ class Services:
     store: Store
     runs: Runs
     streams: Streams
+    sockets: Sockets
+    transports: Transports
     models: Callable[[], dict[str, Any]]
     profile: Callable[[str | None, str], list[dict[str, Any]]]
     forget: Callable[[str | None, str | None], None]

@@ -25,6 +25,7 @@ def workspace_json(workspace: Workspace) -> Json:
         "temperature": workspace.temperature,
         "maxTokens": workspace.max_tokens,
         "context": workspace.context or None,
+        "transport": workspace.transport or None,
         "tools": workspace.tools,
     }
 

@@ -69,7 +69,7 @@ class Streams:
         `dialect` makes that of a run, in Server-Sent Events; without it, it is our own, in the encoding that the client
         takes. `left_stops`: a viewer that hangs up stops the run.
         """
-        leave = self._take_place()
+        leave = self.take_place()
         try:
             view = find()
             plugin = Plugin(dialect(view.run), FOREIGN) if dialect else _own(view.run)
@@ -81,7 +81,7 @@ class Streams:
         response.call_on_close(leave)
         return response
 
-    def _take_place(self) -> Callable[[], None]:
+    def take_place(self) -> Callable[[], None]:
         """Return a function that frees the place, called once or more often. Raises `BusyError` when all are taken."""
         if len(self._open) >= self._most:
             raise BusyError(f"{self._most} streams are open already; try again soon.", retry_after=5)
@@ -91,7 +91,7 @@ class Streams:
 
     def poll(self, view: View, wait: float) -> Response:
         """Return as JSON the entries after the cursor: at once if there are some, else after up to `wait` seconds."""
-        leave = self._take_place()
+        leave = self.take_place()
         try:
             return _as_json(view, self._next(view, wait))
         finally:
@@ -130,7 +130,15 @@ def read_cursor() -> int:
 
     Raises `BadRequestError` with the code `bad_cursor`.
     """
-    text = request.headers.get("Last-Event-ID") or request.args.get("after") or "0"
+    return _as_number(request.headers.get("Last-Event-ID") or request.args.get("after") or "0")
+
+
+def read_number(name: str) -> int:
+    """Read a SEQ out of the query string, 0 where it is not there. Raises `BadRequestError` likewise."""
+    return _as_number(request.args.get(name) or "0")
+
+
+def _as_number(text: str) -> int:
     if not re.fullmatch(r"[0-9]+", text):
         raise BadRequestError(f"The cursor is {text[:40]!r}, but digits are expected.", code="bad_cursor")
     digits = text.lstrip("0") or "0"

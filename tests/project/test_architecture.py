@@ -47,9 +47,14 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "web": (
         {
             *{"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events"},
-            *{"errors", "locale", "principal"},
+            *{"errors", "locale", "principal", "web.websocket"},
         },
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
+    ),
+    # The one module of `web` with a greenlet of its own for each connection.
+    "web.websocket": (
+        {"errors", "net", "web.bodies", "web.streams"},
+        {"flask", "gevent", "wsproto"},
     ),
     "terminal": ({"config", "locale", "net"}, {"requests"}),
     "cli": ({"config", "errors", "server", "store.sqlite.backup", "terminal"}, set()),

@@ -82,3 +82,17 @@ def test_the_parts_of_a_profile_name_files_that_are_there() -> None:
         "gunicorn/util.py",
         "werkzeug/wsgi.py",
     ]
+
+
+def test_each_transport_shows_a_whole_answer_across_a_cut_and_through_bad_proxies(tmp_path: Path) -> None:
+    chart = tmp_path / "chart.svg"
+    options = ("--small", "--json", str(tmp_path / "transports.json"), "--chart", str(chart))
+    bench("transports.py", *options, "--only", "lines,first,viewers,cut,words,fronts")
+    rows: dict[str, Any] = json.loads((tmp_path / "transports.json").read_text())["rows"]
+    assert [list(row) for row in rows.values()] == [["A", "B", "C"]] * 6
+    for row in ("viewers", "cut"):
+        assert [figures["lost"] + figures["doubled"] for figures in rows[row].values()] == [0, 0, 0]
+    assert [rows["first"][each]["connections"] for each in "ABC"] == [2, 1, 1]
+    assert "426" in rows["fronts"]["A"]["no Upgrade"], "a WebSocket needs its Upgrade"
+    assert rows["fronts"]["B"] == rows["fronts"]["C"] == {"no Upgrade": "yes", "buffers": "late"}
+    assert chart.read_text().count("<rect") > 30

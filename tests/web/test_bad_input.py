@@ -194,8 +194,9 @@ def url_map() -> Map:
 
 
 def served() -> set[str]:
-    """The routes of the app as `METHOD rule`; HEAD and OPTIONS come with GET."""
-    return {f"{method} {rule.rule}" for rule in url_map().iter_rules() for method in rule.methods - {"HEAD", "OPTIONS"}}
+    """The routes of the app as `METHOD rule`; HEAD and OPTIONS come with GET. A WebSocket's has tests of its own."""
+    plain = [rule for rule in url_map().iter_rules() if not rule.websocket]
+    return {f"{method} {rule.rule}" for rule in plain for method in rule.methods - {"HEAD", "OPTIONS"}}
 
 
 SERVED = served()

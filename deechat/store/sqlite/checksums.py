@@ -51,7 +51,7 @@ COVERED = {
         ("id", "slug", "name", "system_prompt", "model", "mode", "temperature", "tools", "allowed", "max_tokens",
          "created_at", "deleted_at"),
         ("context",),
-        (("owner", "owner"),),
+        (("owner", "owner"), ("transport", "")),
     ),
     "thread": Covered(("id", "workspace_id", "slug", "name", "created_at", "deleted_at"), ("updated_at", "messages")),
     "message": Covered(

@@ -36,7 +36,7 @@ _WORKSPACE = COVERED["workspace"].columns
 _THREAD = COVERED["thread"].columns
 _OF_THREAD = COVERED["thread"].columns_of("thread")
 _WORKSPACE_AND_THREAD = f"{COVERED['workspace'].columns_of('workspace')}, {_OF_THREAD}"
-_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens", "context")
+_CHANGEABLE = ("name", "system_prompt", "model", "mode", "temperature", "max_tokens", "context", "transport")
 _MESSAGE = COVERED["message"].columns
 _SUMMARY = COVERED["summary"].columns
 _PARENT = COVERED["message"].fixed.index("parent_id")
@@ -71,7 +71,7 @@ def _limited(page: Page[_T], limit: int, *, more: bool) -> Page[_T]:
 
 def _workspace(row: Row) -> Workspace:
     return Workspace(
-        *(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:11], row[_OWNER], row[12])
+        *(*row[:7], msgspec.json.decode(row[7]), msgspec.json.decode(row[8]), *row[9:11], row[_OWNER], row[12], row[14])
     )
 
 
@@ -138,9 +138,9 @@ class Conversations:
         def work(connection: sqlite3.Connection) -> str:
             slug, workspace_id = _free_slug(connection, slug_of(name)), str(uuid.uuid4())
             now, owner = time.time(), principal.id
-            values = (workspace_id, slug, name, "", None, "agent", None, "{}", "{}", None, now, None, 0, owner)
+            values = (workspace_id, slug, name, "", None, "agent", None, "{}", "{}", None, now, None, 0, owner, "")
             connection.execute(
-                f"INSERT INTO workspace ({_WORKSPACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                f"INSERT INTO workspace ({_WORKSPACE}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (*values, checksums.of_row("workspace", values)),
             )
             _insert_thread(connection, principal, workspace_id, DEFAULT_THREAD, None)

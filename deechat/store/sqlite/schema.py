@@ -266,6 +266,12 @@ def m010_owners(tables: Tables) -> None:
         tables.execute(statement)
 
 
+@migrations()
+def m011_transports(tables: Tables) -> None:
+    # The way of the workspace's answers; '': the server's default.
+    tables.execute("ALTER TABLE workspace ADD COLUMN transport TEXT NOT NULL DEFAULT ''")
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the database to this version's tables, each migration in a transaction of its own.
 

@@ -12,14 +12,13 @@ from deechat.web.bodies import StreamChat, not_blank, read_body, read_count, rea
 from deechat.web.gate import asker
 from deechat.web.services import Services
 from deechat.web.shapes import message_json
-from deechat.web.streams import View
 
 MOST_MESSAGES = 1000
 
 
 def make(services: Services) -> Blueprint:
     """Make the routes of chats; without a thread in their path they mean the default one."""
-    store, runs, streams = services.store, services.runs, services.streams
+    store, runs = services.store, services.runs
     blueprint = Blueprint("chats", __name__, url_prefix="/api/workspace/<slug>")
 
     @blueprint.get("/chats", defaults={"thread_slug": DEFAULT_THREAD})
@@ -36,10 +35,11 @@ def make(services: Services) -> Blueprint:
     @blueprint.post("/stream-chat", defaults={"thread_slug": DEFAULT_THREAD})
     @blueprint.post("/thread/<thread_slug>/stream-chat")
     def stream_chat(slug: str, thread_slug: str) -> Response:
-        principal, prompt = asker(), _prompt(read_body(StreamChat))
+        principal, body = asker(), read_body(StreamChat)
+        prompt = _prompt(body)
         workspace = store.workspace(principal, slug)
         thread = store.thread(principal, workspace, thread_slug)
-        return streams.open(lambda: View(runs.start(principal, workspace, thread, prompt), after=0, last_seq=1))
+        return services.transports.start(principal, workspace, thread, prompt, body.transport)
 
     return blueprint
 

@@ -84,6 +84,8 @@ def _changes(body: UpdateWorkspace, tools: Mapping[str, Tool]) -> dict[str, Any]
         raise BadRequestError("The mode 'query' answers from documents, and there are none yet: take agent or chat.")
     if "system_prompt" in changes:
         changes["system_prompt"] = changes["system_prompt"] or ""
+    if "transport" in changes:
+        changes["transport"] = changes["transport"] or ""
     if "context" in changes:
         changes["context"] = changes["context"] or 0
     if "allowed_hosts" in changes:

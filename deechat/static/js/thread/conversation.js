@@ -99,8 +99,8 @@ export class Conversation extends EventTarget {
   async send(text, { parentId = this.#record.follows, id = this.#requestId(text, parentId) } = {}) {
     const shown = parentId === undefined ? this.items : upTo(this.items, parentId);
     const user = { key: uid(), role: "user", id: null, parentId, text };
-    /** @type {{ message: string, clientRequestId: string, parentId?: string }} */
-    const body = { message: text, clientRequestId: id };
+    /** @type {{ message: string, clientRequestId: string, transport: string, parentId?: string }} */
+    const body = { message: text, clientRequestId: id, transport: "sse" }; // whatever the server's default is
     if (parentId !== undefined) body.parentId = parentId ?? ""; // null on the wire would mean "after the last message"
     const began = (last, run) => last?.role === "user" && last.content === text && run;
     await this.#begin([...shown, user], () => streamChatPath(this.workspace, this.thread), body, began);
