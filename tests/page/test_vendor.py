@@ -40,6 +40,7 @@ def test_each_library_is_imported_by_one_module() -> None:
     ]
     assert sorted(importers) == [
         ("dompurify", "markdown.js"),
+        ("highlight", "highlighting.js"),
         ("katex", "typeset.js"),
         ("lit-html", "dom.js"),
         ("markdown-it", "markdown.js"),
