@@ -53,7 +53,9 @@ def fetch(tarball: Path, file: dict[str, str], latest: bool) -> dict[str, str]:
     found = hashlib.sha256(body).hexdigest()
     if not latest and found != file["sha256"]:
         sys.exit(f"{file['from']} has the hash {found}, the manifest says {file['sha256']}. Nothing was written.")
-    (VENDOR / file["file"]).write_bytes(body)
+    path = VENDOR / file["file"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(body)
     return {**file, "sha256": found}
 
 

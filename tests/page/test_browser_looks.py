@@ -91,6 +91,7 @@ def test_colours_have_the_contrast_of_wcag_aa(open_tab: OpenTab, server: Server,
     inks, grounds = ["ink", "ink-soft", "ink-faint"], ["page", "side", "raised", "sunk", "bubble", "hover"]
     pairs = [(ink, ground) for ink in inks for ground in grounds]
     pairs += [("accent", "page"), ("accent", "raised"), ("accent-ink", "accent"), ("danger", "danger-soft")]
+    pairs += [(f"code-{kind}", "sunk") for kind in ("keyword", "string", "number", "title", "type")]
     pairs += [("page", "danger"), ("danger", "raised"), ("ink-soft", "danger-soft")]
     read = "name => getComputedStyle(document.documentElement).getPropertyValue('--' + name).trim()"
     colours = {name: tab.page.evaluate(read, name) for pair in pairs for name in pair}

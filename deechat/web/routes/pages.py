@@ -31,7 +31,8 @@ def make(services: Services) -> Blueprint:
     blueprint = Blueprint("pages", __name__)
     # In the order of the cascade: base.css is the first of those for all, and an element's own come after them.
     sheets = _addresses("css/*.css") + _addresses("css/elements/*.css")
-    modules = _addresses("js/**/*.js") + _addresses("vendor/*.js")
+    # What is loaded on first need stands in folders of its own: the workers, and the libraries below `vendor/`.
+    modules = [each for each in _addresses("js/**/*.js") if "/workers/" not in each] + _addresses("vendor/*.js")
 
     shown = {language: _as_data(language) for language in LANGUAGES}
 

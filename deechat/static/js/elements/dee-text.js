@@ -1,12 +1,15 @@
 // The answer's text: Markdown that grows. Data down: `show(part)`.
 
-import { copyFrom, h, iconButton } from "../core/dom.js";
+import { h } from "../core/dom.js";
+import { frameCode } from "./markdown/code.js";
+import { colour } from "./markdown/colours.js";
 import { GrowingMarkdown } from "./markdown/markdown.js";
-import { t } from "../core/words.js";
+import { typeset } from "./markdown/typeset.js";
 
-// A code block gets a head with its language and a copy button; a wide table gets a box to scroll in. What scrolls sideways
-// can have the focus, so that keys reach it.
+// A code block gets its head; a wide table gets a box to scroll in. What scrolls sideways can have the focus, so that keys
+// reach it.
 function decorate(fragment) {
+  typeset(fragment);
   for (const pre of fragment.querySelectorAll("pre")) frameCode(pre);
   for (const table of fragment.querySelectorAll("table")) {
     const box = h("div", { class: "table-box", tabIndex: 0, dir: table.dir || null }); // it begins where the table does;
@@ -15,17 +18,8 @@ function decorate(fragment) {
   }
 }
 
-function frameCode(pre) {
-  const language = /language-(\S+)/.exec(pre.querySelector("code")?.className ?? "")?.[1];
-  const copy = iconButton("copy", t("copyCode"), (event) => copyFrom(event, pre.textContent.replace(/\n$/, "")));
-  const box = h("div", { class: "code-block", dir: "ltr" }, h("div", { class: "code-head" }, h("span", { text: language ?? t("code") }), copy));
-  pre.tabIndex = 0;
-  pre.replaceWith(box);
-  box.append(pre);
-}
-
 export class DeeText extends HTMLElement {
-  #markdown = new GrowingMarkdown(this, decorate);
+  #markdown = new GrowingMarkdown(this, decorate, colour);
 
   show(part) {
     this.#markdown.update(part.text, !part.open);

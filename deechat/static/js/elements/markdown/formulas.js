@@ -1,5 +1,5 @@
 // Formulas stay what the model wrote. Markdown would take the backslash from `\(x^2\)` and from `\\`, and make emphasis of
-// `$a*b*c$`; here a formula is one token with its source as text, for people to copy and for a renderer to come.
+// `$a*b*c$`; here a formula is one token with its source as text, for people to copy and for KaTeX to draw (`typeset.js`).
 // The work is linear in the text's length, whatever the text is: one reading finds all closings, and an opening asks for the
 // next one of its kind. An opening that read on by itself would freeze the page where a text is nothing but openings.
 

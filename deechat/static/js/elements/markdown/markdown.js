@@ -94,15 +94,20 @@ export class GrowingMarkdown {
   /**
    * @param {HTMLElement} container
    * @param {(fragment: DocumentFragment) => void} decorate may change new nodes before they are shown
+   * @param {(nodes: DocumentFragment | HTMLElement) => void} finish is given nodes whose text does not change any more, maybe again
    */
-  constructor(container, decorate = () => {}) {
+  constructor(container, decorate = () => {}, finish = () => {}) {
     this.container = container;
     this.decorate = decorate;
+    this.finish = finish;
   }
 
   update(text, whole = false) {
     if (!text.startsWith(this.#text) || (whole && DEFINITION.test(text))) this.#reset();
-    else if (text === this.#text) return;
+    else if (text === this.#text) {
+      if (whole) this.finish(this.container);
+      return;
+    }
     this.#text = text;
     const rest = text.slice(this.#done).replace(/\r\n?/g, "\n");
     this.#env.growing = whole ? undefined : [];
@@ -110,13 +115,16 @@ export class GrowingMarkdown {
     const { direction: side } = this.#env;
     if (side && this.container.dir !== side) this.container.dir = side; // each setting makes the browser look at all blocks
     const cut = whole ? null : this.#cut(rest, blocksOf(tokens));
-    if (!cut && this.#growCode(tokens)) return;
+    if (!cut && this.#growCode(tokens)) {
+      if (whole) this.finish(this.container);
+      return;
+    }
     for (const node of this.#tail) node.remove();
     if (cut) {
-      this.#append(tokens.slice(0, cut.index));
+      this.#append(tokens.slice(0, cut.index), true);
       this.#done = text.length - (rest.length - cut.offset);
     }
-    this.#tail = this.#append(cut ? tokens.slice(cut.index) : tokens);
+    this.#tail = this.#append(cut ? tokens.slice(cut.index) : tokens, whole);
   }
 
   #reset() {
@@ -135,9 +143,10 @@ export class GrowingMarkdown {
     return { index: blocks[last][0], offset: offsetOfLine(rest, blocks[last][1]) };
   }
 
-  #append(tokens) {
+  #append(tokens, finished) {
     const fragment = toNodes(tokens, this.#env);
     this.decorate(fragment);
+    if (finished) this.finish(fragment);
     const nodes = [...fragment.childNodes];
     this.container.append(fragment);
     return nodes;
