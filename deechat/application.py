@@ -96,7 +96,11 @@ class Application:
             tools=by_name,
         )
         self._gate = Gate(
-            self.settings.password, self._folder.secret, EndedLogins(self._store), later=gevent.spawn_later
+            self.settings.password,
+            self._folder.secret,
+            EndedLogins(self._store),
+            later=gevent.spawn_later,
+            origins=self.settings.origins or (),
         )
         self.app = make_app(services, self._gate, self.settings.proxies or ())
         self.app.extensions["deechat"] = self

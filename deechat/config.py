@@ -110,6 +110,22 @@ def _networks(text: str) -> tuple[IPv4Network | IPv6Network, ...]:
     return tuple(ip_network(each.strip(), strict=False) for each in text.split(","))
 
 
+_ORIGIN = re.compile(r"(https?)://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::([0-9]{1,5}))?")
+_OWN_PORTS = {"http": "80", "https": "443"}
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    """Return origins as a browser sends them: in small letters, and without the port that is the scheme's own."""
+    found = []
+    for each in text.lower().split(","):
+        match = _ORIGIN.fullmatch(each.strip())
+        if match is None or not 0 < int(match[3] or 1) < 65_536:
+            raise ValueError
+        scheme, host, port = match.groups()
+        found.append(f"{scheme}://{host}" + (f":{port}" if port and port.lstrip("0") != _OWN_PORTS[scheme] else ""))
+    return tuple(found)
+
+
 def shown_address(text: str) -> str | None:
     """Return an address, or a text meant as one, without its user, password and query: they may be secret.
 
@@ -179,6 +195,7 @@ KEY = Kind(_key, "a key in ASCII without spaces", _hidden)
 ADDRESS = Kind(_url, "an address such as http://127.0.0.1:11434/v1", shown_address)
 FOLDER = Kind(_folder, "a folder without ~, or with that of a home folder that is there")
 NETWORKS = Kind(_networks, "addresses or networks with commas between, such as 10.0.0.0/8, or * for everybody")
+ORIGINS = Kind(_origins, "origins with commas between, such as http://localhost:3000, each without a path")
 PERIOD = Kind(_period, "a number of seconds above 0 and up to 86400")
 AGE = Kind(_age, "a number of seconds from 0 up")
 
@@ -265,6 +282,9 @@ class Settings:
     )
     proxies: tuple[IPv4Network | IPv6Network, ...] | None = setting(
         "FORWARDED_ALLOW_IPS", NETWORKS, None, "proxies that may say who asks, besides those on this machine"
+    )
+    origins: tuple[str, ...] | None = setting(
+        "DEECHAT_ORIGINS", ORIGINS, None, "pages elsewhere that may ask; all others are refused"
     )
     max_tool_rounds: int = setting(
         "DEECHAT_MAX_TOOL_ROUNDS", whole(Bounds(1, 1000)), 10, "rounds of tool calls in one answer"

@@ -79,10 +79,38 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="event", 
     ends: ClassVar[bool] = False
 
 
+class ClientTool(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A tool that the client runs itself; `parameters` is a JSON schema of type object."""
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Json] = {}
+
+
+class Terms(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The wishes of the request that began a run, which hold for this run alone.
+
+    `instructions` stand behind the workspace's prompt; `temperature` and `max_tokens` stand for the workspace's. A call
+    of one of the `tools` is handed to the client. `calls` false: the model may call none. `approvals` false: nobody can
+    be asked over the request's protocol, so that a tool that needs a yes is refused; `page` is the address where a
+    person can allow it. `echo` holds fields that the protocol's answers repeat; only its dialect looks into it.
+    """
+
+    instructions: str = ""
+    temperature: float | None = None
+    max_tokens: int | None = None
+    tools: tuple[ClientTool, ...] = ()
+    calls: bool = True
+    approvals: bool = False
+    page: str = ""
+    echo: dict[str, Json] = {}
+
+
 class RunStarted(Event, frozen=True):
     """The first event of every run. `model` is None while no model could be found; `language` is a BCP 47 tag.
 
-    `name` is the thread's when the run started, None for a thread without a name.
+    `name` is the thread's when the run started, None for a thread without a name. `terms` is None where the request had
+    a message alone.
     """
 
     run_id: str
@@ -93,6 +121,7 @@ class RunStarted(Event, frozen=True):
     model: str | None
     language: str = "en"
     continues: str | None = None
+    terms: Terms | None = None
 
 
 class ThreadRenamed(Event, frozen=True):
@@ -195,8 +224,18 @@ class ClarificationRequest(Event, frozen=True):
     allow_skip: bool = True
 
 
+class ClientCall(Event, frozen=True):
+    """A call of a tool that the client runs; `arguments` is text as the model wrote it, which need not be JSON."""
+
+    request_id: str
+    call_id: str
+    name: str
+    arguments: str
+
+
 class InputReceived(Event, frozen=True):
-    """A request was answered: `approved` for an approval, `answers` for questions, the other one None.
+    """A request was answered: `approved` for an approval, `answers` for questions, `output` for a call that the client
+    ran; the others are None.
 
     `arguments` are those to run with where a person edited them.
     """
@@ -207,6 +246,7 @@ class InputReceived(Event, frozen=True):
     answers: tuple[dict[str, Json], ...] | None = None
     arguments: dict[str, Json] | None = None
     always: bool = False
+    output: str | None = None
 
 
 class Steered(Event, frozen=True):
@@ -315,6 +355,7 @@ AnyEvent = (
     | ToolCallResult
     | ToolApprovalRequest
     | ClarificationRequest
+    | ClientCall
     | InputReceived
     | Steered
     | StepRestarted

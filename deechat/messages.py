@@ -20,10 +20,11 @@ class SystemMessage(msgspec.Struct, frozen=True, tag_field="role", tag="system")
     text: str
 
 
-class UserMessage(msgspec.Struct, frozen=True, tag_field="role", tag="user"):
-    """A message of a person."""
+class UserMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="role", tag="user"):
+    """A message of a person; `images` are URLs of pictures beside it, data URLs among them."""
 
     text: str
+    images: tuple[str, ...] = ()
 
 
 THOUGHT = "thought"  # in `Turn.extra`: the provider wants the turn's thinking back with it, and keeps there how
@@ -43,6 +44,10 @@ class AssistantMessage(msgspec.Struct, frozen=True, omit_defaults=True, tag_fiel
 
 # The results of calls that no tool was asked for, in words for a model.
 REFUSED = "The user refused this call. Do not repeat it: go on without it, or ask what to do instead."
+UNASKED = (
+    "This call needs a person's yes, and nobody can be asked over this connection, so it was not done. Go on without "
+    "it, and say that {name} can be allowed in the settings of the workspace at {page}"
+)
 INTERRUPTED = "Interrupted: the server was restarted. It may have happened."
 UNANSWERED = "The user had not answered when the run ended, so it was not done."
 # Stands between results and a person's next message, where the model was stopped or steered: many servers refuse a
@@ -67,8 +72,10 @@ def joined(messages: Iterable[Message]) -> list[Message]:
     whole: list[Message] = []
     for message in messages:
         last = whole[-1] if whole else None
-        if isinstance(message, UserMessage | SystemMessage) and type(message) is type(last):
-            whole[-1] = type(message)(f"{last.text}\n\n{message.text}")
+        if isinstance(message, UserMessage) and isinstance(last, UserMessage):
+            whole[-1] = UserMessage(f"{last.text}\n\n{message.text}", (*last.images, *message.images))
+        elif isinstance(message, SystemMessage) and isinstance(last, SystemMessage):
+            whole[-1] = SystemMessage(f"{last.text}\n\n{message.text}")
         elif isinstance(message, AssistantMessage) and isinstance(last, AssistantMessage) and not last.calls:
             text = "\n\n".join(filter(None, (last.text, message.text)))
             whole[-1] = msgspec.structs.replace(message, text=text)

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 from client import Client, Stream
+from every_run import EveryRun
 from model_server import ModelServer
+from npm_client import Npm
 from server import Server
 from terminal_rig import Person
 from zoo_rig import House
@@ -20,6 +23,11 @@ from deechat.store.sqlite.database import Database
 from deechat.store.sqlite.store import SQLiteStore
 
 _servers: list[Server] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Lets every run of the suite pass every dialect."""
+    config.pluginmanager.register(EveryRun(), "every_run")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -93,6 +101,17 @@ def model(shared_model: ModelServer) -> ModelServer:
     return shared_model
 
 
+@pytest.fixture(scope="module")
+def asking_server(shared_model: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The server of `tooled`, that asks the module's model server, and a person about the tool `pay`."""
+    folder = tmp_path_factory.mktemp("asking")
+    (folder / "go").touch()
+    for server in _run(folder, app="tooled:app", HOOKS=str(folder), **model_settings(shared_model)):
+        update = f"{server.url}/api/workspace/default/update"
+        assert requests.post(update, json={"policies": {"pay": "ask"}}, timeout=60).status_code == 200
+        yield server
+
+
 @pytest.fixture
 def agent(agent_server: Server, model: ModelServer) -> Iterator[Client]:
     """A client of the shared server that asks `model`, in a thread of its own."""
@@ -137,6 +156,21 @@ def person() -> Iterator[Callable[..., Person]]:
 
     yield sit_down
     for each in people:
+        each.close()
+
+
+@pytest.fixture(scope="module")
+def npm() -> Iterator[Callable[[str], Npm]]:
+    """Runs scripts of tests/web/npm, each once: `npm("agui.js")`. Skips the tests where npm's packages are missing."""
+    started: dict[str, Npm] = {}
+
+    def start(script: str) -> Npm:
+        if script not in started:
+            started[script] = Npm(script)
+        return started[script]
+
+    yield start
+    for each in started.values():
         each.close()
 
 

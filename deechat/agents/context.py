@@ -75,8 +75,10 @@ class AgentHandler:
     (None: at all): allow, ask or deny. `policies` gives what it would say now, to be asked about many tools. `model` is
     None when nobody chose one and the provider uses its default. `summary` stands for what comes before the history, in
     which `cuts` are the places where a window may begin. `context` is how many tokens the model reads at once, None
-    where nobody said; `ceiling` how many estimated ones may be sent since a server refused more. `thread` is the id of
-    the run's thread and `principal` whose it is, both for the tools.
+    where nobody said; `ceiling` how many estimated ones may be sent since a server refused more. `client_tools` are run
+    by the client and come before ours of the same name; `may_call` false: the model may call no tool. `unasked` is the
+    address of the page where nobody can be asked for a yes, None where somebody can. `thread` is the id of the run's
+    thread and `principal` whose it is, both for the tools.
     """
 
     provider: Provider
@@ -94,6 +96,9 @@ class AgentHandler:
     policy: Policies = own_policy
     policies: Callable[[], Policies] | None = None
     max_tool_rounds: int = 10
+    client_tools: Mapping[str, ToolSpec] = field(default_factory=dict)
+    may_call: bool = True
+    unasked: str | None = None
     thread: str = ""
     principal: Principal = OWNER
     _weighed: list[int] | None = field(default=None, init=False, repr=False)
@@ -143,7 +148,7 @@ class AgentHandler:
             messages=[system, *well_formed(window.with_summary(plan.messages, plan.summary))],
             model=self.model,
             tools=tools,
-            tool_choice="auto" if may_use_tools else "none",
+            tool_choice="auto" if may_use_tools and self.may_call else "none",
             temperature=self.temperature,
             max_tokens=self.max_tokens,
             tokens=plan.tokens + window.weigh_beside(system, tools, plan.summary),
@@ -171,7 +176,8 @@ class AgentHandler:
         """The system's words and the tools, which go beside the conversation."""
         policy = self.policies() if self.policies else self.policy
         return SystemMessage(self.system_prompt.strip() or DEFAULT_PROMPT), [
-            _spec(tool) for tool in self.tools.values() if policy(tool, None) != "deny"
+            *[_spec(tool) for tool in self.tools.values() if policy(tool, None) != "deny"],
+            *self.client_tools.values(),
         ]
 
     def room(self) -> Room:

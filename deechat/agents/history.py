@@ -70,4 +70,6 @@ def _answered(messages: Iterable[Message]) -> list[Message]:
 
 
 def _is_empty(message: Message) -> bool:
-    return not isinstance(message, ToolMessage) and not message.text.strip() and not getattr(message, "calls", ())
+    if isinstance(message, ToolMessage) or message.text.strip():
+        return False
+    return not (getattr(message, "calls", ()) or getattr(message, "images", ()))

@@ -37,6 +37,7 @@ from deechat.errors import Cancelled, ModelError
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    ClientCall,
     HistorySummarized,
     ReasoningChunk,
     RunCompleted,
@@ -53,7 +54,7 @@ from deechat.events import (
     Usage,
 )
 from deechat.locale import say, words
-from deechat.messages import INTERRUPTED, REFUSED
+from deechat.messages import INTERRUPTED, REFUSED, UNASKED
 
 TOO_LONG = "context_length"  # the code of a refusal of more tokens than the model reads
 SHORTER = (
@@ -338,15 +339,19 @@ def _resume(handler: AgentHandler, state: RunState, calls: tuple[CallState, ...]
     yield from _results(handler, state, crew)
 
 
-def _ready(handler: AgentHandler, state: RunState, each: CallState, crew: Crew) -> _Work | Request:
-    """Return a call ready to start, or the request that a person has to answer first.
+def _ready(handler: AgentHandler, state: RunState, each: CallState, crew: Crew) -> _Work | Request | ToolCallResult:
+    """Return a call ready to start, or the request that a person or the client has to answer first, or its result.
 
     Raises `ToolError` with words for the model when it may not start at all.
     """
     call = each.call
+    if isinstance(each.request, ClientCall):
+        return ToolCallResult(call.id, call.name, (each.reply.output if each.reply else None) or "")
+    if call.name in handler.client_tools:
+        return ClientCall(new_call_id(set(state.requests)), call.id, call.name, call.arguments)
     tool = handler.tools.get(call.name)
     if tool is None:
-        known = ", ".join(sorted(handler.tools)) or "none"
+        known = ", ".join(sorted({*handler.tools, *handler.client_tools})) or "none"
         raise ToolError(f"There is no tool {call.name[:80]!r}. The tools are: {known}.")
     arguments = _answered(each) if each.request else tool.arguments(call.arguments)
     policy = handler.policy(tool, arguments)
@@ -355,6 +360,8 @@ def _ready(handler: AgentHandler, state: RunState, each: CallState, crew: Crew) 
     tool.check_scope(arguments)
     if each.request or (policy == "allow" and not tool.asks):
         return _Work(handler, crew, tool, each, arguments)
+    if handler.unasked is not None:
+        raise ToolError(UNASKED.format(name=tool.name, page=handler.unasked))
     request_id = new_call_id(set(state.requests))
     if tool.asks:
         return ClarificationRequest(request_id, call.id, questions_of(arguments))
@@ -365,7 +372,7 @@ def _answered(each: CallState) -> dict[str, Any]:
     """Return the arguments that a person said yes to. Raises `ToolError` when it was a no."""
     if isinstance(each.request, ClarificationRequest):
         return {"questions": list(each.request.questions)}
-    if each.request is None or each.reply is None or not each.reply.approved:
+    if not isinstance(each.request, ToolApprovalRequest) or each.reply is None or not each.reply.approved:
         raise ToolError(REFUSED)
     return each.request.arguments if each.reply.arguments is None else each.reply.arguments
 

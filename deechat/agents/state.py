@@ -19,6 +19,7 @@ from deechat.events import (
     LACKING,
     SILENT,
     ClarificationRequest,
+    ClientCall,
     Ending,
     Entry,
     HistorySummarized,
@@ -46,7 +47,7 @@ from deechat.messages import INTERRUPTED, THOUGHT, AssistantMessage, Message, To
 
 RunStatus = Literal["running", "waiting", "ended"]
 Move = Literal["respond", "steer", "stop"]
-Request = ToolApprovalRequest | ClarificationRequest
+Request = ToolApprovalRequest | ClarificationRequest | ClientCall
 
 # What a person may do to a run, by where it stands.
 LEGAL: dict[RunStatus, frozenset[Move]] = {
@@ -67,8 +68,8 @@ LONGEST_RUN = 3600.0  # seconds of work
 class CallState(msgspec.Struct):
     """One tool call, and what became of it.
 
-    `request` and its `reply` are there when a person had to say yes, or was asked something. `arguments` are those it
-    ran with, None while it has not started.
+    `request` and its `reply` are there when a person had to say yes, or was asked something, or the client runs it.
+    `arguments` are those it ran with, None while it has not started, and of a call that the client runs.
     """
 
     call: ToolCall
@@ -79,7 +80,7 @@ class CallState(msgspec.Struct):
 
     @property
     def is_open(self) -> bool:
-        """Whether a person was asked about the call and has not answered."""
+        """Whether a person or the client was asked about the call and has not answered."""
         return self.request is not None and self.reply is None
 
     @property
@@ -98,7 +99,7 @@ class Said(msgspec.Struct, frozen=True):
 
 
 # A piece of an answer that a person sees; of statuses only those of `LASTING`.
-AnswerPart = Said | CallState | Request | Steered | Status | HistorySummarized
+AnswerPart = Said | CallState | ToolApprovalRequest | ClarificationRequest | Steered | Status | HistorySummarized
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -134,7 +135,7 @@ class Finish(msgspec.Struct, frozen=True):
 
 
 class Wait(msgspec.Struct, frozen=True):
-    """A person has to answer first."""
+    """A person, or the client, has to answer first."""
 
 
 class RunState(msgspec.Struct):
@@ -434,8 +435,11 @@ class RunState(msgspec.Struct):
         if self._step_output_at is not None:
             self._output_seconds += max(0.0, at - self._idle - self._step_output_at)
         self.calls.update({call.id: CallState(call) for call in event.calls})
-        if event.calls:
-            self._rounds.append(frozenset((call.name, call.arguments) for call in event.calls))
+        # Rounds of the client's tools alone are its own to end.
+        terms = self.started.terms if self.started else None
+        theirs = {tool.name for tool in terms.tools} if terms else frozenset[str]()
+        if ours := frozenset((call.name, call.arguments) for call in event.calls if call.name not in theirs):
+            self._rounds.append(ours)
         text = self.step_text.strip()
         if text or event.calls:
             # The log has the thought once, as it came; a turn that has to give it back is where it is needed again.
@@ -482,11 +486,11 @@ class RunState(msgspec.Struct):
 
     def _show_call(self, each: CallState) -> None:
         is_refused = each.reply is not None and each.reply.approved is False
-        if not (is_refused or isinstance(each.request, ClarificationRequest)):
+        if not (is_refused or isinstance(each.request, ClarificationRequest | ClientCall)):
             self._show(each)
 
     def _on_request(self, event: Request, _at: float) -> None:
-        self._show(event)
+        self._show(self.calls[event.call_id] if isinstance(event, ClientCall) else event)
         self.requests[event.request_id] = event
         self.request_seqs[event.request_id] = self.last_seq
         if event.call_id in self.calls:
@@ -521,6 +525,7 @@ _FOLD: dict[type, Callable[[RunState, Any, float], None]] = {
     ToolCallResult: RunState._on_result,
     ToolApprovalRequest: RunState._on_request,
     ClarificationRequest: RunState._on_request,
+    ClientCall: RunState._on_request,
     InputReceived: RunState._on_input,
     Steered: RunState._on_steered,
     RunCompleted: RunState._on_ending,

@@ -19,6 +19,7 @@ from deechat.messages import GOES_ON, AssistantMessage, Message, SystemMessage, 
 
 SHRUNK = 300  # tokens that are left of a result of a tool
 KEPT = 0.6  # share of the room that is filled once turns were left out, so that not every question leaves some out
+IMAGE = 800  # tokens of a picture, as most servers count one of a usual size
 FRAME = 6  # tokens that a message costs beside its words: its role and the marks around it
 LEFT_OUT = "\n… [{count} characters in the middle were left out, to fit into the model's context] …\n"
 SUMMARY = (
@@ -59,6 +60,8 @@ def weigh(messages: Iterable[Message], *, shrunk: bool = False) -> list[int]:
         elif isinstance(message, AssistantMessage) and (message.calls or message.extra):
             tokens += sum([FRAME + estimate_tokens(call.name + call.arguments) for call in message.calls])
             tokens += estimate_tokens(message.thought + json.dumps(message.extra, ensure_ascii=False))
+        elif isinstance(message, UserMessage) and message.images:
+            tokens += IMAGE * len(message.images)
         weights.append(tokens)
     return weights
 
@@ -131,7 +134,8 @@ def with_summary(messages: Sequence[Message], summary: str) -> list[Message]:
     first, *rest = messages or [UserMessage("")]
     if not isinstance(first, UserMessage):
         return [UserMessage(SUMMARY.format(summary=quoted(summary), text="").strip()), first, *rest]
-    return [UserMessage(SUMMARY.format(summary=quoted(summary), text=first.text)), *rest]
+    text = SUMMARY.format(summary=quoted(summary), text=first.text)
+    return [msgspec.structs.replace(first, text=text), *rest]
 
 
 def to_summarize(before: str, messages: Sequence[Message], room: int, answer: int) -> list[Message]:

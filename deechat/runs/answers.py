@@ -15,11 +15,12 @@ import msgspec
 from msgspec.structs import asdict, replace
 
 from deechat.agents.history import pack
-from deechat.agents.state import CallState, Request, RunState, Said
+from deechat.agents.state import CallState, RunState, Said
 from deechat.errors import DamagedError
 from deechat.events import (
     LACKING,
     ClarificationRequest,
+    ClientCall,
     Ending,
     Entry,
     HistorySummarized,
@@ -31,6 +32,7 @@ from deechat.events import (
     ToolApprovalRequest,
     ToolCallResult,
 )
+from deechat.messages import is_object
 from deechat.store.base import RunRow, StoredMessage
 
 Json = dict[str, Any]
@@ -98,11 +100,21 @@ def _tool_call(call: CallState) -> Json:
     return {
         "id": call.call.id,
         "name": call.call.name,
-        "arguments": call.call.arguments if call.arguments is None else call.arguments,
+        "arguments": _arguments(call),
         "content": result.content if result else None,
         "is_error": result.is_error if result else True,
         "seconds": result.seconds if result else 0.0,
     }
+
+
+def _arguments(call: CallState) -> Json | str:
+    """Return the arguments of a call that started, here or at the client, as an object; else as they were written."""
+    if call.arguments is not None:
+        return call.arguments
+    written = call.call.arguments
+    if not isinstance(call.request, ClientCall):
+        return written
+    return msgspec.json.decode(written, type=Json) if is_object(written) else {"arguments": written}
 
 
 def _beside(result: ToolCallResult | None) -> Json:
@@ -131,7 +143,9 @@ def _parts(state: RunState) -> list[Json]:
     return _joined(parts[::-1])
 
 
-def _part(part: CallState | Request | Steered | Status | HistorySummarized, state: RunState) -> Json:
+def _part(
+    part: CallState | ToolApprovalRequest | ClarificationRequest | Steered | Status | HistorySummarized, state: RunState
+) -> Json:
     match part:
         case CallState(call):
             return {"kind": "tool", "call_id": call.id}
@@ -145,7 +159,7 @@ def _part(part: CallState | Request | Steered | Status | HistorySummarized, stat
             return {"kind": "summary"} if part is state.summary else {"kind": "summary", "text": text}
 
 
-def _request(request: Request, state: RunState) -> Json:
+def _request(request: ToolApprovalRequest | ClarificationRequest, state: RunState) -> Json:
     """Return a request with its reply; its subject stands in its call, where that ran with just this."""
     call, reply = state.calls.get(request.call_id), state.replies.get(request.request_id)
     ran, summary = call.arguments if call else None, reply.summary if reply else ""

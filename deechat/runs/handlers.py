@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from deechat.agents import window
 from deechat.agents.context import AgentHandler, Cut, Policies, always_fits, length_of, room_of
 from deechat.agents.history import unpack
-from deechat.agents.providers.base import Provider
+from deechat.agents.providers.base import Provider, ToolSpec
 from deechat.agents.tools.base import Tool
+from deechat.events import Terms
 from deechat.locale import say
 from deechat.messages import AssistantMessage, Message, UserMessage
 from deechat.principal import Principal
-from deechat.store.base import RunRow, Store, StoredMessage, Workspace
+from deechat.store.base import PROMPT, RunRow, Store, StoredMessage, Workspace
 
 _Said = tuple[StoredMessage, list[Message]]  # a stored message, and its turns as a model is shown them
 
@@ -54,8 +55,9 @@ class Handlers:
         self._context = context
         self._always_fits = always_fits(least_context)
 
-    def build_handler(self, run: RunRow) -> AgentHandler:
-        """Return a run's handler. Raises `NotFoundError` when its thread is gone."""
+    def build_handler(self, run: RunRow, terms: Terms | None = None) -> AgentHandler:
+        """Return a run's handler, under the terms of its log. Raises `NotFoundError` when its thread is gone."""
+        terms = terms or Terms(approvals=True)
         workspace = self._store.workspace_of(run.thread_id)
         principal = Principal(workspace.owner)
         provider, context = self._choose(run.model), workspace.context or self._context
@@ -66,18 +68,29 @@ class Handlers:
             cuts=history.cuts,
             summary=history.summary,
             context=context,
-            system_prompt=workspace.system_prompt,
+            system_prompt="\n\n".join(filter(None, (workspace.system_prompt.strip(), terms.instructions))),
             model=run.model,
-            temperature=workspace.temperature,
-            max_tokens=workspace.max_tokens or self._max_tokens,
+            temperature=workspace.temperature if terms.temperature is None else terms.temperature,
+            max_tokens=terms.max_tokens or workspace.max_tokens or self._max_tokens,
             language=run.language,
-            tools=self._tools if workspace.mode == "agent" else {},
+            tools=self._usable(workspace, terms),
+            client_tools={each.name: ToolSpec(each.name, each.description, each.parameters) for each in terms.tools},
+            may_call=terms.calls,
+            unasked=None if terms.approvals else terms.page,
             policy=partial(self._policy, principal, workspace.id),
             policies=partial(self._policies, principal, workspace.id),
             max_tool_rounds=self._max_tool_rounds,
             thread=run.thread_id,
             principal=principal,
         )
+
+    def _usable(self, workspace: Workspace, terms: Terms) -> Mapping[str, Tool]:
+        """Return the tools of ours that the run may use: a protocol with terms has no word for questions."""
+        if workspace.mode != "agent":
+            return {}
+        taken = {each.name for each in terms.tools}
+        can_ask = not terms.page
+        return {name: tool for name, tool in self._tools.items() if name not in taken and (can_ask or not tool.asks)}
 
     def _history(self, principal: Principal, run: RunRow, limit: Callable[[], int]) -> _History:
         """Read the branch from its newest message back: to a summary, to its beginning, or until `limit` is full."""
@@ -98,10 +111,7 @@ class Handlers:
         read: list[_Said] = []
         tokens, at, rows = 0, run.parent_id, FIRST
         while page := self._store.branch(principal, run.thread_id, at, rows):
-            said: list[_Said] = [
-                (each, [UserMessage(each.content)] if each.role == "user" else unpack(each.turns, each.content))
-                for each in page
-            ]
+            said: list[_Said] = [(each, turns_of(each)) for each in page]
             tokens += sum(window.weigh([turn for _, turns in said for turn in turns], shrunk=True))
             first = page[0].parent_id
             # Messages that fit into any context were never summarized: a short thread costs one read.
@@ -121,6 +131,13 @@ class Handlers:
     def _policies(self, principal: Principal, workspace_id: str) -> Policies:
         # Read anew each time: a person may change them while the run goes on.
         return partial(_policy_in, self._store.workspace_by_id(principal, workspace_id))
+
+
+def turns_of(message: StoredMessage) -> list[Message]:
+    """Return a stored message as a model is shown it."""
+    if message.role == "user" and message.turns == PROMPT:
+        return [UserMessage(message.content)]
+    return unpack(message.turns, message.content)
 
 
 def _length(provider: Provider, model: str | None, context: int | None) -> int:

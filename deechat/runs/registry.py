@@ -9,6 +9,7 @@ import gevent
 from deechat.agents.context import AgentHandler
 from deechat.agents.state import RunState
 from deechat.errors import RunEndedError
+from deechat.events import Terms
 from deechat.log.journal import Journal, Log
 from deechat.runs.runner import Runner
 from deechat.store.base import RunRow
@@ -17,7 +18,7 @@ from deechat.store.base import RunRow
 class Registry:
     """Runners by the id of their run. There is never more than one for a run, so its moves come one after the other."""
 
-    def __init__(self, journal: Journal, build: Callable[[RunRow], AgentHandler]) -> None:
+    def __init__(self, journal: Journal, build: Callable[[RunRow, Terms | None], AgentHandler]) -> None:
         self._journal = journal
         self._build = build
         self._runners: dict[str, Runner] = {}

@@ -11,7 +11,7 @@ from deechat.agents.state import Request, RunState
 from deechat.agents.tools.ask import answers_to, shown, skipped
 from deechat.agents.tools.base import Tool, ToolError
 from deechat.errors import BadRequestError, ConflictError, NotFoundError
-from deechat.events import ClarificationRequest, InputReceived, ToolApprovalRequest
+from deechat.events import ClarificationRequest, ClientCall, InputReceived, ToolApprovalRequest
 from deechat.locale import say
 
 LONGEST_SUMMARY = 300
@@ -28,6 +28,7 @@ class Reply:
     always: object = None
     skipped: object = None
     answers: object = None
+    output: object = None
 
 
 def check_issued(request_id: str, issued: Container[str], answered: Container[str]) -> None:
@@ -48,6 +49,8 @@ def validate_reply(request: Request, reply: Reply, tools: Mapping[str, Tool], la
     """Return the event of a reply. Raises `BadRequestError` in words when it does not fit the request."""
     if isinstance(request, ToolApprovalRequest):
         return _approval(request, reply, tools, language)
+    if isinstance(request, ClientCall):
+        return _output(request, reply)
     return _answers(request, reply, language)
 
 
@@ -93,8 +96,18 @@ def _answers(request: ClarificationRequest, reply: Reply, language: str) -> Inpu
         except ValueError as exc:
             raise BadRequestError(f"The answer does not fit: {exc}.") from exc
     words = "; ".join(text for each in answers if (text := " ".join(shown(each).split())))
-    summary = words if len(words) <= LONGEST_SUMMARY else words[:LONGEST_SUMMARY] + " …"
-    return InputReceived(request.request_id, summary or say("agent", language, "reply.skipped"), answers=answers)
+    summary = _shortened(words) or say("agent", language, "reply.skipped")
+    return InputReceived(request.request_id, summary, answers=answers)
+
+
+def _shortened(words: str) -> str:
+    return words if len(words) <= LONGEST_SUMMARY else words[:LONGEST_SUMMARY] + " …"
+
+
+def _output(request: ClientCall, reply: Reply) -> InputReceived:
+    if not isinstance(reply.output, str):
+        raise BadRequestError("This request is for the result of a tool that the client runs: send output, a text.")
+    return InputReceived(request.request_id, _shortened(" ".join(reply.output.split())), output=reply.output)
 
 
 def _flag(name: str, given: object) -> bool:

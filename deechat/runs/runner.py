@@ -36,6 +36,7 @@ from deechat.events import (
     RunFailed,
     Steered,
     StepFinished,
+    Terms,
     TextChunk,
     TextClosed,
     ToolCallResult,
@@ -124,7 +125,7 @@ class Runner:
         run_log: Log,
         journal: Journal,
         *,
-        build: Callable[[RunRow], AgentHandler],
+        build: Callable[[RunRow, Terms | None], AgentHandler],
         on_rest: Callable[[Runner], None],
         state: RunState | None = None,
     ) -> None:
@@ -182,7 +183,7 @@ class Runner:
         left = LONGEST_RUN - self.state.metrics().duration
         try:
             with gevent.Timeout(max(left, 0.001), too_long):
-                self._drive(self._build(self.run), begun)
+                self._drive(self._build(self.run, self.state.started.terms if self.state.started else None), begun)
         except Cancelled:
             return  # who cancelled writes the ending
         except StorageUnavailableError:

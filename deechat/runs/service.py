@@ -31,10 +31,12 @@ from deechat.errors import (
 )
 from deechat.events import LACKING, Entry, InputReceived, RunStopped, Steered, ToolApprovalRequest
 from deechat.log.journal import Journal, Log
+from deechat.messages import Message
 from deechat.net.wait import give_turn
 from deechat.principal import Principal
 from deechat.runs.answers import lacks_parts, with_parts
-from deechat.runs.handlers import Handlers
+from deechat.runs.edits import Edits
+from deechat.runs.handlers import FURTHER, Handlers, turns_of
 from deechat.runs.recovery import Recovery
 from deechat.runs.registry import Registry
 from deechat.runs.replies import Reply, check_issued, open_request, validate_reply
@@ -100,6 +102,7 @@ class Runs:
         self._starter = Starter(self.journal, store, providers.current, providers.going_on)
         self._starting = 0
         self._locks: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+        self.edits = Edits(store, self._lock, self.stop)
         self._leaving: set[str] = set()  # ids of threads and workspaces that are being deleted
 
     def run_ended(self, run_id: str) -> None:
@@ -161,6 +164,8 @@ class Runs:
         if prompt.client_request_id is None:
             return None
         known = self._store.run_by_request(principal, thread.id, prompt.client_request_id)
+        if not prompt.message:  # it began with results of tools
+            return known
         if known is not None and self._store.message(principal, thread, known.parent_id).content != prompt.message:
             raise UnprocessableError(
                 f"The clientRequestId {prompt.client_request_id!r} was used for another message; use a fresh one."
@@ -222,6 +227,28 @@ class Runs:
             if lacks_parts(message):
                 history[at] = with_parts(message, self._whole_log)
         return history, active
+
+    def conversation(self, principal: Principal, run_id: str) -> list[tuple[StoredMessage, list[Message]]]:
+        """Return the branch that the run answers, each message with its turns as a model is shown them.
+
+        Raises `NotFoundError`.
+        """
+        run = self._store.run(principal, run_id)
+        branch: list[StoredMessage] = []
+        at: str | None = run.parent_id
+        while page := self._store.branch(principal, run.thread_id, at, FURTHER) if at else []:
+            branch[:0] = page
+            at = page[0].parent_id
+        return [(each, turns_of(each)) for each in branch]
+
+    def branch(self, principal: Principal, thread: Thread, most: int) -> list[StoredMessage]:
+        """Return the last messages of the branch that the next prompt follows, answers with their parts."""
+        branch = self.edits.branch(principal, thread, most)
+        return [with_parts(each, self._whole_log) if lacks_parts(each) else each for each in branch]
+
+    def open_run(self, principal: Principal, thread: Thread) -> str | None:
+        """Return the id of the thread's run that has not ended."""
+        return self._open_in(principal, thread)
 
     def _whole_log(self, run_id: str) -> Iterator[list[Entry]]:
         """Return the entries of an ended run, after which others have their turn."""
@@ -379,6 +406,15 @@ class Runs:
     def _stop_left(self, principal: Principal, run_id: str) -> None:
         with suppress(NotFoundError, StorageUnavailableError):  # gone, or it goes on: nobody is there to be told
             self.stop(principal, run_id)
+
+    def delete_left(self, principal: Principal, thread: Thread) -> None:
+        """Delete a thread that nobody needs any more, and return at once. A server that leaves keeps it."""
+        if not self.registry.leaving:
+            gevent.spawn(self._delete_left, principal, thread)
+
+    def _delete_left(self, principal: Principal, thread: Thread) -> None:
+        with suppress(NotFoundError, StorageUnavailableError):
+            self.delete_thread(principal, thread)
 
     def _stop_to_delete(self, principal: Principal, run_ids: Sequence[str]) -> set[str]:
         """Stop the runs, and return the ids of those that are damaged: nobody works on them."""

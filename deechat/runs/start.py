@@ -8,19 +8,32 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import groupby
 from typing import NamedTuple
 
 import gevent
 import msgspec
 
+from deechat.agents.history import pack
 from deechat.agents.providers.base import Provider
 from deechat.errors import ModelError, NotFoundError
-from deechat.events import AnyEvent, RunStarted, StepStarted, ThreadRenamed
+from deechat.events import AnyEvent, RunStarted, StepStarted, Terms, ThreadRenamed
 from deechat.log.journal import Journal, Log
+from deechat.messages import Message, ToolMessage, UserMessage
 from deechat.principal import Principal
-from deechat.store.base import Change, InsertMessage, NameThread, RunRow, Store, StoredMessage, Thread, Workspace
+from deechat.store.base import (
+    PROMPT,
+    Change,
+    InsertMessage,
+    NameThread,
+    RunRow,
+    Store,
+    StoredMessage,
+    Thread,
+    Workspace,
+)
 
 NAME_LENGTH = 48
 MODEL_PATIENCE = 2.0  # seconds that a start waits to learn the default model's name
@@ -29,12 +42,24 @@ log = logging.getLogger(__name__)
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A message that was sent. `parent_id` None follows the thread's last message, '' starts a branch of its own."""
+    """A message that was sent. `parent_id` None follows the thread's last message, '' starts a branch of its own.
+
+    `before` are messages that a client brought along; they stand before the message. That one is '' where they end with
+    results of tools. `images` are its pictures, `terms` the request's wishes for its run.
+    """
 
     message: str
     parent_id: str | None = None
     client_request_id: str | None = None
     language: str = "en"
+    images: tuple[str, ...] = ()
+    before: tuple[Message, ...] = ()
+    terms: Terms | None = None
+
+    @property
+    def told(self) -> list[Message]:
+        """All messages, in order."""
+        return [*self.before, *([UserMessage(self.message, self.images)] if self.message or self.images else [])]
 
 
 class Opened(NamedTuple):
@@ -73,13 +98,13 @@ class Starter:
         model = _model(workspace, self._choose())
         # The thread may have been renamed while the model server was asked; no message can have come meanwhile.
         thread, parent = self._store.thread_by_id(principal, thread.id), self._parent(principal, thread, prompt)
-        message = StoredMessage(str(uuid.uuid4()), thread.id, parent, "user", prompt.message, time.time())
-        run = _new_run(thread, message.id, model, prompt.language, client_request_id=prompt.client_request_id)
-        events: list[AnyEvent] = [_started(run, workspace, thread)]
-        changes: list[Change] = [InsertMessage(message)]
-        if thread.name is None:
-            events.append(ThreadRenamed(thread.slug, name_from(prompt.message)))
-            changes.append(NameThread(thread.id, name_from(prompt.message), only_unnamed=True))
+        messages = _stored(thread.id, parent, prompt.told)
+        run = _new_run(thread, messages[-1].id, model, prompt.language, client_request_id=prompt.client_request_id)
+        events: list[AnyEvent] = [_started(run, workspace, thread, prompt.terms)]
+        changes: list[Change] = [InsertMessage(message) for message in messages]
+        if thread.name is None and (name := name_from(prompt.message)):
+            events.append(ThreadRenamed(thread.slug, name))
+            changes.append(NameThread(thread.id, name, only_unnamed=True))
         return self._open(run, events, *changes)
 
     def create_continuation(
@@ -122,9 +147,9 @@ def _new_run(
     client_request_id: str | None = None,
 ) -> RunRow:
     return RunRow(
-        id=str(uuid.uuid4()),
+        id=_new_id(),
         thread_id=thread.id,
-        message_id=str(uuid.uuid4()),
+        message_id=_new_id(),
         parent_id=parent_id,
         continues=continues,
         client_request_id=client_request_id,
@@ -134,7 +159,25 @@ def _new_run(
     )
 
 
-def _started(run: RunRow, workspace: Workspace, thread: Thread) -> RunStarted:
+def _stored(thread_id: str, parent: str | None, told: Sequence[Message]) -> list[StoredMessage]:
+    """Return messages as a branch behind `parent`: each of a person, and the turns between two of them as one."""
+    stored: list[StoredMessage] = []
+    for is_user, group in groupby(told, lambda each: isinstance(each, UserMessage)):
+        turns = list(group)
+        for each in [[turn] for turn in turns] if is_user else [turns]:
+            at = stored[-1].id if stored else parent
+            text = "\n\n".join(turn.text for turn in each if not isinstance(turn, ToolMessage) and turn.text)
+            packed = PROMPT if each == [UserMessage(text)] else pack(each, text)
+            role = "user" if is_user else "assistant"
+            stored.append(StoredMessage(_new_id(), thread_id, at, role, text, time.time(), turns=packed))
+    return stored
+
+
+def _new_id() -> str:
+    return str(uuid.uuid4())
+
+
+def _started(run: RunRow, workspace: Workspace, thread: Thread, terms: Terms | None = None) -> RunStarted:
     return RunStarted(
         run_id=run.id,
         message_id=run.message_id,
@@ -144,6 +187,7 @@ def _started(run: RunRow, workspace: Workspace, thread: Thread) -> RunStarted:
         model=run.model,
         language=run.language,
         continues=run.continues,
+        terms=terms,
     )
 
 

@@ -23,6 +23,9 @@ from deechat.principal import Principal
 T = TypeVar("T")
 
 DEFAULT_THREAD = "default"
+HIDDEN = "api-"  # the slugs of threads that stand in no list begin with it; no other's does
+PROMPT = "[]"
+RECENT_THREADS = 100  # that are looked through for a run whose thread nobody names
 PATIENCE_AT_START = 5.0  # seconds that a start waits for the disk; reading goes on without it
 PAGE_BYTES = 2_000_000  # of one page of a list, but for one row that is larger alone
 
@@ -74,7 +77,11 @@ class StoredMessage(msgspec.Struct, frozen=True):
     Those without `tool_calls` were written by a version before, which kept them in the words of the HTTP API; those
     without `parts` by one that kept no order.
 
-    `turns` is JSON of what a model is shown of the message later; '' where the content says it all, '[]' for a prompt.
+    `turns` is JSON of what a model is shown of the message later; '' where the content says it all, `PROMPT` for a
+    prompt of text alone.
+
+    `next` in the details of the message that was written last: the id of the message that the one after it follows
+    instead, '' for none (`followed`). So a branch that was left stays as it is.
     """
 
     id: str
@@ -85,7 +92,7 @@ class StoredMessage(msgspec.Struct, frozen=True):
     sent_at: float
     run_id: str | None = None
     details: dict[str, Any] = {}
-    turns: str = "[]"
+    turns: str = PROMPT
 
 
 class RunRow(msgspec.Struct, frozen=True):
@@ -166,6 +173,12 @@ EventRow = tuple[int, float, bytes]  # of a log: SEQ, Unix time in whole ms, `de
 
 class InsertMessage(msgspec.Struct, frozen=True):
     """Writes a message; its thread's time of last activity moves with it."""
+
+    message: StoredMessage
+
+
+class ChangeMessage(msgspec.Struct, frozen=True):
+    """Writes the parent, content, details and turns of a message anew; does nothing when it is gone."""
 
     message: StoredMessage
 
@@ -252,6 +265,7 @@ class CompactLog(msgspec.Struct, frozen=True):
 
 Change = (
     InsertMessage
+    | ChangeMessage
     | NameThread
     | KeepSummary
     | AllowTool
@@ -313,6 +327,11 @@ def slug_of(name: str) -> str:
     """Return the slug of a workspace's name, which another one may have."""
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")[:50].strip("-") or "workspace"
+
+
+def followed(last: StoredMessage) -> str | None:
+    """Return the id of the message that the next one of a thread follows, where `last` was written last."""
+    return last.details.get("next", last.id) or None
 
 
 def update_permissions(tools: dict[str, str], allowed: dict[str, list[str]], changes: Mapping[str, Any]) -> None:
@@ -400,8 +419,15 @@ class PersonalStore(Protocol):
     def thread_by_id(self, principal: Principal, thread_id: str) -> Thread:
         """Return the thread with the id. Raises `NotFoundError`."""
 
-    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
-        """Make a thread; its slug is a UUID. Raises `NotFoundError` when the workspace is gone."""
+    def new_thread(
+        self, principal: Principal, workspace: Workspace, name: str | None, slug: str | None = None
+    ) -> Thread:
+        """Make a thread; its slug is a UUID, or the one given, whose thread is returned where there is one.
+
+        No list shows a thread whose slug begins with `HIDDEN`.
+
+        Raises `NotFoundError` when the workspace is gone.
+        """
 
     def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
         """Name the thread. Raises `NotFoundError` when it is gone."""
@@ -432,8 +458,11 @@ class PersonalStore(Protocol):
     ) -> tuple[Page[StoredMessage], str | None]:
         """Return the thread's messages like `messages`, and the id of its open run, as of one moment."""
 
+    def message_by_id(self, principal: Principal, message_id: str) -> StoredMessage:
+        """Return a message of any thread. Raises `NotFoundError`."""
+
     def last_message_id(self, principal: Principal, thread: Thread) -> str | None:
-        """Return the id of the message that was written last."""
+        """Return the id of the message that the next one follows: of the last one, unless that says otherwise."""
 
     def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
         """Return up to `length` messages that end with `last_id`, each followed by the one whose parent it is."""
@@ -454,6 +483,9 @@ class PersonalStore(Protocol):
 
     def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
         """Return the run that this `clientRequestId` started in the thread."""
+
+    def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
+        """Return the run that this `clientRequestId` started last, in the `RECENT_THREADS` with the newest activity."""
 
     def open_run(self, principal: Principal, thread_id: str) -> str | None:
         """Return the id of the thread's run without an ending; there is one at most."""

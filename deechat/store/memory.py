@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -22,36 +21,27 @@ from deechat.events import Entry, decode
 from deechat.principal import OWNER, Principal
 from deechat.store.base import (
     DEFAULT_THREAD,
-    GIVEN_UP,
+    HIDDEN,
     NEWEST,
     OLDEST,
     PAGE_BYTES,
-    AllowTool,
+    RECENT_THREADS,
     Before,
-    BeginRun,
     Change,
-    EndRun,
     EventBatch,
-    EventRow,
-    GiveUpRun,
-    InsertMessage,
-    KeepSummary,
     NameThread,
-    NoteRetries,
     Page,
     PlacedRun,
     Position,
     Receipt,
-    RestRun,
     RunRow,
     StoredMessage,
     Thread,
-    WakeRun,
     Workspace,
-    allowance,
+    followed,
     slug_of,
-    update_permissions,
 )
+from deechat.store.memory_state import State
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,112 +63,10 @@ def yielding(read: Callable[P, T]) -> Callable[P, T]:
     return look
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
-    """All that is committed, by id and in the order in which it was written."""
-
-    workspaces: dict[str, Workspace] = field(default_factory=dict)
-    threads: dict[str, Thread] = field(default_factory=dict)
-    messages: dict[str, StoredMessage] = field(default_factory=dict)
-    runs: dict[str, RunRow] = field(default_factory=dict)
-    events: dict[str, tuple[EventRow, ...]] = field(default_factory=dict)
-    summaries: dict[str, str] = field(default_factory=dict)
-    logins: dict[str, float] = field(default_factory=dict)
-
-    def copy(self) -> _State:
-        return replace(self, **{name: dict(getattr(self, name)) for name in self.__dataclass_fields__})
-
-    def owned_by(self, principal: Principal) -> dict[str, Workspace]:
-        return {each.id: each for each in self.workspaces.values() if each.owner == principal.id}
-
-    def owns_thread(self, principal: Principal, thread_id: str) -> bool:
-        return thread_id in self.threads and self.threads[thread_id].workspace_id in self.owned_by(principal)
-
-    def check_workspace(self, principal: Principal, workspace_id: str) -> None:
-        if workspace_id not in self.owned_by(principal):
-            raise NotFoundError("The workspace was deleted.")
-
-    def check_thread(self, principal: Principal, thread_id: str) -> None:
-        if thread_id in self.threads and not self.owns_thread(principal, thread_id):
-            raise NotFoundError("The thread was deleted.")
-
-    def thread_is_there(self, thread_id: str) -> bool:
-        return thread_id in self.threads and self.threads[thread_id].workspace_id in self.workspaces
-
-    def messages_of(self, thread_id: str) -> list[StoredMessage]:
-        return [each for each in self.messages.values() if each.thread_id == thread_id]
-
-    def open_runs(self, *thread_ids: str) -> list[str]:
-        return [run.id for run in self.runs.values() if run.thread_id in thread_ids and run.ended_at is None]
-
-    def add_thread(self, workspace_id: str, slug: str, name: str | None) -> Thread:
-        thread = Thread(str(uuid.uuid4()), workspace_id, slug, name, time.time(), time.time())
-        self.threads[thread.id] = thread
-        return thread
-
-    def remove_thread(self, thread_id: str) -> None:
-        del self.threads[thread_id]
-        for run_id in [run.id for run in self.runs.values() if run.thread_id == thread_id]:
-            del self.runs[run_id]
-            self.events.pop(run_id, None)
-        for message in self.messages_of(thread_id):
-            del self.messages[message.id]
-            self.summaries.pop(message.id, None)
-
-    def update_run(self, run_id: str, **changes: Any) -> None:
-        if run_id in self.runs:
-            self.runs[run_id] = msgspec.structs.replace(self.runs[run_id], **changes)
-
-    def apply(self, change: Change) -> None:  # noqa: C901, PLR0912 - one case for each change
-        match change:
-            case InsertMessage(message):
-                self.messages[message.id] = message
-                thread = self.threads[message.thread_id]
-                self.threads[thread.id] = msgspec.structs.replace(thread, updated_at=float(message.sent_at))
-            case NameThread(thread_id, name, only_unnamed):
-                found = self.threads.get(thread_id)
-                if found is not None and not (only_unnamed and found.name is not None):
-                    self.threads[thread_id] = msgspec.structs.replace(found, name=name)
-            case KeepSummary(message_id, text):
-                if message_id in self.messages:
-                    self.summaries.setdefault(message_id, text)
-            case AllowTool(thread_id, tool, policy, scope):
-                workspace = self.workspaces[self.threads[thread_id].workspace_id]
-                self.change_permissions(workspace, allowance(tool, policy, scope, workspace.allowed))
-            case BeginRun(run, rows):
-                self._begin(run, rows)
-            case NoteRetries(run_id, retries):
-                self.update_run(run_id, retries=retries)
-            case RestRun(run_id, _, asks):
-                self.update_run(run_id, rests=1, asks=msgspec.json.encode(asks).decode())
-            case WakeRun(run_id):
-                self.update_run(run_id, rests=0)
-            case EndRun(run_id, at, reason):
-                self.update_run(run_id, ended_at=at, reason=reason)
-            case GiveUpRun(run_id):
-                if run_id in self.runs and self.runs[run_id].ended_at is None:
-                    self.update_run(run_id, ended_at=time.time(), reason=GIVEN_UP)
-
-    def _begin(self, run: RunRow, rows: Sequence[EventRow]) -> None:
-        if not self.thread_is_there(run.thread_id):
-            raise NotFoundError("The thread was deleted.")
-        same = (run.thread_id, run.client_request_id)
-        known = [each for each in self.runs.values() if (each.thread_id, each.client_request_id) == same]
-        if self.open_runs(run.thread_id) or (run.client_request_id is not None and known):
-            raise ConflictError("Another answer began in this thread just now.", code="run_active")
-        self.runs[run.id] = run
-        self.events[run.id] = tuple(rows)
-
-    def change_permissions(self, workspace: Workspace, changes: Mapping[str, Any]) -> None:
-        tools, allowed = dict(workspace.tools), dict(workspace.allowed)
-        update_permissions(tools, allowed, changes)
-        self.workspaces[workspace.id] = msgspec.structs.replace(workspace, tools=tools, allowed=allowed)
-
-
 class _Job:
     """Something to write. `work` changes a copy of the state; `then` is called when it is committed."""
 
-    def __init__(self, work: Callable[[_State], Any], then: Callable[[], object]) -> None:
+    def __init__(self, work: Callable[[State], Any], then: Callable[[], object]) -> None:
         self.work = work
         self.then = then
         self.outcome: AsyncResult[Any] = AsyncResult()
@@ -188,7 +76,7 @@ class MemoryStore:
     """A `Store`, with the workspace and the thread that each begins with."""
 
     def __init__(self) -> None:
-        self._state = _State()
+        self._state = State()
         workspace = _new_workspace("default", "DeeChat", 1.0, OWNER)
         self._state.workspaces[workspace.id] = workspace
         self._state.add_thread(workspace.id, DEFAULT_THREAD, None)
@@ -216,7 +104,7 @@ class MemoryStore:
     # -- writing -------------------------------------------------------------------------------------------------------
 
     def write(self, *changes: Change) -> None:
-        def work(state: _State) -> None:
+        def work(state: State) -> None:
             for each in changes:
                 state.apply(each)
 
@@ -234,7 +122,7 @@ class MemoryStore:
         self._wake.set()
         return job
 
-    def _do(self, work: Callable[[_State], T]) -> T:
+    def _do(self, work: Callable[[State], T]) -> T:
         result = self._put(_Job(work, lambda: None)).outcome.get()
         gevent.sleep(0)
         return cast("T", result)
@@ -311,7 +199,7 @@ class MemoryStore:
         return self._state.workspaces[self._state.threads[thread_id].workspace_id]
 
     def new_workspace(self, principal: Principal, name: str) -> Workspace:
-        def work(state: _State) -> Workspace:
+        def work(state: State) -> Workspace:
             slug, number = slug_of(name), 1
             taken = {each.slug for each in state.workspaces.values()}
             while (free := slug if number == 1 else f"{slug}-{number}") in taken:
@@ -324,7 +212,7 @@ class MemoryStore:
         return self._do(work)
 
     def update_workspace(self, principal: Principal, workspace: Workspace, **changes: Any) -> Workspace:
-        def work(state: _State) -> Workspace:
+        def work(state: State) -> Workspace:
             state.check_workspace(principal, workspace.id)
             columns = {name: changes[name] for name in _CHANGEABLE if name in changes}
             changed = msgspec.structs.replace(state.workspaces[workspace.id], **columns)
@@ -338,7 +226,7 @@ class MemoryStore:
         return self._state.owned_by(principal).keys() == {workspace.id}
 
     def delete_workspace(self, principal: Principal, workspace: Workspace, damaged: Collection[str] = ()) -> list[str]:
-        def work(state: _State) -> list[str]:
+        def work(state: State) -> list[str]:
             state.check_workspace(principal, workspace.id)
             if len(state.owned_by(principal)) == 1:
                 raise ConflictError("The last workspace cannot be deleted.", code="last_workspace")
@@ -366,6 +254,7 @@ class MemoryStore:
             and self._state.owns_thread(principal, each.id)
             and (each.updated_at, each.id) < after
             and (each.slug != DEFAULT_THREAD or each.id in spoken)
+            and not each.slug.startswith(HIDDEN)
         ]
         found.sort(key=lambda each: (each.updated_at, each.id), reverse=True)
         return _page(found, limit, lambda each: [each.name])
@@ -386,15 +275,18 @@ class MemoryStore:
             raise NotFoundError("The thread was deleted.")
         return self._state.threads[thread_id]
 
-    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
-        def work(state: _State) -> Thread:
+    def new_thread(
+        self, principal: Principal, workspace: Workspace, name: str | None, slug: str | None = None
+    ) -> Thread:
+        def work(state: State) -> Thread:
             state.check_workspace(principal, workspace.id)
-            return state.add_thread(workspace.id, str(uuid.uuid4()), name)
+            known = (each for each in state.threads.values() if (each.workspace_id, each.slug) == (workspace.id, slug))
+            return next(known, None) or state.add_thread(workspace.id, slug or str(uuid.uuid4()), name)
 
         return self._do(work)
 
     def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
-        def work(state: _State) -> None:
+        def work(state: State) -> None:
             state.check_thread(principal, thread.id)
             state.apply(NameThread(thread.id, name))
 
@@ -402,7 +294,7 @@ class MemoryStore:
         return self.thread_by_id(principal, thread.id)
 
     def delete_thread(self, principal: Principal, thread: Thread, damaged: Collection[str] = ()) -> list[str]:
-        def work(state: _State) -> list[str]:
+        def work(state: State) -> list[str]:
             state.check_thread(principal, thread.id)
             open_runs = [run_id for run_id in state.open_runs(thread.id) if run_id not in damaged]
             if not open_runs and thread.id in state.threads:
@@ -423,6 +315,13 @@ class MemoryStore:
         message = self._state.messages.get(message_id)
         if message is None or message.thread_id != thread.id or not self._state.owns_thread(principal, thread.id):
             raise NotFoundError(f"There is no message {message_id!r} in this thread.")
+        return message
+
+    @yielding
+    def message_by_id(self, principal: Principal, message_id: str) -> StoredMessage:
+        message = self._state.messages.get(message_id)
+        if message is None or not self._state.owns_thread(principal, message.thread_id):
+            raise NotFoundError(f"There is no message {message_id!r}.")
         return message
 
     @yielding
@@ -452,7 +351,7 @@ class MemoryStore:
     @yielding
     def last_message_id(self, principal: Principal, thread: Thread) -> str | None:
         found = self._messages_of(principal, thread.id)
-        return found[-1].id if found else None
+        return followed(found[-1]) if found else None
 
     @yielding
     def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
@@ -479,7 +378,7 @@ class MemoryStore:
         return dict(self._state.logins)
 
     def end_login(self, digest: str, until: float) -> None:
-        def work(state: _State) -> None:
+        def work(state: State) -> None:
             for each in [each for each, end in state.logins.items() if end < time.time()]:
                 del state.logins[each]
             state.logins[digest] = until
@@ -513,6 +412,14 @@ class MemoryStore:
     def run_by_request(self, principal: Principal, thread_id: str, client_request_id: str) -> RunRow | None:
         runs = self._runs_of(principal, thread_id)
         return next((run for run in runs if run.client_request_id == client_request_id), None)
+
+    @yielding
+    def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
+        threads = [each for each in self._state.threads.values() if each.workspace_id == workspace.id]
+        threads.sort(key=lambda each: (each.updated_at, each.id), reverse=True)
+        runs = [run for each in threads[:RECENT_THREADS] for run in self._runs_of(principal, each.id)]
+        found = [run for run in runs if run.client_request_id == client_request_id]
+        return max(found, key=lambda run: run.started_at, default=None)
 
     @yielding
     def open_run(self, principal: Principal, thread_id: str) -> str | None:

@@ -6,22 +6,21 @@ Frames, lines and Ctrl-C come through one queue, so that nothing interrupts anyt
 from __future__ import annotations
 
 import json
-import re
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import chain
 from queue import SimpleQueue
 from typing import Any, Protocol
 
 import requests
 
-from deechat.locale import Say, understood
+from deechat.locale import Say
 from deechat.terminal.client import ENDINGS, Client, Lost, Over, Received, RefusedError, UnreachableError, follow
 from deechat.terminal.keyboard import Keyboard
 from deechat.terminal.screen import LACKS, Screen
+from deechat.typed import ALWAYS, EDIT, NO, YES, meant
 
 Json = dict[str, Any]
 
@@ -219,10 +218,6 @@ class Answer:
 
 # -- the requests of an answer -----------------------------------------------------------------------------------------
 
-_YES, _NO, _ALWAYS, _EDIT = (
-    frozenset(chain.from_iterable(understood(key).values())) for key in ("yes", "no", "always", "edit")
-)
-
 
 class Asker(Protocol):
     """Make the response to one request of lines that a person types."""
@@ -267,10 +262,10 @@ class Approval:
                 return self._edited(line)
             self._editing = False
             return None
-        if word in _YES | _NO | _ALWAYS:
-            always = {"always": True} if word in _ALWAYS else {}
-            return {"requestId": self.request_id, "approved": word not in _NO, **always}
-        if word not in _EDIT:
+        if word in YES | NO | ALWAYS:
+            always = {"always": True} if word in ALWAYS else {}
+            return {"requestId": self.request_id, "approved": word not in NO, **always}
+        if word not in EDIT:
             return self._say("approval_keys")
         self._editing = True
         return self._say("edit", given=json.dumps(self._arguments, ensure_ascii=False))
@@ -321,7 +316,7 @@ class Questions:
         question, text = self._questions[len(self._answers)], line.strip()
         if not text and not self._may_skip:
             return self._say("must_answer")
-        answer = _meant(question, text) if text else None
+        answer = meant(question, text) if text else None
         if text and answer is None:
             several = question.get("multiSelect")
             return self._say("numbers_several" if several else "numbers", most=len(question["options"]))
@@ -343,36 +338,3 @@ ASKERS: dict[str, type[Approval] | type[Questions]] = {
     "toolApprovalRequest": Approval,
     "clarificationRequest": Questions,
 }
-
-
-def _meant(question: Json, text: str) -> str | list[str] | None:
-    """Return the answer that the text means; None when it means none.
-
-    Options are chosen by number or as they are written, several of them where `multiSelect` allows; words of the
-    person's own are an answer, or one of several, where `allowOther` does.
-    """
-    if question["kind"] != "choice":
-        return text
-    options, other = question["options"], question.get("allowOther", False)
-    whole = _option(options, text)
-    if not question.get("multiSelect"):
-        return whole or (text if other else None)
-    if whole:
-        return [whole]
-    separators = r"[\s,，、;；]+" if re.fullmatch(r"[\d\s,，、;；]+", text) else r"\s*[,，、;；]\s*"
-    parts = [part for part in re.split(separators, text) if part]
-    meant = [_option(options, part) for part in parts]
-    if None in meant and not other:
-        return None
-    if not any(meant):
-        return [text]
-    return list(dict.fromkeys(option or part for option, part in zip(meant, parts, strict=True)))
-
-
-def _option(options: list[str], part: str) -> str | None:
-    """Return the option that the words or the number mean."""
-    if part in options:
-        return part
-    if re.fullmatch(r"[0-9]{1,3}", part):
-        return options[int(part) - 1] if 1 <= int(part) <= len(options) else None
-    return next((option for option in options if option.lower() == part.lower()), None)

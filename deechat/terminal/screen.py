@@ -276,6 +276,7 @@ _PIECES: dict[str, Callable[[Frame, Say], Pieces]] = {
     "toolCallResult": _result,
     "toolApprovalRequest": _approval,
     "clarificationRequest": _questions,
+    "clientCall": lambda frame, _: [("dim", f"{clean(frame['name'])} …\n")],
     "inputReceived": lambda frame, say: [("dim", say("answered", summary=_short(frame["summary"], say)) + "\n")],
     "steered": lambda frame, say: [("dim", say("steered", message=_short(frame["message"], say)) + "\n")],
     "stepRestarted": _line("bold", "restarted"),

@@ -8,10 +8,18 @@ from typing import Any
 
 from flask import Flask, Response, request
 
+from deechat.web import anythingllm
+from deechat.web.agui import routes as agui
+from deechat.web.aisdk import routes as aisdk
 from deechat.web.bodies import LARGEST_BODY
 from deechat.web.errors import answer_errors
 from deechat.web.forwarded import PROXIES, Network
 from deechat.web.gate import Gate, check_needs
+from deechat.web.openai import chat as openai_chat
+from deechat.web.openai import errors as openai_errors
+from deechat.web.openai import models as openai_models
+from deechat.web.openai import responses as openai_responses
+from deechat.web.openai import socket as openai_socket
 from deechat.web.routes import chats, invocations, pages, runs, threads, workspaces
 from deechat.web.services import Services
 
@@ -40,10 +48,12 @@ def make_app(services: Services, gate: Gate, proxies: tuple[Network, ...] = ()) 
     # An address means one thing and is answered there: a redirect would lose a POST's stream on most clients.
     app.url_map.redirect_defaults = False
     app.url_map.merge_slashes = False
-    answer_errors(app)
+    answer_errors(app, {openai_errors.PREFIX: openai_errors.shape})
     gate.guard(app)
-    for module in (pages, workspaces, threads, chats, runs, invocations):
+    theirs = (openai_models, openai_chat, openai_responses, openai_socket, agui, aisdk)
+    for module in (pages, workspaces, threads, chats, runs, invocations, *theirs):
         app.register_blueprint(module.make(services))
+    app.register_blueprint(anythingllm.make(services, gate))
     check_needs(app)
     app.after_request(_with_headers)
     app.after_request(partial(_with_heartbeat, f"{services.streams.heartbeat:g}"))

@@ -52,6 +52,7 @@ class Respond(Struct, rename="camel"):
     always: Any = None
     skipped: Any = None
     answers: Any = None
+    output: Any = None
 
 
 class Steer(Struct):
@@ -107,14 +108,23 @@ class Nothing(Struct):
     """A body with nothing in it that matters."""
 
 
+def is_anythingllm() -> bool:
+    """Return whether AnythingLLM's page asks: it names its time zone, and has a word for no key.
+
+    No form of another site can send either header, so that nothing is won by it.
+    """
+    return "X-Timezone" in request.headers or request.headers.get("Authorization") == "null"
+
+
 def read_body(kind: type[T], most: int = LARGEST_BODY, *, types: Collection[str] = (JSON,)) -> T:
     """Read the request's body of at most `most` bytes as the type; an empty one is `{}`.
 
-    `types` are the content types that JSON may come as: pages of some protocols send it as `PLAIN`. The gate refuses
-    pages of other sites, whatever the type. Raises `TooLargeError`, `UnsupportedMediaError` and `BadRequestError`.
+    `types` are the content types that JSON may come as: pages of some protocols send it as `PLAIN`, AnythingLLM's to
+    every route. The gate refuses pages of other sites, whatever the type.
+    Raises `TooLargeError`, `UnsupportedMediaError` and `BadRequestError`.
     """
     raw = _read_raw(most)
-    if raw and request.mimetype not in types:
+    if raw and request.mimetype not in types and not (request.mimetype == PLAIN and is_anythingllm()):
         raise UnsupportedMediaError(
             f"The body must be application/json, and was sent as {request.mimetype[:80] or 'no type at all'}."
         )
@@ -207,6 +217,14 @@ def read_wait() -> float | None:
     if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,6})?", text) or float(text) > LONGEST_WAIT:
         raise BadRequestError(f"wait is {text[:40]!r}, but seconds from 0 to {LONGEST_WAIT:.0f} are expected.")
     return float(text)
+
+
+def read_left_stops() -> bool:
+    """Read from `?disconnect=` whether a viewer that hangs up stops the run. Raises `BadRequestError`."""
+    text = request.args.get("disconnect", "keep")
+    if text not in {"keep", "stop"}:
+        raise BadRequestError(f"disconnect is {text[:40]!r}, but stop or keep is expected.")
+    return text == "stop"
 
 
 _PLAIN_TYPES = {

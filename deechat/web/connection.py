@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from flask import request
+
+from deechat.net.hangup import when_hung_up
 
 
 class Connection(Protocol):
@@ -41,6 +44,12 @@ class _Unheard:
 
 
 _UNHEARD = _Unheard()
+
+
+def watch(then: Callable[[], object]) -> Callable[[], object]:
+    """Call `then` once the client of the request that is being answered hangs up; return what ends the watch."""
+    known = request.environ.get("gunicorn.socket")
+    return when_hung_up(known, then) if known is not None else lambda: None
 
 
 def connection() -> Connection:

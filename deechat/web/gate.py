@@ -4,7 +4,8 @@
 has become a `Principal`; the route takes it from `asker`.
 
 Without a password the server is for the people at this machine alone (`local_only`), with one for all who know it.
-Requests that change something must not come from another site in any case.
+Requests that change something must not come from another site, unless it is one of the origins that a setting names:
+their pages may ask (CORS), and read the answers. No cookie of theirs is asked for: they show the password as a bearer.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 from functools import cached_property
 from typing import cast
@@ -36,7 +37,18 @@ from deechat.web.logins import EndedLogins
 COOKIE = "deechat_login"
 WRONG_PASSWORD_SECONDS = 0.5
 COOKIE_SECONDS = 30 * 24 * 3600
+NO_KEY = "null"  # a page's way to send no Authorization
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+# Headers of answers that pages of other origins may read, besides those that browsers always show.
+_EXPOSED = (
+    "X-Run-Id, X-Heartbeat, X-Storage, Retry-After, Location, X-Workflow-Run-Id, X-Workflow-Stream-Tail-Index, "
+    "X-Vercel-AI-UI-Message-Stream"
+)
+_PREFLIGHT = {
+    "Access-Control-Allow-Methods": "GET, POST, DELETE",
+    "Access-Control-Allow-Headers": "*, Authorization",  # which the star leaves out
+    "Access-Control-Max-Age": "600",
+}
 _REFUSED = frozenset({401, 403, 413, 429})
 
 log = logging.getLogger(__name__)
@@ -79,6 +91,37 @@ NEEDS = {
     "runs.steer": Need.PERSON,
     "runs.stop": Need.PERSON,
     "runs.go_on": Need.PERSON,
+    "openai_chat.complete": Need.PERSON,
+    "openai_models.list_models": Need.PERSON,
+    "openai_models.show_model": Need.PERSON,
+    "openai_responses.create": Need.PERSON,
+    "openai_socket.talk": Need.PERSON,
+    "openai_responses.show": Need.PERSON,
+    "openai_responses.cancel": Need.PERSON,
+    "openai_responses.delete": Need.PERSON,
+    "openai_responses.input_items": Need.PERSON,
+    "openai_responses.compact": Need.PERSON,
+    "agui.run": Need.PERSON,
+    "agui.look": Need.PERSON,
+    "aisdk.chat": Need.PERSON,
+    "aisdk.stream": Need.PERSON,
+    "anythingllm.open": Need.PLACE,
+    "anythingllm.setup": Need.PLACE,
+    "anythingllm.logo": Need.PLACE,
+    "anythingllm.request_token": Need.PLACE,
+    "anythingllm.empty": Need.PERSON,
+    "anythingllm.documents": Need.PERSON,
+    "anythingllm.whitelist": Need.PERSON,
+    "anythingllm.parsed_files": Need.PERSON,
+    "anythingllm.search": Need.PERSON,
+    "anythingllm.delete_threads": Need.PERSON,
+    "anythingllm.fork": Need.PERSON,
+    "anythingllm.update_chat": Need.PERSON,
+    "anythingllm.delete_edited_chats": Need.PERSON,
+    "anythingllm.delete_chats": Need.PERSON,
+    "anythingllm.delete_chat": Need.PERSON,
+    "anythingllm.feedback": Need.PERSON,
+    "anythingllm.speech": Need.PERSON,
 }
 
 
@@ -103,8 +146,10 @@ class Gate:
         secret: Callable[[], bytes],
         ended: EndedLogins,
         later: Callable[[float, Callable[[], None]], object],
+        origins: Collection[str] = (),
     ) -> None:
-        """`later` calls a function after so many seconds."""
+        """`later` calls a function after so many seconds. Pages of the `origins` may ask."""
+        self._origins = frozenset(origins)
         self._password = password
         self._secret = secret
         self._ended = ended
@@ -118,13 +163,20 @@ class Gate:
         key = hmac.new(self._secret(), (self._password or "").encode(), hashlib.sha256).hexdigest()
         return URLSafeTimedSerializer(key, salt="deechat-login")
 
+    @property
+    def guarded(self) -> bool:
+        """Whether there is a password."""
+        return self._password is not None
+
     def guard(self, app: Flask) -> None:
         """Put the gate before the application's routes, and the log-in beside them."""
         app.before_request(_stay_outside)
         app.before_request(self.check)
         app.before_request(_come_in)
         app.after_request(self._count_refusal)
-        app.jinja_env.globals["guarded"] = self._password is not None
+        if self._origins:
+            app.after_request(self._share)
+        app.jinja_env.globals["guarded"] = self.guarded
         blueprint = Blueprint("gate", __name__)
         blueprint.post("/api/login", endpoint="log_in")(self.log_in)
         blueprint.post("/api/logout", endpoint="log_out")(self.log_out)
@@ -137,8 +189,11 @@ class Gate:
             return None
         if self._password is None and (refusal := self._outside.refuse()):
             return refusal
+        is_invited = request.headers.get("Origin") in self._origins
+        if is_invited and request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers:
+            return Response(status=204, headers=_PREFLIGHT)  # browsers ask without a credential
         # Browsers send a WebSocket's handshake with cookies, for any page, and no CORS holds it back.
-        if request.method not in _SAFE or is_handshake():
+        if not is_invited and (request.method not in _SAFE or is_handshake()):
             _check_same_site(behind_proxy=self._password is not None)
         if need is Need.PERSON:
             g.principal = self.principal()
@@ -150,27 +205,40 @@ class Gate:
         Raises `UnauthorizedError` and `TooManyAttemptsError`.
         """
         if self._password is not None and not self._knows_password():
-            shown = " What was sent as Authorization is not it." if "Authorization" in request.headers else ""
+            sent = request.headers.get("Authorization", NO_KEY)
+            shown = "" if sent == NO_KEY else " What was sent as Authorization is not it."
             raise UnauthorizedError(f"Log in first: this server has a password.{shown}")
         return OWNER
 
     def log_in(self) -> Response:
         """Set the cookie for a sender of the password. Raises `UnauthorizedError` and `TooManyAttemptsError`."""
-        given = read_body(LogIn, LARGEST_LOG_IN).password.encode()
+        token = self.let_in(read_body(LogIn, LARGEST_LOG_IN).password)
+        response = jsonify({"loggedIn": True})
+        self.set_cookie(response, token)
+        return response
+
+    def let_in(self, password: str) -> str:
+        """Return a token for the password, good as the cookie and as the bearer.
+
+        Raises `UnauthorizedError` and `TooManyAttemptsError`.
+        """
+        given = password.encode()
         if self._password is not None and not self._try("log-in", lambda: self._is_password(given)):
             time.sleep(WRONG_PASSWORD_SECONDS)  # of this request's greenlet alone: guessing is slow, serving is not
             raise UnauthorizedError("That is not the password.", code="wrong_password")
-        response = jsonify({"loggedIn": True})
+        return str(self._signer.dumps(f"in {secrets.token_urlsafe(9)}"))  # no two are alike, so that each can be ended
+
+    def set_cookie(self, response: Response, token: str) -> None:
+        """Put the token into the response as the cookie, where there is a password."""
         if self._password is not None:
             response.set_cookie(
                 COOKIE,
-                self._signer.dumps(f"in {secrets.token_urlsafe(9)}"),  # no two are alike, so that each can be ended
+                token,
                 max_age=COOKIE_SECONDS,
                 httponly=True,
                 samesite="Lax",
                 secure=front().https,
             )
-        return response
 
     def log_out(self) -> Response:
         """Make the request's cookie worthless, for ever and everywhere, and take it from the browser."""
@@ -184,14 +252,19 @@ class Gate:
 
     def _knows_password(self) -> bool:
         cookie = request.cookies.get(COOKIE, "") if "HTTP_COOKIE" in request.environ else ""
-        if cookie and self._is_signed(cookie) and cookie not in self._ended:
+        if self._is_token(cookie):
             return True
         scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and self._is_token(given.strip()):
+            return True
         # A header is bytes, read here as Latin-1 (PEP 3333); who sends other letters may have meant either encoding.
         forms = [given.strip().encode(encoding, "replace") for encoding in ("utf-8", "latin-1")]
         if scheme.lower() != "bearer" or not given.strip():
             return False
         return self._try("bearer", lambda: any(self._is_password(form) for form in forms))
+
+    def _is_token(self, given: str) -> bool:
+        return bool(given) and self._is_signed(given) and given not in self._ended
 
     def _is_signed(self, cookie: str) -> bool:
         try:
@@ -206,6 +279,15 @@ class Gate:
     def _count_refusal(self, response: Response) -> Response:
         if response.status_code in _REFUSED:
             self.refusals.note(f"refused with {response.status_code}", peer())
+        return response
+
+    def _share(self, response: Response) -> Response:
+        """Let pages of the invited origins read the answer."""
+        response.vary.add("Origin")
+        origin = request.headers.get("Origin", "")
+        if origin in self._origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = _EXPOSED
         return response
 
     def _is_password(self, given: bytes) -> bool:

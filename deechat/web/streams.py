@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 from flask import Response, jsonify, request
 
@@ -19,12 +19,14 @@ from deechat.errors import BadRequestError, BusyError
 from deechat.events import Entry
 from deechat.runs.service import Runs
 from deechat.store.base import RunRow
+from deechat.web.connection import watch
 from deechat.web.gate import asker
 
 PAUSE = 1.0  # seconds
 FARTHEST = 10**15  # a cursor beyond it is beyond every log
 # The encodings that a client may ask for by `Accept`; the first one is for clients that take anything.
 ENCODINGS: dict[str, Encoding] = {"text/event-stream": SSE(), "application/x-ndjson": NDJSON()}
+Whole = TypeVar("Whole", bound=Dialect)
 FOREIGN = SSE(retries=False)
 
 
@@ -89,6 +91,37 @@ class Streams:
         self._open.add(place)
         return partial(self._open.discard, place)
 
+    def whole(
+        self, find: Callable[[], View], dialect: Callable[[RunRow], Whole], *, left_stops: bool = False
+    ) -> tuple[RunRow, Whole]:
+        """Return the run of `find`, and its dialect once that is over; the parameters are those of `open`.
+
+        Raises `BusyError` when the server leaves before.
+        """
+        leave, unwatch = self.take_place(), _nothing
+        try:
+            view = find()
+            made = dialect(view.run)
+            if left_stops:
+                unwatch = watch(partial(self._runs.stop_left, asker(), view.run.id))
+            with closing(self._runs.follow(asker(), view.run.id, 0, PAUSE)) as entries:
+                for batch in entries:
+                    if _is_over(made, batch):
+                        return view.run, made
+            raise BusyError("The server is being restarted; ask again in a moment.", retry_after=2)
+        finally:
+            unwatch()
+            leave()
+
+    def now(self, view: View, dialect: Whole) -> Whole:
+        """Return the dialect after all entries that there are by now."""
+        with closing(self._runs.follow(asker(), view.run.id, 0, PAUSE)) as entries:
+            for batch in entries:
+                is_all = view.run.ended_at is None and (not batch or batch[-1].seq >= view.last_seq)
+                if _is_over(dialect, batch) or is_all:
+                    break
+        return dialect
+
     def poll(self, view: View, wait: float) -> Response:
         """Return as JSON the entries after the cursor: at once if there are some, else after up to `wait` seconds."""
         leave = self.take_place()
@@ -111,13 +144,30 @@ class Streams:
         principal, run_id = asker(), view.run.id
         entries = self._runs.follow(principal, run_id, after, self.heartbeat)
         frames = _frames(entries, plugin, after, view.lost)
+        unwatch = _nothing
         if left_stops:
-            frames = _until_left(frames, partial(self._runs.stop_left, principal, run_id))
+            left = partial(self._runs.stop_left, principal, run_id)
+            unwatch = watch(left)  # a stream that is silent writes nothing, and would not see it
+            frames = _until_left(frames, left, unwatch)
         response = _Streamed(frames, content_type=plugin.content_type)
+        response.call_on_close(unwatch)
         response.headers["Cache-Control"] = "no-cache, no-transform"
         response.headers["X-Accel-Buffering"] = "no"
         response.headers["X-Run-Id"] = view.run.id
         return response
+
+
+def _nothing() -> object:
+    return None
+
+
+def _is_over(dialect: Dialect, batch: Sequence[Entry]) -> bool:
+    for entry in batch:
+        for _ in dialect.fold(entry):
+            pass  # the frames are not shown, and the dialect has their sum
+        if dialect.over:
+            return True
+    return False
 
 
 def _own(run: RunRow) -> Plugin:
@@ -161,10 +211,13 @@ def _frames(
                 return
 
 
-def _until_left(frames: Generator[bytes, None, None], left: Callable[[], object]) -> Generator[bytes, None, None]:
-    """Yield the frames, and call `left` when they are closed before their end."""
+def _until_left(
+    frames: Generator[bytes, None, None], left: Callable[[], object], ended: Callable[[], object]
+) -> Generator[bytes, None, None]:
+    """Yield the frames; call `left` when they are closed before their end, else `ended` before the last bytes go."""
     try:
         yield from frames
+        ended()
     except GeneratorExit:
         left()
         raise

@@ -7,8 +7,9 @@ ended joins that run: a front end that lost its socket knows no other way back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
+from functools import partial
 
 from flask import Response
 
@@ -62,12 +63,25 @@ class Transports:
         self._default = default
 
     def start(
-        self, principal: Principal, workspace: Workspace, thread: Thread, prompt: Prompt, asked: str | None
+        self,
+        principal: Principal,
+        workspace: Workspace,
+        thread: Thread,
+        prompt: Prompt,
+        asked: str | None,
+        *,
+        left_stops: bool,
+        shown: Callable[[RunRow], Dialect] | None = None,
     ) -> Response:
-        """Return the response of a prompt. Raises as `Runs.start` does, and `BusyError`."""
-        transport = asked or workspace.transport or self._default
+        """Return the response of a prompt; `left_stops` as in `Streams.open`.
+
+        `shown` makes the dialect of `hybrid` before it hands over; without it, it is our own.
+        Raises as `Runs.start` does, and `BusyError`.
+        """
+        transport = self.of(workspace, asked)
         if transport == SSE:
-            return self._streams.open(lambda: _from_start(self._runs.start(principal, workspace, thread, prompt)))
+            run = partial(self._runs.start, principal, workspace, thread, prompt)
+            return self._streams.open(lambda: _from_start(run()), left_stops=left_stops)
         joined: set[str] = set()
 
         def find() -> View:
@@ -77,9 +91,14 @@ class Transports:
 
         def switch(run: RunRow) -> Dialect:
             is_shown = transport == HYBRID and run.id not in joined
-            return Switch(run, DeeChat(run.message_id) if is_shown else None)
+            return Switch(run, (shown or _own)(run) if is_shown else None)
 
-        return self._streams.open(find, switch)
+        # The first stream of a WebSocket ends while its run goes on.
+        return self._streams.open(find, switch, left_stops=left_stops and transport == HYBRID)
+
+    def of(self, workspace: Workspace, asked: str | None) -> str:
+        """Return the transport of an answer in the workspace."""
+        return asked or workspace.transport or self._default
 
     def start_or_join(
         self, principal: Principal, workspace: Workspace, thread: Thread, prompt: Prompt
@@ -98,6 +117,10 @@ class Transports:
             with suppress(RunEndedError):  # just now: then the prompt starts a run
                 self._runs.steer(principal, run_id, prompt.message)
                 return self._store.run(principal, run_id), False
+
+
+def _own(run: RunRow) -> Dialect:
+    return DeeChat(run.message_id)
 
 
 def _from_start(run: RunRow) -> View:

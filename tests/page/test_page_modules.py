@@ -55,7 +55,7 @@ def test_every_frame_of_the_wire_stands_in_the_dispatch_table(module_tab: Tab) -
     source = inspect.getsource(table_of_frames)
     sent = set(re.findall(r'"type": "(\w+)"', source)) | set(re.findall(r'"action": "(\w+)"', source))
     sent -= {"heartbeat", "resync"}  # which are no events
-    assert len(sent) == 19
+    assert len(sent) == 20
     assert set(run(module_tab, "transcript", "return Object.keys(m.FRAMES)")) == sent
 
 

@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "errors": (set(), set()),
     "principal": (set(), set()),
     "locale": (set(), set()),
+    "typed": ({"locale"}, set()),
     "events": (set(), {"msgspec"}),
     "messages": ({"events"}, {"msgspec"}),
     "config": ({"errors"}, set()),
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"principal", "events", "errors", "locale", "net"},
         {"msgspec", "requests", "resiliparse", "urllib3"},
     ),
-    "agents.plugins": ({"events"}, {"msgspec"}),
+    "agents.plugins": ({"events", "agents.state", "locale"}, {"msgspec"}),
     "agents": (
         {"principal", "agents.providers", "agents.tools", "events", "messages", "errors", "locale"},
         {"msgspec"},
@@ -47,7 +48,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
     "web": (
         {
             *{"runs", "store.base", "agents.plugins", "agents.tools", "config", "net", "server.logs", "events"},
-            *{"errors", "locale", "principal", "web.websocket"},
+            *{"errors", "locale", "messages", "principal", "typed", "web.websocket"},
         },
         {"flask", "itsdangerous", "msgspec", "werkzeug"},
     ),
@@ -56,7 +57,7 @@ MAY_IMPORT: dict[str, tuple[set[str], set[str]]] = {
         {"errors", "net", "web.bodies", "web.streams"},
         {"flask", "gevent", "wsproto"},
     ),
-    "terminal": ({"config", "locale", "net"}, {"requests"}),
+    "terminal": ({"config", "locale", "net", "typed"}, {"requests"}),
     "cli": ({"config", "errors", "server", "store.sqlite.backup", "terminal"}, set()),
     "application": ({"*"}, {"flask", "gevent"}),
     "": ({"agents.tools", "application", "config"}, {"flask"}),

@@ -450,6 +450,9 @@ def test_to_another_principal_no_thread_and_no_run_is_there(house: Callable[...,
         "start": lambda who: runs.start(who, workspace, thread, Prompt("Go", client_request_id="once")),
         "go_on": lambda who: runs.go_on(who, run, "en"),
         "chats": lambda who: runs.chats(who, thread, 9, None),
+        "conversation": lambda who: runs.conversation(who, run),
+        "branch": lambda who: runs.branch(who, thread, 9),
+        "open_run": lambda who: runs.open_run(who, thread),
         "view": lambda who: runs.view(who, run),
         "follow": lambda who: runs.follow(who, run, 0, 1.0),
         "respond": lambda who: runs.respond(who, run, reply),
@@ -458,16 +461,21 @@ def test_to_another_principal_no_thread_and_no_run_is_there(house: Callable[...,
         "delete_thread": lambda who: runs.delete_thread(who, thread),
         "delete_workspace": lambda who: runs.delete_workspace(who, workspace),
     }
+    nothing = {"chats": ([], None), "branch": [], "open_run": None}  # the others find no thread and no run
     listens = {"run_ended", "run_lost"}
+    later = {"stop_left": runs.stop_left, "delete_left": runs.delete_left}  # they return before anything is done
     methods = {name: each for name, each in vars(Runs).items() if isfunction(each) and not name.startswith("_")}
-    assert set(methods) - listens == set(calls)
-    for name in calls:
+    assert set(methods) - listens == {*calls, *later}
+    for name in (*calls, *later):
         assert list(signature(methods[name]).parameters)[1] == "principal", name
     for has_workspace in (False, True):
         if has_workspace:
             home.store.new_workspace(STRANGER, "Theirs")
         for name, call in calls.items():
-            assert outcome(lambda call=call: call(STRANGER)) == (([], None) if name == "chats" else "not_found"), name
+            assert outcome(lambda call=call: call(STRANGER)) == nothing.get(name, "not_found"), name
+    runs.stop_left(STRANGER, run)
+    runs.delete_left(STRANGER, thread)
+    gevent.sleep(0.1)
     assert [each.content for each in home.store.messages(OWNER, thread)] == ["Go"]
     assert len(runs.view(OWNER, run).pending) == 2
     assert runs.stop(OWNER, run)

@@ -30,6 +30,7 @@ from deechat.principal import OWNER
 from deechat.store.base import AllowTool, NoteRetries
 from deechat.store.sqlite import checksums, compaction, deletion, schema, sweeper
 from deechat.store.sqlite.changes import apply
+from deechat.web.anythingllm import system
 
 SIZES = (0, 10_000, 100_000)
 DEFAULT = "/api/workspace/default"
@@ -114,10 +115,12 @@ class Tour:
             sys.setprofile(None)
         self.steps[name], self.calls[name], self._place = self._count, calls, ""
 
-    def call(self, name: str, method: str, path: str, body: Any = None, status: int = 200) -> Any:
+    def call(
+        self, name: str, method: str, path: str, body: Any = None, *, status: int = 200, headers: Any = None
+    ) -> Any:
         with self.counting(name):
-            options = {} if method in {"GET", "DELETE", "HEAD"} else {"json": body or {}}
-            response = self.http.open(path, method=method, **options)
+            options = {} if body is None and method in {"GET", "DELETE", "HEAD"} else {"json": body or {}}
+            response = self.http.open(path, method=method, headers=headers, **options)
             data = response.get_data()
         assert response.status_code == status, (name, response.status_code, data[:300])
         self.run_id = response.headers.get("X-Run-Id", "")
@@ -155,6 +158,18 @@ def tour_routes(tour: Tour) -> None:
     call("GET /api/models", "GET", "/api/models")
     call("GET /api/models/profile", "GET", "/api/models/profile?model=a")
     call("POST /api/models/forget", "POST", "/api/models/forget", {})
+    body = {"model": "deechat", "messages": [{"role": "user", "content": ok}]}
+    call("POST /v1/chat/completions", "POST", "/v1/chat/completions", body)
+    told = {"model": "deechat", "input": ok}
+    made = call("POST /v1/responses", "POST", "/v1/responses", told)["id"]
+    call("GET /v1/responses", "GET", "/v1/responses", status=405)
+    call("POST /v1/responses/compact", "POST", "/v1/responses/compact", told)
+    call("GET /v1/responses/<response_id>", "GET", f"/v1/responses/{made}")
+    call("POST /v1/responses/<response_id>/cancel", "POST", f"/v1/responses/{made}/cancel")
+    call("GET /v1/responses/<response_id>/input_items", "GET", f"/v1/responses/{made}/input_items")
+    call("DELETE /v1/responses/<response_id>", "DELETE", f"/v1/responses/{made}")
+    call("GET /v1/models", "GET", "/v1/models?limit=3")
+    call("GET /v1/models/<path:model>", "GET", "/v1/models/deechat")
     call("GET /api/workspaces", "GET", "/api/workspaces?limit=3")
     of = "/api/workspace/<slug>"
     made = call("POST /api/workspace/new", "POST", "/api/workspace/new", {"name": "W"})["workspace"]["slug"]
@@ -176,7 +191,9 @@ def tour_routes(tour: Tour) -> None:
     call(f"GET {of}/chats", "GET", f"{DEFAULT}/chats?limit=2")
     of_run = "/api/runs/<run_id>"
     call(f"GET {of_run}", "GET", f"/api/runs/{run_id}")
+    call("GET /api/agent-invocation/<run_id>", "GET", f"/api/agent-invocation/{run_id}", status=426)
     call(f"GET {of_run}/events", "GET", f"/api/runs/{run_id}/events?after=3")
+    tour_dialects(tour)
     waiting = tour.waiting()
     call("GET a waiting run", "GET", f"/api/runs/{waiting}")
     call(f"POST {of_run}/steer", "POST", f"/api/runs/{waiting}/steer", {"message": "In short."}, status=202)
@@ -187,6 +204,67 @@ def tour_routes(tour: Tour) -> None:
     with closing(tour.http.post(f"/api/runs/{tour.waiting()}/stop", json={})):
         pass
     call(f"POST {of_run}/continue", "POST", f"/api/runs/{stopped}/continue")
+
+
+def tour_dialects(tour: Tour) -> None:
+    """Calls the routes of other protocols."""
+    call, ok = tour.call, "what is 17% of 2,340?"
+    said = {"id": "u", "role": "user", "content": ok, "parts": [{"type": "text", "text": ok}]}
+    agui = "/api/agui/default"
+    call("POST /api/agui/<slug>", "POST", agui, {"threadId": "a", "runId": "one", "messages": [said]})
+    call("GET /api/agui/<slug>", "GET", f"{agui}?runId=one")
+    call("a thread of AG-UI", "GET", f"{agui}?threadId=a")
+    ai, of = "/api/ai/default", "/api/ai/<slug>"
+    call(f"POST {of}", "POST", ai, {"id": "b", "messages": [said]})
+    call(f"POST {of}/<thread_slug>", "POST", f"{ai}/c", {"messages": [said]})
+    run_id = tour.run_id
+    call(f"GET {of}/<thread_slug>/stream", "GET", f"{ai}/c/stream", status=204)
+    call(f"GET {of}/<thread_slug>/<run_id>/stream", "GET", f"{ai}/c/{run_id}/stream?startIndex=-3")
+
+
+def tour_anythingllm(tour: Tour) -> None:
+    """Calls the routes that AnythingLLM's page alone calls, and its views of those that it shares with ours."""
+    call, theirs = tour.call, {"X-Timezone": "UTC"}
+    for path, answer in (system.OPEN | system.EMPTY | system.EMPTY_IN_WORKSPACE).items():
+        assert call(f"GET /api{path}", "GET", f"/api{path.replace('<slug>', 'default')}") == answer
+    call("GET /api/setup-complete", "GET", "/api/setup-complete")
+    call("GET /api/system/logo", "GET", "/api/system/logo", status=204)
+    of, thread_slug = "/api/workspace/<slug>", tour.new_thread()
+    call(f"GET {of}/parsed-files", "GET", f"{DEFAULT}/parsed-files")
+    call(f"GET {of}/tts/<chat_id>", "GET", f"{DEFAULT}/tts/x", status=204)
+    call("GET /api/system/document-processing-status", "GET", "/api/system/document-processing-status", status=503)
+    call("POST /api/request-token", "POST", "/api/request-token", {"password": "x"})
+    call("POST /api/agent-skills/whitelist/add", "POST", "/api/agent-skills/whitelist/add", {"skillName": "x"})
+    of_thread, thread = f"{of}/thread/<thread_slug>", f"{DEFAULT}/thread/{thread_slug}"
+    for name in ("one", "two", "three"):
+        tour.ask(name, thread)
+    tour.ask("hello", DEFAULT)
+    call("theirs: a prompt", "POST", f"{thread}/stream-chat", {"message": "hello"}, headers=theirs)
+    call("theirs: a workspace", "GET", DEFAULT, headers=theirs)
+    history = call("theirs: chats", "GET", f"{thread}/chats", headers=theirs)["history"]
+    ids = [each["chatId"] for each in history if each["role"] == "assistant"]
+    mine = call("GET default", "GET", f"{DEFAULT}/chats?limit=1")["history"][-1]["chatId"]
+    changed = {"chatId": ids[0], "newText": "New"}
+    call(f"POST {of_thread}/update-chat", "POST", f"{thread}/update-chat", changed)
+    call(f"POST {of}/update-chat", "POST", f"{DEFAULT}/update-chat", {**changed, "chatId": mine})
+    call(f"POST {of}/chat-feedback/<chat_id>", "POST", f"{DEFAULT}/chat-feedback/{ids[0]}", {"feedback": True})
+    forked = call(f"POST {of}/thread/fork", "POST", f"{DEFAULT}/thread/fork", {"threadSlug": thread_slug})
+    path = "/api/workspace/workspace-chats"
+    call(f"PUT {path}/<chat_id>", "PUT", f"{path}/{ids[1]}")
+    call(f"DELETE {of}/delete-chats", "DELETE", f"{DEFAULT}/delete-chats", {"chatIds": ids[2:3]})
+    edited = "delete-edited-chats"
+    call(f"DELETE {of_thread}/{edited}", "DELETE", f"{thread}/{edited}", {"startingId": ids[0]})
+    call(f"DELETE {of}/{edited}", "DELETE", f"{DEFAULT}/{edited}", {"startingId": mine})
+    slugs = [forked["newThreadSlug"]]
+    call(f"DELETE {of}/thread-bulk-delete", "DELETE", f"{DEFAULT}/thread-bulk-delete", {"slugs": slugs})
+    # A search looks at names, and lists have no pages for this page: each ends at a number.
+    for name, method, address, body in (
+        ("POST /api/workspace/search", "POST", "/api/workspace/search", {"searchTerm": "no such"}),
+        ("theirs: workspaces", "GET", "/api/workspaces", None),
+        ("theirs: threads", "GET", f"{DEFAULT}/threads", None),
+    ):
+        call(name, method, address, body, headers=theirs)
+        tour.steps[name] = tour.calls[name] = 0
 
 
 def tour_lists(tour: Tour) -> None:
@@ -272,7 +350,7 @@ def tours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Tour]]:
         application = build(tmp_path_factory.mktemp(f"rows-{size}"), size)
         try:
             made.append(Tour(application, size))
-            for each in (tour_routes, tour_lists, tour_work):
+            for each in (tour_routes, tour_anythingllm, tour_lists, tour_work):
                 each(made[-1])
         finally:
             if size != SIZES[-1]:

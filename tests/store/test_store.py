@@ -8,15 +8,18 @@ from pathlib import Path
 
 import gevent
 import pytest
+from msgspec.structs import replace
 
 from deechat.errors import ConflictError, NotFoundError
 from deechat.events import Entry, RunStarted, RunStopped, TextChunk, encode
 from deechat.principal import OWNER, Principal
 from deechat.store.base import (
+    HIDDEN,
     OLDEST,
     AllowTool,
     BeginRun,
     Change,
+    ChangeMessage,
     CompactLog,
     EndRun,
     GiveUpRun,
@@ -173,6 +176,16 @@ def test_a_thread_moves_to_the_top_of_its_list_with_a_message(store: Store) -> N
     assert default.id in [each.id for each in store.threads(OWNER, workspace)]
 
 
+def test_a_hidden_thread_is_found_by_its_key_and_stands_in_no_list(store: Store) -> None:
+    workspace = store.workspace(OWNER, "default")
+    hidden = store.new_thread(OWNER, workspace, None, f"{HIDDEN}k")
+    assert store.new_thread(OWNER, workspace, None, f"{HIDDEN}k") == hidden
+    store.write(message(hidden, "a"))
+    assert store.threads(OWNER, workspace) == []
+    assert store.thread(OWNER, workspace, hidden.slug).id == hidden.id
+    assert [each.id for each in store.messages(OWNER, hidden)] == ["a"]
+
+
 def test_a_name_that_somebody_gave_stays_where_only_an_unnamed_thread_is_named(store: Store, thread: Thread) -> None:
     store.write(NameThread(thread.id, "From the prompt", only_unnamed=True))
     store.write(NameThread(thread.id, "Another prompt", only_unnamed=True))
@@ -235,6 +248,27 @@ def test_messages_are_read_from_the_last_one_back(store: Store, thread: Thread) 
         store.messages(OWNER, thread, 2, "x")
 
 
+def test_a_message_is_written_anew_in_its_place(store: Store, thread: Thread) -> None:
+    store.write(message(thread, "a"), message(thread, "b", "a", "assistant"), message(thread, "c", "b"))
+    changed = replace(store.message_by_id(OWNER, "b"), content="B", parent_id=None, details={"x": 1}, turns="")
+    store.write(ChangeMessage(changed), ChangeMessage(replace(changed, id="gone")))
+    assert store.message(OWNER, thread, "b") == changed
+    assert [each.id for each in store.messages(OWNER, thread)] == ["a", "b", "c"]
+    assert [each.id for each in store.branch(OWNER, thread.id, "c", 9)] == ["b", "c"]
+    with pytest.raises(NotFoundError):
+        store.message_by_id(OWNER, "gone")
+
+
+def test_the_last_message_may_say_which_one_is_followed_until_another_is_written(store: Store, thread: Thread) -> None:
+    store.write(message(thread, "a"), message(thread, "b", "a"))
+    last = store.message_by_id(OWNER, "b")
+    for followed, then in (("a", "a"), ("", None)):
+        store.write(ChangeMessage(replace(last, details={"next": followed})))
+        assert store.last_message_id(OWNER, thread) == then
+    store.write(message(thread, "c"))
+    assert store.last_message_id(OWNER, thread) == "c"
+
+
 def test_a_page_of_large_messages_ends_before_its_limit(store: Store, thread: Thread) -> None:
     for name in "abc":
         store.write(InsertMessage(StoredMessage(name, thread.id, None, "user", "x" * 1_500_000, 2.0)))
@@ -267,10 +301,22 @@ def test_what_a_log_out_ended_is_kept_until_its_time(store: Store) -> None:
 # -- runs and logs -----------------------------------------------------------------------------------------------------
 
 
+def test_a_thread_of_a_given_slug_is_made_once(store: Store) -> None:
+    workspace = store.workspaces(OWNER)[0]
+    made = store.new_thread(OWNER, workspace, None, "mine")
+    assert made.slug == "mine"
+    assert store.new_thread(OWNER, workspace, "Again", "mine") == made == store.thread(OWNER, workspace, "mine")
+    assert store.new_thread(OWNER, store.new_workspace(OWNER, "Other"), None, "mine").id != made.id
+
+
 def test_a_run_begins_with_its_prompt_or_not_at_all(store: Store, thread: Thread) -> None:
     store.write(message(thread, "p"), begin(thread, request="once"))
     assert (store.open_run(OWNER, thread.id), store.last_run(OWNER, thread.id)) == ("r", "r")
     assert store.run_by_request(OWNER, thread.id, "once") == store.run(OWNER, "r") == store.find_run("r")
+    workspace = store.workspace_by_id(OWNER, thread.workspace_id)
+    assert store.run_by_request_in(OWNER, workspace, "once") == store.run(OWNER, "r")
+    assert store.run_by_request_in(OWNER, workspace, "never") is None
+    assert store.run_by_request_in(OWNER, store.new_workspace(OWNER, "Other"), "once") is None
     assert store.chats(OWNER, thread, 9, None) == (store.messages(OWNER, thread), "r")
     with pytest.raises(ConflictError):
         store.write(message(thread, "q"), begin(thread, "s"))
@@ -404,12 +450,14 @@ def test_to_another_principal_nothing_of_a_workspace_is_there(store: Store, thre
         "message": (NotFoundError, lambda who: store.message(who, thread, "p")),
         "messages": ([], lambda who: store.messages(who, thread)),
         "chats": (([], None), lambda who: store.chats(who, thread, 9, None)),
+        "message_by_id": (NotFoundError, lambda who: store.message_by_id(who, "p")),
         "last_message_id": (None, lambda who: store.last_message_id(who, thread)),
         "branch": ([], lambda who: store.branch(who, thread.id, "p", 9)),
         "summary": (None, lambda who: store.summary(who, said)),
         "run": (NotFoundError, lambda who: store.run(who, "r")),
         "placed_run": (NotFoundError, lambda who: store.placed_run(who, "r")),
         "run_by_request": (None, lambda who: store.run_by_request(who, thread.id, "once")),
+        "run_by_request_in": (None, lambda who: store.run_by_request_in(who, workspace, "once")),
         "open_run": (None, lambda who: store.open_run(who, thread.id)),
         "last_run": (None, lambda who: store.last_run(who, thread.id)),
     }
@@ -476,6 +524,7 @@ def test_the_memory_store_lets_others_have_their_turn_in_every_read() -> None:
         "thread_by_id": (OWNER, thread.id), "messages": (OWNER, thread), "chats": (OWNER, thread, 1, None),
         "last_message_id": (OWNER, thread), "branch": (OWNER, thread.id, "x", 1), "summary": (OWNER, []),
         "run_by_request": (OWNER, thread.id, "x"), "open_run": (OWNER, thread.id), "last_run": (OWNER, thread.id),
+        "run_by_request_in": (OWNER, workspace, "x"),
         "workspace_of": (thread.id,), "ended_logins": (), "find_run": ("r",), "unfinished_runs": (),
         "check_log": ("r", 0), "last_seq": ("r",),
     }  # fmt: skip

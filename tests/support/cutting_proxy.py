@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 from types import TracebackType
 
 from server import Server
+
+EVENT = re.compile(rb"data: [^\n]*\n\n")
 
 
 class CuttingProxy:
@@ -47,7 +50,11 @@ class CuttingProxy:
         with contextlib.suppress(OSError):  # the listener was shut down
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._server.port))
+                try:
+                    server = socket.create_connection(("127.0.0.1", self._server.port))
+                except OSError:  # it is not there just now
+                    client.close()
+                    continue
                 self._open += [client, server]
                 cut = self._cuts.pop(0) if self._cuts else None
                 if cut is None:
@@ -83,6 +90,38 @@ class CuttingProxy:
                 return
             if not (body := server.recv(65_536)):
                 return
+
+
+class EventCutter(CuttingProxy):
+    """Cuts a connection right behind its event number `every`; `cuts` counts them. Comments are no events.
+
+    From `most` cuts on it leaves connections alone.
+
+    It cuts behind no event that holds one of the words `last`: some clients take a response that was cut between its
+    last event and its end for a failure, and no server can help that.
+    """
+
+    def __init__(self, server: Server, every: int, last: tuple[bytes, ...] = (), most: int = 10**9) -> None:
+        super().__init__(server, [])
+        self._every = every
+        self._last = last
+        self._most = most
+        self.cuts = 0
+
+    def _hand_on(self, server: socket.socket, client: socket.socket, _cut: int | None) -> None:
+        passed, sent, count, looked_at = b"", 0, 0, 0
+        while data := server.recv(65_536):
+            passed += data
+            for event in EVENT.finditer(passed, looked_at):
+                count, looked_at = count + 1, event.end()
+                if any(word in event[0] for word in self._last):
+                    count = 0  # the connection may bring another response
+                elif count >= self._every and self.cuts < self._most:
+                    self.cuts += 1
+                    client.sendall(passed[sent:looked_at])
+                    return
+            client.sendall(passed[sent:])
+            sent = len(passed)
 
 
 def _shut(*sockets: socket.socket) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    ClientCall,
+    ClientTool,
     HistorySummarized,
     Image,
     InputReceived,
@@ -23,6 +25,7 @@ from deechat.events import (
     StepRetold,
     StepStarted,
     Table,
+    Terms,
     TextChunk,
     TextClosed,
     ThreadRenamed,
@@ -43,6 +46,17 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
     (
         RunStarted("r", "i", "w", "t", None, "m"),
         '{"event":"RunStarted","run_id":"r","message_id":"i","workspace":"w","thread":"t","name":null,"model":"m"}',
+        (
+            '"uuid":"i:7","type":"runStarted","runId":"r","thread":{"workspace":"w","slug":"t","name":null},"model":"m",'
+            '"continues":null,"close":false'
+        ),
+    ),
+    (
+        RunStarted("r", "i", "w", "t", None, "m", terms=Terms("Be brief.", 0.5, tools=(ClientTool("x"),))),
+        (
+            '{"event":"RunStarted","run_id":"r","message_id":"i","workspace":"w","thread":"t","name":null,"model":"m",'
+            '"terms":{"instructions":"Be brief.","temperature":0.5,"tools":[{"name":"x"}]}}'
+        ),
         (
             '"uuid":"i:7","type":"runStarted","runId":"r","thread":{"workspace":"w","slug":"t","name":null},"model":"m",'
             '"continues":null,"close":false'
@@ -145,6 +159,16 @@ GOLDEN: list[tuple[AnyEvent, str, str]] = [
             '"uuid":"i:7","type":"clarificationRequest","requestId":"q","toolCallId":"c","questions":[{"kind":"input",'
             '"question":"Where?","inputType":"text","placeholder":""}],"allowSkip":true'
         ),
+    ),
+    (
+        ClientCall("q", "c", "x", '{"a": 1}'),
+        '{"event":"ClientCall","request_id":"q","call_id":"c","name":"x","arguments":"{\\"a\\": 1}"}',
+        '"uuid":"i:7","type":"clientCall","requestId":"q","toolCallId":"c","name":"x","arguments":"{\\"a\\": 1}"',
+    ),
+    (
+        InputReceived("q", "12 degrees", output="12 degrees"),
+        '{"event":"InputReceived","request_id":"q","summary":"12 degrees","output":"12 degrees"}',
+        '"uuid":"i:7","type":"inputReceived","requestId":"q","output":"12 degrees","summary":"12 degrees"',
     ),
     (
         InputReceived("q", "Yes", approved=True),

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import requests
 from log_reader import log_of
@@ -35,8 +36,11 @@ def wait_until(claim: Callable[[], object], timeout: float = 30) -> None:
 class Server:
     """`gunicorn app:app` on a free port, or another application of the tests.
 
-    `settings` are environment variables; what the machine has set is left out.
+    `settings` are environment variables; what the machine has set is left out. `started` are all that were started in
+    this process and not looked through since.
     """
+
+    started: ClassVar[set[Server]] = set()
 
     def __init__(self, folder: Path, app: str = "app:app", **settings: str) -> None:
         self.app = app
@@ -75,6 +79,7 @@ class Server:
 
     def start(self) -> Server:
         """Starts it and returns when it answers."""
+        Server.started.add(self)
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [GUNICORN, self.app, "--bind", f"127.0.0.1:{self.port}"],
@@ -143,6 +148,7 @@ class Server:
 
 
 def spawn(server: Server, command: Command, cwd: Path = ROOT, **settings: str) -> subprocess.Popen[bytes]:
+    Server.started.add(server)
     filled = [str(part).replace("{port}", str(server.port)) for part in command]
     with server.log_file.open("ab") as log:
         return subprocess.Popen(

@@ -9,6 +9,7 @@ from deechat.agents.state import RunState, fold
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    ClientCall,
     Entry,
     HistorySummarized,
     Image,
@@ -89,7 +90,7 @@ def _said(chance: random.Random) -> list[AnyEvent]:
 
 
 def _call(name: str, chance: random.Random) -> ToolCall:
-    tool = chance.choice(("look", "ask_user"))
+    tool = chance.choice(("look", "ask_user", "theirs"))
     arguments = {"questions": [QUESTION]} if tool == "ask_user" else {"at": "it"}
     return ToolCall(name, tool, chance.choice((json.dumps(arguments), "no JSON")))
 
@@ -104,6 +105,12 @@ def _lane(call: ToolCall, chance: random.Random) -> list[AnyEvent]:
             InputReceived(request, "Here", answers=given),
             ToolCallInvocation(call.id, call.name, {"questions": [QUESTION]}),
             ToolCallResult(call.id, call.name, "Where?: Here"),
+        ]
+    elif call.name == "theirs":
+        lane = [
+            ClientCall(request, call.id, call.name, call.arguments),
+            InputReceived(request, "Rain", output="Rain"),
+            ToolCallResult(call.id, call.name, "Rain"),
         ]
     else:
         edited = chance.choice(({"at": "it"}, {"at": "that"}))

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import NamedTuple
 
 import httpx
@@ -23,10 +21,9 @@ import sseclient
 from client import ENDINGS, Client, Stream
 from cutting_proxy import CuttingProxy
 from model_server import Gate, ModelServer, reasoning, reply, text, tool_calls
+from npm_client import PACKAGES, SCRIPTS, find_node
 from server import Server
 
-NPM = Path(__file__).with_name("npm")
-PACKAGES = Path(__file__).parents[1] / ".artifacts" / "npm"
 CUTS = 3
 WORDS = 'né 😀 \u2028 \u2029 \x85 \x0b \r\n\n data: forged \n\nid: 999\n 中文 \\ "quoted" '
 
@@ -141,12 +138,7 @@ def test_a_python_reader_gets_a_run_whole_across_three_cuts(making: Making, read
 @pytest.fixture
 def node() -> str:
     """The program that runs what npm has."""
-    node = shutil.which("node")
-    if node is None or not (PACKAGES / "node_modules").is_dir():
-        pytest.skip("node or npm's readers are missing: scripts/programs.sh installs them, or says why not")
-    if subprocess.run([node, "-e", "fetch"], check=False, capture_output=True).returncode:
-        pytest.skip("this node is too old for npm's readers: they need its `fetch`, so 18 or newer")
-    return node
+    return find_node()
 
 
 @pytest.mark.parametrize("reader", ["eventsource", "fetch-event-source"])
@@ -158,7 +150,7 @@ def test_a_reader_of_npm_gets_a_run_whole_across_three_cuts(making: Making, node
             {"name": number, "reader": reader, "url": proxy.url + making.path} for number, proxy in enumerate(proxies)
         ]
         process = subprocess.Popen(
-            [node, NPM / "readers.js", PACKAGES, json.dumps(orders)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            [node, SCRIPTS / "readers.js", PACKAGES, json.dumps(orders)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         try:
             assert all(proxy.all_cut.wait(60) and proxy.heartbeat.wait(60) for proxy in proxies)

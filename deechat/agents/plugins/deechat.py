@@ -14,6 +14,7 @@ from deechat.agents.plugins.base import Frame, Json, PieceKind, dumps
 from deechat.events import (
     AnyEvent,
     ClarificationRequest,
+    ClientCall,
     Entry,
     HistorySummarized,
     InputReceived,
@@ -221,8 +222,23 @@ def _clarification(event: ClarificationRequest, _id: str) -> Json:
     }
 
 
+def _client_call(event: ClientCall, _id: str) -> Json:
+    return {
+        "type": "clientCall",
+        "requestId": event.request_id,
+        "toolCallId": event.call_id,
+        "name": event.name,
+        "arguments": event.arguments,
+    }
+
+
 def _input(event: InputReceived, _id: str) -> Json:
-    given = {"approved": event.approved} if event.approved is not None else {"answers": list(event.answers or ())}
+    if event.output is not None:
+        given: Json = {"output": event.output}
+    elif event.approved is not None:
+        given = {"approved": event.approved}
+    else:
+        given = {"answers": list(event.answers or ())}
     return {"type": "inputReceived", "requestId": event.request_id, **given, "summary": event.summary}
 
 
@@ -294,6 +310,7 @@ _FIELDS: dict[type[AnyEvent], Callable[[Any, str], Json]] = {
     ToolCallResult: _result,
     ToolApprovalRequest: _approval,
     ClarificationRequest: _clarification,
+    ClientCall: _client_call,
     InputReceived: _input,
     Steered: _steered,
     StepRestarted: _step_restarted,

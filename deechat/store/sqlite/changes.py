@@ -44,6 +44,22 @@ def _insert_message(connection: sqlite3.Connection, change: base.InsertMessage) 
     )
 
 
+def _change_message(connection: sqlite3.Connection, change: base.ChangeMessage) -> None:
+    message = change.message
+    row = connection.execute("SELECT run_id, content FROM message WHERE id = ?", (message.id,)).fetchone()
+    if row is not None and row[0] is not None and row[1] != message.content:
+        compaction.keep_text(connection, row[0])
+    checksums.change(
+        connection,
+        "message",
+        message.id,
+        parent_id=message.parent_id,
+        content=message.content,
+        details=json.dumps(message.details),
+        turns=message.turns,
+    )
+
+
 def _name_thread(connection: sqlite3.Connection, change: base.NameThread) -> None:
     row = connection.execute("SELECT name FROM thread WHERE id = ?", (change.thread_id,)).fetchone()
     if row is not None and (row[0] is None or not change.only_unnamed):
@@ -142,6 +158,7 @@ def _compact_log(connection: sqlite3.Connection, change: base.CompactLog) -> int
 
 _APPLY: dict[type, Callable[[sqlite3.Connection, Any], int | None]] = {
     base.InsertMessage: _insert_message,
+    base.ChangeMessage: _change_message,
     base.NameThread: _name_thread,
     base.KeepSummary: _keep_summary,
     base.AllowTool: _allow_tool,

@@ -176,6 +176,26 @@ def compact(connection: sqlite3.Connection, run_id: str, entries: Sequence[Entry
     return len(fresh)
 
 
+def keep_text(connection: sqlite3.Connection, run_id: str) -> None:
+    """Put the text of a run's message into the blocks that refer to it, before that message changes.
+
+    A block that cannot be read stays as it is.
+    """
+    for row in connection.execute(_BLOCKS, (run_id, 0)).fetchall():
+        try:
+            _check(run_id, row)
+            if _decode(row[2]).text is not None:
+                continue
+            body = pack(unpack(row[2], message_content(connection, run_id), row[1]))
+        except ValueError:
+            log.warning("a block of the run %s cannot be read, and is left as it is", run_id)
+            continue
+        connection.execute(
+            "UPDATE block SET body = ?, checksum = ? WHERE run_id = ? AND last_seq = ?",
+            (body, checksums.of_block(run_id, row[1], body), run_id, row[1]),
+        )
+
+
 def _insert(connection: sqlite3.Connection, run_id: str, last_seq: int, body: bytes) -> None:
     connection.execute(
         "INSERT INTO block (run_id, last_seq, body, checksum) VALUES (?, ?, ?, ?)",

@@ -15,6 +15,7 @@ from deechat.errors import ConflictError, NotFoundError
 from deechat.principal import Principal
 from deechat.store.base import (
     DEFAULT_THREAD,
+    HIDDEN,
     NEWEST,
     OLDEST,
     PAGE_BYTES,
@@ -24,6 +25,7 @@ from deechat.store.base import (
     StoredMessage,
     Thread,
     Workspace,
+    followed,
     slug_of,
 )
 from deechat.store.sqlite import checksums
@@ -44,6 +46,9 @@ _OWNER = COVERED["workspace"].names.index("owner")
 _WIDTH = len(_WORKSPACE.split(", "))
 _DELETED = {table: COVERED[table].fixed.index("deleted_at") for table in ("workspace", "thread")}
 _T = TypeVar("_T")
+
+# The condition of the index of listed threads, word for word.
+LISTED = f"deleted_at IS NULL AND slug NOT GLOB '{HIDDEN}*'"
 
 # Conditions of a statement, with an id and the id of the principal as its values.
 IS_OWN_WORKSPACE = "EXISTS (SELECT 1 FROM workspace WHERE id = ? AND owner = ?)"
@@ -192,7 +197,7 @@ class Conversations:
         self, principal: Principal, workspace: Workspace, limit: int = -1, after: Position = NEWEST
     ) -> Page[Thread]:
         rows = self._page(
-            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND {IS_OWN_WORKSPACE} AND deleted_at IS NULL"
+            f"SELECT {_THREAD} FROM thread WHERE workspace_id = ? AND {IS_OWN_WORKSPACE} AND {LISTED}"
             " AND (updated_at, id) < (?, ?) AND (slug != ? OR EXISTS"
             " (SELECT 1 FROM message WHERE message.thread_id = thread.id)) ORDER BY updated_at DESC, id DESC LIMIT ?",
             (workspace.id, workspace.id, principal.id, *after, DEFAULT_THREAD, _one_more(limit)),
@@ -240,10 +245,12 @@ class Conversations:
             self.workspace_by_id(principal, row[1])  # raises what is true
         return _thread(row)
 
-    def new_thread(self, principal: Principal, workspace: Workspace, name: str | None) -> Thread:
-        slug = str(uuid.uuid4())
-        self.database.write(lambda connection: _insert_thread(connection, principal, workspace.id, slug, name))
-        return self.thread(principal, workspace, slug)
+    def new_thread(
+        self, principal: Principal, workspace: Workspace, name: str | None, slug: str | None = None
+    ) -> Thread:
+        place = slug or str(uuid.uuid4())
+        self.database.write(lambda connection: _insert_thread(connection, principal, workspace.id, place, name))
+        return self.thread(principal, workspace, place)
 
     def rename_thread(self, principal: Principal, thread: Thread, name: str) -> Thread:
         def work(connection: sqlite3.Connection) -> None:
@@ -285,6 +292,14 @@ class Conversations:
         if row is None:
             raise NotFoundError(f"There is no message {message_id!r} in this thread.")
         return _message(self.database.damage.checked("message", row, id=message_id, thread_id=thread.id))
+
+    def message_by_id(self, principal: Principal, message_id: str) -> StoredMessage:
+        row = self.database.read_one(f"SELECT {_MESSAGE} FROM message WHERE id = ?", message_id)
+        if row is None:
+            raise NotFoundError(f"There is no message {message_id!r}.")
+        message = _message(self.database.damage.checked("message", row, id=message_id))
+        self.thread_by_id(principal, message.thread_id)
+        return message
 
     def messages(
         self, principal: Principal, thread: Thread, limit: int = -1, before: str | None = None
@@ -349,7 +364,7 @@ class Conversations:
             return None
         if row[-2] != row[-1] and row[-1] is not None:
             raise self.database.damage.note(f"the last message of the thread {thread.slug!r}")
-        return str(self.database.damage.checked("message", row[:-2], thread_id=thread.id)[0])
+        return followed(_message(self.database.damage.checked("message", row[:-2], thread_id=thread.id)))
 
     def branch(self, principal: Principal, thread_id: str, last_id: str | None, length: int) -> list[StoredMessage]:
         rows = self.database.read(
@@ -417,7 +432,7 @@ def _check_thread(connection: sqlite3.Connection, principal: Principal, thread_i
 def _insert_thread(
     connection: sqlite3.Connection, principal: Principal, workspace_id: str, slug: str, name: str | None
 ) -> None:
-    # OR IGNORE: the default thread may be deleted by two at once.
+    # OR IGNORE: the default thread may be deleted by two at once, and one of a given slug be made by two.
     now = time.time()
     values = (str(uuid.uuid4()), workspace_id, slug, name, now, None, now, 0)
     connection.execute(

@@ -12,10 +12,10 @@ from functools import partial
 from deechat.errors import BrokenLogError, NotFoundError
 from deechat.events import Entry
 from deechat.principal import Principal
-from deechat.store.base import GIVEN_UP, RunRow
+from deechat.store.base import GIVEN_UP, RECENT_THREADS, RunRow, Workspace
 from deechat.store.sqlite import compaction
 from deechat.store.sqlite.checksums import COVERED
-from deechat.store.sqlite.conversations import IS_OWN_THREAD, Conversations
+from deechat.store.sqlite.conversations import IS_OWN_THREAD, LISTED, Conversations
 from deechat.store.sqlite.database import Row
 from deechat.store.sqlite.integrity import RESTORE
 
@@ -50,6 +50,16 @@ class RunReads(Conversations):
         own = "thread_id = ? AND client_request_id = ? AND owner = ?"
         rows = self._runs(own, thread_id, client_request_id, principal.id)
         return _run(self.database.damage.checked("run", rows[0], thread_id=thread_id)) if rows else None
+
+    def run_by_request_in(self, principal: Principal, workspace: Workspace, client_request_id: str) -> RunRow | None:
+        rows = self.database.read(  # thread by thread: runs have no index of these ids alone
+            f"SELECT {_COLUMNS} FROM (SELECT id FROM thread WHERE workspace_id = (SELECT id FROM workspace WHERE id = ?"
+            f" AND owner = ? AND deleted_at IS NULL) AND {LISTED} ORDER BY updated_at DESC, id DESC LIMIT ?)"
+            " AS recent CROSS JOIN run ON run.thread_id = recent.id WHERE run.client_request_id = ?",
+            *(workspace.id, principal.id, RECENT_THREADS, client_request_id),
+        )
+        found = [_run(row) for row in self.database.damage.sound("run", rows)]
+        return max(found, key=lambda run: run.started_at, default=None)
 
     def open_run(self, principal: Principal, thread_id: str) -> str | None:
         row = self.database.read_one(

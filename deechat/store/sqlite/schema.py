@@ -272,6 +272,20 @@ def m011_transports(tables: Tables) -> None:
     tables.execute("ALTER TABLE workspace ADD COLUMN transport TEXT NOT NULL DEFAULT ''")
 
 
+HIDDEN_THREADS = """
+-- Threads of clients of another protocol stand in no list; there may be very many of them.
+DROP INDEX thread_listed;
+CREATE INDEX thread_listed ON thread(workspace_id, updated_at DESC, id DESC)
+    WHERE deleted_at IS NULL AND slug NOT GLOB 'api-*';
+"""
+
+
+@migrations()
+def m012_hidden_threads(tables: Tables) -> None:
+    for statement in _statements(HIDDEN_THREADS):
+        tables.execute(statement)
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> None:
     """Bring the database to this version's tables, each migration in a transaction of its own.
 

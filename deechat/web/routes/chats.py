@@ -8,7 +8,7 @@ from msgspec.json import encode
 from deechat.errors import BadRequestError
 from deechat.runs.start import Prompt
 from deechat.store.base import DEFAULT_THREAD
-from deechat.web.bodies import StreamChat, not_blank, read_body, read_count, read_language
+from deechat.web.bodies import StreamChat, not_blank, read_body, read_count, read_language, read_left_stops
 from deechat.web.gate import asker
 from deechat.web.services import Services
 from deechat.web.shapes import message_json
@@ -39,7 +39,8 @@ def make(services: Services) -> Blueprint:
         prompt = _prompt(body)
         workspace = store.workspace(principal, slug)
         thread = store.thread(principal, workspace, thread_slug)
-        return services.transports.start(principal, workspace, thread, prompt, body.transport)
+        asked, left_stops = body.transport, read_left_stops()
+        return services.transports.start(principal, workspace, thread, prompt, asked, left_stops=left_stops)
 
     return blueprint
 

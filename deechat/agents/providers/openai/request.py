@@ -126,8 +126,8 @@ def _sent(messages: Sequence[Message], model: str, habits: Habits, server: str) 
         match message:
             case SystemMessage(text):
                 sent.append({"role": "system", "content": mend(text)})
-            case UserMessage(text):
-                sent.append({"role": "user", "content": mend(text)})
+            case UserMessage(text, images):
+                sent.append({"role": "user", "content": _with_images(mend(text), images) if images else mend(text)})
             case ToolMessage(call_id, _, content):
                 sent.append({"role": "tool", "tool_call_id": call_id, "content": mend(content)})
             case AssistantMessage(text, calls, extra):
@@ -138,6 +138,12 @@ def _sent(messages: Sequence[Message], model: str, habits: Habits, server: str) 
                         fields[field] = mend(message.thought) if _thought_at(message)[1:2] == (server,) else ""
                 sent.append({"role": "assistant", "content": mend(text) or (empty if calls else ""), **fields})
     return sent
+
+
+def _with_images(text: str, images: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the content of a message with pictures; text alone stays text, which every server takes."""
+    pictures = [{"type": "image_url", "image_url": {"url": url}} for url in images]
+    return [*([{"type": "text", "text": text}] if text else []), *pictures]
 
 
 def _thought_field(messages: Sequence[Message], model: str, habits: Habits, server: str) -> str | None:

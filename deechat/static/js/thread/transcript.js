@@ -130,6 +130,12 @@ export const FRAMES = {
   clarificationRequest(message, frame) {
     ask(message, frame, { kind: "questions", questions: frame.questions ?? [], allowSkip: frame.allowSkip ?? false });
   },
+  clientCall(message, frame) {
+    settle(message);
+    const call = tool(message, frame); // the client runs it: its result comes as that of any other call
+    call.arguments = argumentsOf(frame.arguments);
+    call.rev += 1;
+  },
   inputReceived(message, frame) {
     const request = message.parts.find((part) => part.requestId === frame.requestId);
     if (!request) return;
@@ -168,6 +174,17 @@ export const FRAMES = {
 export function isWaiting({ parts, ending }) {
   const open = parts.some((part) => part.requestId && part.state === "open");
   return !ending && open && !parts.some((part) => part.kind === "tool" && part.state === "running");
+}
+
+// A model's arguments need not be JSON.
+function argumentsOf(text) {
+  try {
+    const value = JSON.parse(text);
+    if (value !== null && typeof value === "object" && !Array.isArray(value)) return value;
+  } catch {
+    // The model wrote no JSON.
+  }
+  return { arguments: text };
 }
 
 // A question, and a tool that was refused, need no card of a tool beside their own.

@@ -1,0 +1,1 @@
+"""The dialects of OpenAI's API: chat completions, and responses."""
