@@ -199,16 +199,18 @@ def _frames(
     entries: Generator[list[Entry], None, None], plugin: Plugin, after: int, lost: bool
 ) -> Generator[bytes, None, None]:
     yield plugin.opening(lost=lost)
-    last = after
+    last, has_ended = after, False
     with closing(entries):
         for batch in entries:
             if not batch:
                 yield plugin.heartbeat(last)
                 continue
-            last = batch[-1].seq
+            last, has_ended = batch[-1].seq, batch[-1].event.ends
             yield b"".join(map(plugin.frame, batch))
             if plugin.over:
                 return
+    if not has_ended and (words := plugin.cut_off()):
+        yield words
 
 
 def _until_left(
