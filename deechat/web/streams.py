@@ -220,19 +220,21 @@ def _frames(
     entries: Generator[list[Entry], None, None], plugin: Plugin, after: int, view: View, until: float
 ) -> Generator[bytes, None, None]:
     yield plugin.opening(lost=view.lost)
-    last = after
+    last, has_ended = after, False
     with closing(entries):
         for batch in entries:
             if not batch:
                 yield plugin.heartbeat(last)
             else:
-                last = batch[-1].seq
+                last, has_ended = batch[-1].seq, batch[-1].event.ends
                 yield b"".join(map(plugin.frame, batch))
             if plugin.over or time.monotonic() > until:
                 return
     if view.run.ended_at is not None and last < view.last_seq:
         # The server leaves. A cache would take an end in order for the whole answer, which has a tag.
         raise ConnectionResetError(errno.ECONNRESET, "the rest of the log was not sent")
+    if not has_ended and (words := plugin.cut_off()):
+        yield words
 
 
 def _until_left(

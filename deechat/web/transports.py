@@ -52,6 +52,9 @@ class Switch(FromStart):
         said = {"type": "statusResponse", "textResponse": _GOES_ON, "close": True, "animate": True}
         return (Frame({**common, **init}), Frame({**common, "uuid": f"{self._run.message_id}:switch", **said}))
 
+    def cut_off(self) -> Iterable[Frame]:
+        return () if self._shown is None else self._shown.cut_off()
+
 
 class Transports:
     """Begins answers over the transport that was asked for. `default`: that of workspaces which name none."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+import socket
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -394,6 +396,33 @@ def test_an_edit_stops_the_run_that_is_under_way(made: Site, model: ModelServer)
     made.ask("Go elsewhere")
     assert made.said == ["Go elsewhere", "Other."]
     assert stream.read().ending["type"] == "stopGeneration"  # type: ignore[index]
+
+
+def _is_reached(server: Server) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", server.port)) == 0
+
+
+def test_a_server_that_leaves_gives_the_send_button_back_and_the_text_stays(
+    serve: Callable[..., Server], model: ModelServer
+) -> None:
+    gate = model.gate()
+    model.script(reply(text("Half"), gate, tool_calls(("calculator", {"expression": "1 + 1"}))), "Two.")
+    server = serve(model)
+    site = Site(server)
+    site.page.send("Go")
+    for frame in site.frames("Go"):
+        site.page.take([frame])
+        if site.page.text == "Half":
+            gate.wait_reached()
+            assert site.page.loading
+            assert server._process is not None
+            server._process.terminate()
+            wait_until(lambda: not _is_reached(server))
+            gate.release()  # the step ends, and the next one is the next server's
+    assert not site.page.loading
+    assert re.fullmatch(r"Half\*The connection to this answer has ended\. .*\*", site.page.text)
+    assert server.terminate() == 0
 
 
 def test_a_failure_leaves_what_was_said_live_and_after_a_reload(made: Site, model: ModelServer) -> None:

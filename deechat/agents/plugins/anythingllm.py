@@ -91,6 +91,14 @@ class AnythingLLM(FromStart):
         made = [frame for frame in act.get(type(entry.event), _nothing)(self, entry.event) if frame]
         return [Frame(frame) for frame in made] if entry.seq > self._after else ()
 
+    def cut_off(self) -> Iterable[Frame]:
+        """Say that the page has to be loaded again, and give the send button back; that page does not come again."""
+        words = _say(self._language, "cutOff")
+        if not self._bubbles:
+            return [Frame(failure(self._id, words))]
+        made = [*self.rest(), *self.speak(f"*{words}*")]
+        return map(Frame, [*made, self._final(self._bubbles[-1], None, {})])
+
     # -- frames --------------------------------------------------------------------------------------------------------
 
     def _chunk(self, bubble: _Bubble, text: str, *, sources: Any = (), close: bool = False) -> Json:

@@ -69,6 +69,13 @@ class Dialect(Protocol):
         """
         ...
 
+    def cut_off(self) -> Iterable[Frame]:
+        """Return the last frames of a stream that ends before its log, as when the server leaves.
+
+        None where clients of the protocol come again by themselves.
+        """
+        ...
+
     def resync(self) -> Frame:
         """Return the order to forget everything: the log comes again from its first entry.
 
@@ -88,6 +95,9 @@ class FromStart:
 
     def heartbeat(self, _last_seq: int) -> Frame | None:
         return None
+
+    def cut_off(self) -> Iterable[Frame]:
+        return ()
 
     def resync(self) -> Frame:
         raise NotImplementedError("a viewer's cursor is of this dialect's frames")
@@ -139,6 +149,10 @@ class Plugin:
         if isinstance(event, _PIECES) and (pattern := self._patterns.get(type(event))):
             return pattern % {b"seq": entry.seq, b"text": dumps(event.text)}
         return b"".join(map(self._encoding.encode, self._dialect.fold(entry)))
+
+    def cut_off(self) -> bytes:
+        """Return the last bytes of a stream that ends before its log."""
+        return b"".join(map(self._encoding.encode, self._dialect.cut_off()))
 
     def heartbeat(self, last_seq: int) -> bytes:
         """Return the bytes of a sign of life."""

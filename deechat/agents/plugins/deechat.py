@@ -65,6 +65,9 @@ class DeeChat:
     def patterns(self) -> Mapping[PieceKind, bytes]:
         return {kind: _pattern_of(kind, self._message_id) for kind in (TextChunk, ReasoningChunk)}
 
+    def cut_off(self) -> Iterable[Frame]:
+        return ()
+
     def heartbeat(self, last_seq: int) -> Frame:
         return Frame({"type": "heartbeat", "lastEventId": last_seq}, name="heartbeat")
 

@@ -58,6 +58,9 @@ class Durable:
     def heartbeat(self, _last_seq: int) -> Frame | None:
         return None
 
+    def cut_off(self) -> Iterable[Frame]:
+        return ()
+
     def resync(self) -> Frame:
         raise NotImplementedError("an offset behind the log's end is refused")
 

@@ -220,6 +220,23 @@ def test_a_failure_stands_behind_the_text_and_alone_where_there_is_none() -> Non
     assert page_of("failed at once").errors == ["No key."]
 
 
+@pytest.mark.parametrize("name", ["plain", "thoughts", "a call", "restarted", "failed at once"])
+def test_a_stream_that_ends_before_its_log_keeps_what_was_said_and_gives_the_send_button_back(name: str) -> None:
+    log = entries(name)
+    for count in range(1, len(log)):
+        dialect, page = AnythingLLM("m"), Page()
+        page.send("Hi")
+        page.take(frame.data for entry in log[:count] for frame in dialect.fold(entry))  # type: ignore[misc]
+        text, thoughts = page.text, page.thoughts
+        assert page.loading
+        page.take(frame.data for frame in dialect.cut_off())  # type: ignore[misc]
+        assert not page.loading
+        assert page.text.startswith(text)
+        assert thoughts in page.thoughts
+        assert "again in a moment" in page.text + "".join(page.errors)
+        assert set(page.ids) <= {None}, "it may get its id when it has ended"
+
+
 def test_thoughts_calls_and_statuses_are_thoughts() -> None:
     assert page_of("thoughts").thoughts.strip() == "Hm."
     thoughts = page_of("a call").thoughts
