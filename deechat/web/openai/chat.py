@@ -97,8 +97,7 @@ def _piece(services: Services, starting: Starting, principal: Principal, body: _
         page=request.host_url,
         echo={"model": body.model},
     )
-    thread = starting.thread(principal, workspace, key)
-    return starting.begin(principal, workspace, thread, told, terms, where="messages", key=key)
+    return starting.begin(principal, workspace, None, told, terms, where="messages", key=key)
 
 
 def failed(failure: RunFailed) -> ModelError:
