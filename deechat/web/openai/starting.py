@@ -83,8 +83,8 @@ class Starting:
         view = self._runs.view(principal, run_id)
         return view, self._streams.now(View(view.run, 0, view.last_seq), Segments(segment))
 
-    def of_results(self, principal: Principal, told: Told) -> Piece | None:
-        """Let the run go on that waits for exactly the results at the end; None where there is none."""
+    def of_results(self, principal: Principal, workspace: Workspace, told: Told) -> Piece | None:
+        """Let the workspace's run go on that waits for exactly the results at the end; None where there is none."""
         named = [run_of(each) for each in told.trailing]
         runs = {each[0] for each in named if each}
         if len(runs) != 1 or None in named:
@@ -94,7 +94,9 @@ class Starting:
         except NotFoundError:
             return None
         waits = {event.call_id for entry in view.pending if isinstance(event := entry.event, ClientCall)}
-        if view.status != "waiting" or len(view.pending) != len(waits) or waits != {each[1] for each in named if each}:
+        if view.workspace.id != workspace.id or view.status != "waiting" or len(view.pending) != len(waits):
+            return None
+        if waits != {each[1] for each in named if each}:
             return None
         self._reply(principal, view, told)
         return Piece(view.run, stand.at + 1)
