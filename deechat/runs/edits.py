@@ -54,9 +54,13 @@ class Edits:
             self._go_on_from(principal, thread, self._prompt_of(principal, thread, message).parent_id)
 
     def remove(self, principal: Principal, message_id: str) -> None:
-        """Take the exchange that the message belongs to out of the conversation. Raises like `rewind`."""
+        """Take the exchange that the message belongs to out of the conversation.
+
+        A run that answers it is stopped first. Raises like `rewind`.
+        """
         message = self._store.message_by_id(principal, message_id)
         thread = self._store.thread_by_id(principal, message.thread_id)
+        self._stop_answering(principal, thread, self._prompt_of(principal, thread, message))
         with self._lock(thread.id):
             prompt = self._prompt_of(principal, thread, message)
             branch = self.branch(principal, thread)
@@ -109,6 +113,16 @@ class Edits:
             parent = copy.id
         self._store.write(*copies)
         return self._store.thread_by_id(principal, made.id)
+
+    def _stop_answering(self, principal: Principal, thread: Thread, prompt: StoredMessage) -> None:
+        """Stop the thread's run when it answers the prompt: its answer would bring the exchange back."""
+        with suppress(NotFoundError):
+            active = self._store.open_run(principal, thread.id)
+            if active is None:
+                return
+            asked = self._store.message(principal, thread, self._store.run(principal, active).parent_id)
+            if self._prompt_of(principal, thread, asked).id == prompt.id:
+                self._stop(principal, active)
 
     def _prompt_of(self, principal: Principal, thread: Thread, message: StoredMessage) -> StoredMessage:
         while message.role != "user" and message.parent_id is not None:

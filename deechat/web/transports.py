@@ -8,7 +8,6 @@ ended joins that run: a front end that lost its socket knows no other way back.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from functools import partial
 
 from flask import Response
@@ -110,16 +109,20 @@ class Transports:
 
         Return the run, and whether it is new. Raises as `Runs.start` and `Runs.steer` do.
         """
+        ended = None
         while True:
             try:
                 return self._runs.start(principal, workspace, thread, prompt), True
             except ConflictError as exc:
                 run_id = exc.details.get("runId")
-                if run_id is None:
+                if run_id in (None, ended):
                     raise
-            with suppress(RunEndedError):  # just now: then the prompt starts a run
+            try:
                 self._runs.steer(principal, run_id, prompt.message)
                 return self._store.run(principal, run_id), False
+            except RunEndedError:  # just now: then the prompt starts a run, once that ending is on disk
+                self._runs.stop(principal, run_id)
+                ended = run_id
 
 
 def _own(run: RunRow) -> Dialect:

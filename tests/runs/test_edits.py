@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
 
+import gevent
 import pytest
+from runs_rig import House, wait_until
 
+from deechat.agents.providers.base import Scripted, Text
 from deechat.errors import NotFoundError
 from deechat.principal import OWNER, Principal
 from deechat.runs.edits import Edits
@@ -135,3 +140,20 @@ def test_another_principals_messages_are_not_found(store: MemoryStore, thread: T
         with pytest.raises(NotFoundError):
             act()
     assert shown(store, thread) == ["p1", "a1", "p2", "a2", "p3", "a3"]
+
+
+def ever() -> Any:
+    gevent.sleep(60)
+
+
+def test_an_exchange_that_is_being_answered_is_stopped_and_does_not_come_back(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    house = House(tmp_path / "none", Scripted([Text("Half"), ever]), store=store)
+    thread = house.thread()
+    run = house.start(thread)
+    (prompt,) = store.messages(OWNER, thread)
+    wait_until(lambda: house.runs.view(OWNER, run).last_seq >= 4)
+    house.runs.edits.remove(OWNER, prompt.id)
+    house.runs.stop(OWNER, run)  # it has ended by then
+    assert house.runs.edits.branch(OWNER, thread) == []

@@ -292,3 +292,10 @@ def test_what_is_not_there_is_not_found(agent: Agent, model: ModelServer) -> Non
         refused = agent.post(run, headers={"Last-Event-ID": cursor})
         assert (refused.status_code, refused.json()["error"]["code"]) == (400, "bad_cursor")
     assert Agent(agent.server, slug="nowhere").post("r").status_code == 404
+
+
+def test_an_input_that_is_refused_makes_no_thread(agent: Agent) -> None:
+    body = {"threadId": agent.thread, "runId": "r", "messages": [{"role": "user", "content": "x"}]}
+    assert requests.post(f"{agent.url}?disconnect=maybe", json=body, timeout=60).status_code == 400
+    shown = requests.get(f"{agent.server.url}/api/workspace/default/threads", timeout=60).json()["threads"]
+    assert agent.thread not in [each["slug"] for each in shown]

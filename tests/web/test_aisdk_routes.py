@@ -189,9 +189,9 @@ def test_an_answer_is_made_anew_after_the_same_message(chat: Chat, model: ModelS
                 ]
             ),
             404,
-            "no run",
+            "no thread",
         ),
-        (lambda body: body.update(trigger="regenerate-message"), 404, "no message"),
+        (lambda body: body.update(trigger="regenerate-message"), 404, "no thread"),
     ],
 )
 def test_input_that_does_not_fit_is_refused_in_words(
@@ -207,3 +207,24 @@ def test_what_is_not_there_is_not_found(chat: Chat) -> None:
     assert chat.get("never").status_code == 404
     refused = requests.get(f"{chat.url}/never/stream?startIndex=x", timeout=60)
     assert refused.json()["error"]["code"] == "bad_cursor"
+
+
+def test_a_part_behind_a_request_that_never_was_is_not_found_and_takes_no_place(
+    serve: Callable[..., Server], model: ModelServer
+) -> None:
+    chat = Chat(serve(model, DEECHAT_MAX_STREAMS="1"))
+    model.script("Hi.")
+    _, run = chat.send(said_by("user", "Go"))
+    for request in ("never", "x%0Ay", "%E2%98%83"):
+        assert chat.get(f"{run}:{request}").status_code == 404
+    assert text_of(chat.follow(run)) == "Hi."
+
+
+def test_a_message_that_is_refused_makes_no_thread(chat: Chat) -> None:
+    answer = {"type": "dynamic-tool", "state": "approval-responded", "approval": {"id": "a:b", "approved": True}}
+    anew = {"trigger": "regenerate-message"}
+    assert chat.post(said_by("user")).status_code == 400
+    assert chat.post(said_by("assistant", answer)).status_code == 404
+    assert chat.post(said_by("user", "x", message_id="m"), **anew).status_code == 404
+    shown = requests.get(f"{chat.server.url}/api/workspace/default/threads", timeout=60).json()["threads"]
+    assert chat.thread not in [each["slug"] for each in shown]

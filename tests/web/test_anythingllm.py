@@ -341,6 +341,22 @@ def test_a_run_over_a_socket_that_waits_tells_after_a_reload_how_to_come_to_its_
     made.call("DELETE", f"/workspace/{slug}")
 
 
+@pytest.mark.parametrize("transport", ["sse", "hybrid"])
+def test_a_run_that_waits_for_another_clients_tool_says_so(made: Site, model: ModelServer, transport: str) -> None:
+    slug = made.call("POST", "/workspace/new", {"name": "Shared"})["workspace"]["slug"]
+    made.call("POST", f"/workspace/{slug}/update", {"transport": transport})
+    message = {"id": "u", "role": "user", "content": "Look"}
+    body = {"threadId": "theirs", "runId": "r", "messages": [message], "tools": [{"name": "look_around"}]}
+    model.script(reply(text("Hm."), tool_calls(("look_around", {}))))
+    assert requests.post(f"{made.server.url}/api/agui/{slug}", json=body, timeout=60).status_code == 200
+    made.path = f"/workspace/{slug}/thread/theirs"
+    assert "result of look_around" in made.said[-1]
+    if transport == "sse":
+        assert "result of look_around" in made.ask("And?").answers[-1]["error"]
+        assert made.ask("/stop").answers
+    made.call("DELETE", f"/workspace/{slug}")
+
+
 def test_always_allows_the_host_for_good(made: Site, model: ModelServer) -> None:
     model.script(reply(tool_calls(FETCH)), "One.", reply(tool_calls(FETCH)), "Two.")
     made.ask("Read it")

@@ -58,7 +58,7 @@ class AISDK(InParts):
         self._in_step = False
         self._arguments: dict[str, str] = {}  # of each call as the model wrote them
         self._told: dict[str, Any] = {}  # calls that were shown, with their input
-        self._asked: dict[str, str] = {}  # the call of each request
+        self.asked: dict[str, str] = {}  # the call of each request
         self._denied: set[str] = set()
 
     def events(self, event: AnyEvent) -> list[Json]:
@@ -182,7 +182,7 @@ class AISDK(InParts):
         return [*self._closed(), *call, self._request(event.request_id, event.call_id, words)]
 
     def _request(self, request_id: str, call_id: str, words: str) -> Json:
-        self._asked[request_id] = call_id
+        self.asked[request_id] = call_id
         approval_id = public_id(self._run.run_id, request_id)
         return {"type": "tool-approval-request", "approvalId": approval_id, "toolCallId": call_id, "reason": words}
 
@@ -194,7 +194,7 @@ class AISDK(InParts):
             return []  # its result follows
         approved = event.approved is not False
         if not approved:
-            self._denied.add(self._asked.get(event.request_id, ""))
+            self._denied.add(self.asked.get(event.request_id, ""))
         approval_id = public_id(self._run.run_id, event.request_id)
         return [
             {"type": "tool-approval-response", "approvalId": approval_id, "approved": approved, "reason": event.summary}

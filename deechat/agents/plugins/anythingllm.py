@@ -22,6 +22,7 @@ from deechat.agents.plugins.deechat import metrics_of, sources_of
 from deechat.events import (
     CUT,
     ClarificationRequest,
+    ClientCall,
     Entry,
     InputReceived,
     ReasoningChunk,
@@ -48,6 +49,7 @@ _OPEN, _CLOSE = "<think>", "\n</think>\n\n"
 _TOOL_CALL = "tool_call"  # the status before a call, which the call itself says better
 
 _say = partial(say, "anythingllm")
+Request = ToolApprovalRequest | ClarificationRequest | ClientCall
 
 
 class _Bubble:
@@ -77,7 +79,7 @@ class AnythingLLM(FromStart):
         self._bubbles: list[_Bubble] = []  # of this stream
         self._step: list[_Bubble] = []  # of this step
         self._bubble: _Bubble | None = None
-        self._open: dict[str, ToolApprovalRequest | ClarificationRequest] = {}
+        self._open: dict[str, Request] = {}
         self._waits = False
         self._late: list[str] = []  # lines about what went on while the run waited
 
@@ -207,7 +209,7 @@ class AnythingLLM(FromStart):
         self._step, self._bubble = [], None
         return frames
 
-    def request(self, event: ToolApprovalRequest | ClarificationRequest) -> list[Json]:
+    def request(self, event: Request) -> list[Json]:
         words = request_words(event, self._language)
         if self._seq <= self._answered:
             return self.line(words)
@@ -248,7 +250,7 @@ class AnythingLLM(FromStart):
 
     # -- while it waits ------------------------------------------------------------------------------------------------
 
-    def late_request(self, event: ToolApprovalRequest | ClarificationRequest) -> list[Json]:
+    def late_request(self, event: Request) -> list[Json]:
         self._open[event.request_id] = event
         return []
 
@@ -294,8 +296,13 @@ def _cut(text: str) -> str:
     return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]} …"
 
 
-def request_words(request: ToolApprovalRequest | ClarificationRequest, language: str, *, has_card: bool = False) -> str:
-    """Return a request in words, with the way to reply to it; `has_card`: the page's card of it comes with a socket."""
+def request_words(request: Request, language: str, *, has_card: bool = False) -> str:
+    """Return a request in words, with the way to reply to it; `has_card`: the page's card of it comes with a socket.
+
+    A call of another client's tool has no reply here: its words say who has it.
+    """
+    if isinstance(request, ClientCall):
+        return _say(language, "elsewhere", name=request.name)
     if isinstance(request, ToolApprovalRequest):
         given = dumps(request.arguments).decode()
         said = f"**{_say(language, 'approval', name=request.name)}** {request.description}\n\n```json\n{given}\n```"
@@ -327,6 +334,7 @@ _TABLE: dict[type, _Act] = {
     ToolCallResult: AnythingLLM.result,
     ToolApprovalRequest: AnythingLLM.request,
     ClarificationRequest: AnythingLLM.request,
+    ClientCall: AnythingLLM.request,
     InputReceived: AnythingLLM.noted,
     Steered: AnythingLLM.steered,
     StepRestarted: AnythingLLM.void,
@@ -338,6 +346,7 @@ _TABLE: dict[type, _Act] = {
 _WAITING: dict[type, _Act] = {
     ToolApprovalRequest: AnythingLLM.late_request,
     ClarificationRequest: AnythingLLM.late_request,
+    ClientCall: AnythingLLM.late_request,
     ToolCallResult: AnythingLLM.late_result,
     InputReceived: AnythingLLM.resumed,
     RunStopped: AnythingLLM.ended,

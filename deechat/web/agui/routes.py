@@ -62,7 +62,7 @@ def make(services: Services) -> Blueprint:
 def _start(services: Services, workspace: Workspace, body: RunAgentInput) -> Response:
     """Start a run, or join the one that this input started before."""
     store, runs, principal, cursor = services.store, services.runs, asker(), read_event_cursor()
-    tools = read_tools(body.tools)
+    tools, left_stops = read_tools(body.tools), read_left_stops()
     prompt = Prompt(
         read_prompt(body.messages),
         client_request_id=body.run_id,
@@ -78,7 +78,6 @@ def _start(services: Services, workspace: Workspace, body: RunAgentInput) -> Res
         begun = runs.start(principal, workspace, thread, prompt)
         return _view(runs, principal, begun.id, cursor)
 
-    left_stops = read_left_stops()
     return services.streams.open(started, lambda _run: AGUI(body.run_id, cursor), left_stops=left_stops)
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-
 from flask import Blueprint, Response
 
 from deechat.agents.plugins.aisdk import AISDK
 from deechat.agents.plugins.parts import ids_of, public_id
 from deechat.errors import BadRequestError, ConflictError, NotFoundError
 from deechat.principal import Principal
-from deechat.runs.service import Runs, RunView
+from deechat.runs.service import RunView
 from deechat.runs.start import Prompt
 from deechat.store.base import Store, Thread, Workspace
 from deechat.web.aisdk.bodies import Approval, Messages, read_approvals, read_prompt, read_start, reply_of
@@ -34,9 +32,9 @@ def make(services: Services) -> Blueprint:
         if not thread_id or not body.messages:
             raise BadRequestError("The chat's id and its messages are expected: {id, messages}.")
         workspace = store.workspace(principal, slug)
-        thread = thread_of(store, principal, workspace, thread_id)
-        approvals = read_approvals(body.messages[-1])
-        return _resume(services, thread, approvals) if approvals else _start(services, workspace, thread, body)
+        if approvals := read_approvals(body.messages[-1]):
+            return _resume(services, store.thread(principal, workspace, thread_id), approvals)
+        return _start(services, workspace, thread_id, body)
 
     @blueprint.get("/<thread_slug>/stream", defaults={"run_id": None})
     @blueprint.get("/<thread_slug>/<run_id>/stream")
@@ -53,7 +51,7 @@ def make(services: Services) -> Blueprint:
         view = runs.view(principal, run_id)
         if view.workspace.id != workspace.id or (is_placed and view.thread.slug != thread_slug):
             raise NotFoundError(f"There is no run {run_id!r}.")
-        return _follow(services, principal, view, request_id, start)
+        return _follow(services, view, request_id, start)
 
     return blueprint
 
@@ -65,18 +63,22 @@ def _known_thread(store: Store, principal: Principal, workspace: Workspace, slug
         return None
 
 
-def _start(services: Services, workspace: Workspace, thread: Thread, body: Messages) -> Response:
-    """Start a run, or join the one that this message started before; a message sent anew is a branch of its own."""
+def _start(services: Services, workspace: Workspace, thread_id: str, body: Messages) -> Response:
+    """Start a run, or join the one that this message started before; a message sent anew is a branch of its own.
+
+    The thread is made once nothing of the request can be refused any more.
+    """
     store, runs, principal, last = services.store, services.runs, asker(), body.messages[-1]
-    message, language = read_prompt(last), read_language()
+    message, language, left_stops = read_prompt(last), read_language(), read_left_stops()
     given = last.get("id")
     message_id = given if isinstance(given, str) and 1 <= len(given) <= 200 else None
     if body.trigger == "regenerate-message" or body.message_id:
+        thread = store.thread(principal, workspace, thread_id)
         parent = _parent(store, principal, thread, message_id)
         prompt = Prompt(message, parent_id=parent, language=language)
     else:
+        thread = thread_of(store, principal, workspace, thread_id)
         prompt = Prompt(message, client_request_id=message_id, language=language)
-    left_stops = read_left_stops()
     response = services.streams.open(
         lambda: View(runs.start(principal, workspace, thread, prompt), 0, 1),
         lambda _run: AISDK(),
@@ -117,29 +119,20 @@ def _resume(services: Services, thread: Thread, approvals: list[Approval]) -> Re
     return _with_headers(response, public_id(run_id, next(iter(said))))
 
 
-def _follow(services: Services, principal: Principal, view: RunView, request_id: str, start: int) -> Response:
+def _follow(services: Services, view: RunView, request_id: str, start: int) -> Response:
+    """Return the stream of a run, or of the part of it behind a request. Raises `NotFoundError` for an unknown one."""
     resumed, name = ((request_id,), public_id(view.run.id, request_id)) if request_id else ((), view.run.id)
-    count = _count(services.runs, principal, view, resumed) if start < 0 else 0
-    first = max(0, count + start) if start < 0 else start
-    response = services.streams.open(
-        lambda: View(view.run, 0, view.last_seq), lambda _run: AISDK(first, resumed=resumed, until=view.last_seq)
-    )
-    if start < 0:
-        response.headers["x-workflow-stream-tail-index"] = str(count - 1)
+    log, first, tail = View(view.run, 0, view.last_seq), start, None
+    if request_id or start < 0:
+        so_far = services.streams.now(log, AISDK(resumed=resumed, until=view.last_seq))
+        if request_id and request_id not in so_far.asked:
+            raise NotFoundError(f"The run {view.run.id!r} has no request {request_id[:80]!r}.")
+        if start < 0:
+            first, tail = max(0, so_far.count + start), so_far.count - 1
+    response = services.streams.open(lambda: log, lambda _run: AISDK(first, resumed=resumed, until=view.last_seq))
+    if tail is not None:
+        response.headers["x-workflow-stream-tail-index"] = str(tail)
     return _with_headers(response, name)
-
-
-def _count(runs: Runs, principal: Principal, view: RunView, resumed: tuple[str, ...]) -> int:
-    """Return how many chunks there are so far."""
-    dialect = AISDK(resumed=resumed, until=view.last_seq)
-    with closing(runs.follow(principal, view.run.id, 0, 1.0)) as batches:
-        for batch in batches:
-            for entry in batch:
-                if entry.seq <= view.last_seq:
-                    dialect.fold(entry)
-            if not batch or batch[-1].seq >= view.last_seq:
-                break
-    return dialect.count
 
 
 def _with_headers(response: Response, name: str) -> Response:

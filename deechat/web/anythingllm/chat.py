@@ -18,6 +18,7 @@ from deechat.store.base import RunRow, Thread, Workspace
 from deechat.web.anythingllm.lists import View as Route
 from deechat.web.anythingllm.replies import reply_to
 from deechat.web.bodies import StreamChat, not_blank, read_body, read_language
+from deechat.web.foreign import requests_of
 from deechat.web.gate import asker
 from deechat.web.services import Services
 from deechat.web.streams import View
@@ -72,8 +73,8 @@ class _Asked:
         if active is not None:
             try:
                 return self._join(active)
-            except RunEndedError:
-                pass  # just now: the prompt begins the next one
+            except RunEndedError:  # just now: the prompt begins the next one, once that ending is on disk
+                self._runs.stop(self._principal, active)
         run = self._runs.start(self._principal, self._workspace, self._thread, self._prompt)
         return View(run, after=0, last_seq=1)
 
@@ -81,7 +82,9 @@ class _Asked:
         return AnythingLLM(run.message_id, after=self._after, answered=self._answered)
 
     def _join(self, run_id: str) -> View:
-        """Reply to the run's first open request, or else give it the message; show it behind that, or from its start.
+        """Reply to the first open request that is for a person, or else give the run the message.
+
+        It is shown behind that, or from its start.
 
         Raises `RunEndedError`.
         """
@@ -96,7 +99,8 @@ class _Asked:
             self._runs.stop(self._principal, run_id)
         else:
             self._after = view.last_seq
-            said = reply_to(view.pending[0].event, self._prompt.message, self._prompt.language)
+            request = next(iter(requests_of(view.pending).values()), view.pending[0].event)
+            said = reply_to(request, self._prompt.message, self._prompt.language)
             if said.message is not None:
                 self._runs.steer(self._principal, run_id, said.message)
             self._runs.respond(self._principal, run_id, said.reply)

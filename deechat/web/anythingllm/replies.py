@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from deechat.errors import BadRequestError
-from deechat.events import ClarificationRequest, ToolApprovalRequest
+from deechat.events import ClarificationRequest, ClientCall, ToolApprovalRequest
 from deechat.locale import say
 from deechat.runs.replies import Reply
 from deechat.typed import ALWAYS, NO, YES, meant
@@ -24,6 +24,8 @@ def reply_to(request: Any, message: str, language: str) -> Said:
     """Return the reply that a message means. Raises `BadRequestError` in words for a person."""
     if isinstance(request, ToolApprovalRequest):
         return _approval(request, message)
+    if isinstance(request, ClientCall):
+        raise BadRequestError(say("anythingllm", language, "elsewhere", name=request.name))
     return Said(_answers(request, message, language))
 
 

@@ -85,7 +85,7 @@ def make(services: Services) -> Blueprint:
 def _piece(services: Services, starting: Starting, principal: Principal, body: _Body) -> Piece:
     workspace = workspace_of(services.store, principal, body.model)
     told, key = read_chat(body.messages), read_key()
-    going_on = starting.of_results(principal, told)
+    going_on = starting.of_results(principal, workspace, told)
     if going_on is not None:
         return going_on
     terms = Terms(
@@ -97,8 +97,7 @@ def _piece(services: Services, starting: Starting, principal: Principal, body: _
         page=request.host_url,
         echo={"model": body.model},
     )
-    thread = starting.thread(principal, workspace, key)
-    return starting.begin(principal, workspace, thread, told, terms, where="messages", key=key)
+    return starting.begin(principal, workspace, None, told, terms, where="messages", key=key)
 
 
 def failed(failure: RunFailed) -> ModelError:

@@ -98,6 +98,7 @@ class Creating:
         store = body.store is not False
         if body.background and not store:
             raise FieldError("A response in the background is stored: nobody could fetch it else.", "background")
+        tools = read_tools(body.tools)
         echo: Json = {name: fields[name] for name in _ECHOED if fields.get(name) is not None}
         echo |= {
             "model": body.model,
@@ -114,7 +115,7 @@ class Creating:
             instructions="\n\n".join(filter(None, (body.instructions, *told.instructions))),
             temperature=body.temperature,
             max_tokens=body.max_output_tokens,
-            tools=read_tools(body.tools),
+            tools=tools,
             calls=may_call(body.tool_choice),
             approvals=True,
             page=request.host_url,
@@ -134,8 +135,7 @@ class Creating:
         if wish.previous is not None:
             return self._behind(principal, workspace, wish, key, kept)
         wish.told.check_calls("input")
-        thread = self.starting.thread(principal, workspace, key)
-        return self.starting.begin(principal, workspace, thread, wish.told, wish.terms, where="input", key=key)
+        return self.starting.begin(principal, workspace, None, wish.told, wish.terms, where="input", key=key)
 
     def _behind(
         self,

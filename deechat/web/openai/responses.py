@@ -12,7 +12,7 @@ from deechat.agents.plugins.openai.responses import Responses
 from deechat.errors import ConflictError, NotFoundError
 from deechat.messages import Message
 from deechat.runs.service import RunView
-from deechat.store.base import HIDDEN, RunRow
+from deechat.store.base import HIDDEN, RunRow, Thread
 from deechat.web.bodies import Nothing, read_body
 from deechat.web.gate import asker
 from deechat.web.openai.compaction import compact
@@ -48,10 +48,13 @@ class _Routes:
         wish = self._creating.read(*read(Body))
         principal, key = asker(), read_key()
         segments: list[int] = []
+        passing: list[Thread] = []  # that is deleted with the response's end
 
         def find() -> View:
             piece = self._creating.piece(principal, wish, key)
             segments.append(piece.segment)
+            if not wish.store:
+                passing.append(self._runs.view(principal, piece.run.id).thread)
             return View(piece.run, after=0, last_seq=1)
 
         def dialect(_run: RunRow) -> Responses:
@@ -66,8 +69,7 @@ class _Routes:
         else:
             run, made = self._streams.whole(find, dialect)
             response = _answer(made.resource(), run.id)
-        if not wish.store:
-            thread = self._runs.view(principal, response.headers["X-Run-Id"]).thread
+        for thread in passing:
             response.call_on_close(partial(self._runs.delete_left, principal, thread))
         return response
 

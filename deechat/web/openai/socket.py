@@ -5,7 +5,7 @@ Responses with `store: false` can be gone on from on their own connection alone,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -14,7 +14,7 @@ from flask import Blueprint, Response
 
 from deechat.agents.plugins.base import dumps
 from deechat.agents.plugins.openai.responses import Responses, response_id
-from deechat.errors import BadRequestError, DeeChatError
+from deechat.errors import BadRequestError, BusyError, DeeChatError
 from deechat.principal import Principal
 from deechat.store.base import Thread
 from deechat.web.gate import asker
@@ -64,7 +64,7 @@ class _Talk:
             fields = _read(said)
             name = fields.get("previous_response_id")
             previous = name if isinstance(name, str) else None
-            for event in self._events(fields):
+            for event in self._events(fields, lambda: socket.closed is not None):
                 socket.send(dumps(event))
                 if event["type"] == "response.failed":
                     self._kept.pop(previous or "", None)
@@ -74,7 +74,8 @@ class _Talk:
             status, body = shape(exc.status, exc.code, exc.message, exc.details)
             socket.send(dumps({"type": "error", "status": status, **body}))
 
-    def _events(self, fields: Json) -> Iterator[Json]:
+    def _events(self, fields: Json, has_left: Callable[[], bool]) -> Iterator[Json]:
+        """Yield the events of a response to its end, or until the client has left. Raises `DeeChatError`."""
         wish = self._creating.read(*convert(fields, Body))
         runs = self._services.runs
         piece = self._creating.piece(self._principal, wish, None, kept=self._kept)
@@ -88,8 +89,9 @@ class _Talk:
                     for frame in made.fold(entry):
                         if isinstance(frame.data, dict):  # or it is the end of a stream over HTTP
                             yield frame.data
-                if made.over:
+                if made.over or has_left():
                     return
+        raise BusyError("The events cannot be told to their end just now; fetch the response again.", retry_after=2)
 
 
 def _read(said: str) -> Json:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from deechat.agents.plugins.openai.segments import Segments, call_id
-from deechat.errors import NotFoundError
+from deechat.errors import DeeChatError, NotFoundError
 from deechat.events import ClientCall, Entry, Terms, ToolApprovalRequest
 from deechat.messages import UserMessage
 from deechat.principal import Principal
@@ -48,7 +48,7 @@ class Starting:
         self,
         principal: Principal,
         workspace: Workspace,
-        thread: Thread,
+        thread: Thread | None,
         told: Told,
         terms: Terms,
         *,
@@ -56,11 +56,12 @@ class Starting:
         key: str | None = None,
         parent_id: str = "",
     ) -> Piece:
-        """Begin the run that answers a conversation, behind the message `parent_id`.
+        """Begin the run that answers a conversation, behind the message `parent_id`; without a thread in a new one.
 
-        Raises as `Runs.start` does, and `FieldError` where nothing is to be answered.
+        Raises as `Runs.start` does, and `FieldError` where nothing is to be answered. A new thread is gone then.
         """
         before, prompt = told.split(where)
+        place = thread or self.thread(principal, workspace, key)
         words = Prompt(
             message=prompt.text,
             parent_id=parent_id,
@@ -70,15 +71,20 @@ class Starting:
             before=before,
             terms=terms,
         )
-        return Piece(self._runs.start(principal, workspace, thread, words), 0)
+        try:
+            return Piece(self._runs.start(principal, workspace, place, words), 0)
+        except DeeChatError:
+            if thread is None and key is None:  # one with a key may hold the run of an earlier request
+                self._runs.delete_left(principal, place)
+            raise
 
     def stand(self, principal: Principal, run_id: str, segment: int = -1) -> tuple[RunView, Segments]:
         """Return a run as it stands, and in which piece. Raises `NotFoundError`."""
         view = self._runs.view(principal, run_id)
         return view, self._streams.now(View(view.run, 0, view.last_seq), Segments(segment))
 
-    def of_results(self, principal: Principal, told: Told) -> Piece | None:
-        """Let the run go on that waits for exactly the results at the end; None where there is none."""
+    def of_results(self, principal: Principal, workspace: Workspace, told: Told) -> Piece | None:
+        """Let the workspace's run go on that waits for exactly the results at the end; None where there is none."""
         named = [run_of(each) for each in told.trailing]
         runs = {each[0] for each in named if each}
         if len(runs) != 1 or None in named:
@@ -88,7 +94,9 @@ class Starting:
         except NotFoundError:
             return None
         waits = {event.call_id for entry in view.pending if isinstance(event := entry.event, ClientCall)}
-        if view.status != "waiting" or len(view.pending) != len(waits) or waits != {each[1] for each in named if each}:
+        if view.workspace.id != workspace.id or view.status != "waiting" or len(view.pending) != len(waits):
+            return None
+        if waits != {each[1] for each in named if each}:
             return None
         self._reply(principal, view, told)
         return Piece(view.run, stand.at + 1)

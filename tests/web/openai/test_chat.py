@@ -161,6 +161,23 @@ def test_results_of_calls_that_no_run_waits_for_are_history(client: openai.OpenA
     assert sent[2]["tool_calls"][0]["id"] == sent[3]["tool_call_id"]
 
 
+def test_results_for_another_model_leave_the_run_that_waits_alone(
+    client: openai.OpenAI, model: ModelServer, agent_server: Server
+) -> None:
+    made = requests.post(f"{agent_server.url}/api/workspace/new", json={"name": "Other"}, timeout=10).json()
+    model.script(reply(tool_calls(("get_weather", {"city": "Paris"}))), "Rain.")
+    tools: Any = [WEATHER]
+    raw = client.chat.completions.with_raw_response.create(model="deechat", messages=HELLO, tools=tools)
+    (call,) = raw.parse().choices[0].message.tool_calls or ()
+    told: Any = [{"role": "assistant", "content": None, "tool_calls": [_plain(call)]}]
+    told.append({"role": "tool", "tool_call_id": call.id, "content": "rain"})
+    other = f"deechat/{made['workspace']['slug']}"
+    answer = client.chat.completions.create(model=other, messages=[*HELLO, *told], tools=tools)
+    assert (answer.model, answer.choices[0].message.content) == (other, "Rain.")
+    run = requests.get(f"{agent_server.url}/api/runs/{raw.headers['X-Run-Id']}", timeout=10).json()["run"]
+    assert run["status"] == "waiting"
+
+
 def test_a_call_waits_on_after_a_kill(model: ModelServer, agent_server: Server, client: openai.OpenAI) -> None:
     model.script(reply(tool_calls(("get_weather", {"city": "Paris"}))), "Rain.")
     tools: Any = [WEATHER]

@@ -324,6 +324,8 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"max_output_tokens": "many"}, "max_output_tokens"),
     ({"tool_choice": "required"}, "tool_choice"),
     ({"tools": [{"type": "web_search"}]}, "tools[0]"),
+    ({"tools": [{"type": "function", "name": "f", "function": None}]}, "tools[0]"),
+    ({"tools": [{"type": "function", "function": "f"}]}, "tools[0]"),
     ({"text": {"format": {"type": "json_object"}}}, "text"),
     ({"conversation": "conv_1"}, "conversation"),
     ({"background": True, "store": False}, "background"),
