@@ -191,6 +191,7 @@ def tour_routes(tour: Tour) -> None:
     call(f"GET {of}/chats", "GET", f"{DEFAULT}/chats?limit=2")
     of_run = "/api/runs/<run_id>"
     call(f"GET {of_run}", "GET", f"/api/runs/{run_id}")
+    call("GET /api/durable/<run_id>", "GET", f"/api/durable/{run_id}")
     call("GET /api/agent-invocation/<run_id>", "GET", f"/api/agent-invocation/{run_id}", status=426)
     call(f"GET {of_run}/events", "GET", f"/api/runs/{run_id}/events?after=3")
     tour_dialects(tour)

@@ -137,6 +137,7 @@ CONTRACT = [
     Route("POST", f"{OF_RUN}/steer", HELLO, {"message": MESSAGE}),
     Route("POST", f"{OF_RUN}/continue", {}),
     Route("GET", "/api/agui/<slug>"),
+    Route("GET", "/api/durable/<run_id>"),
     Route("GET", "/api/ai/<slug>/<thread_slug>/stream"),
     Route("GET", "/api/ai/<slug>/<thread_slug>/<run_id>/stream"),
 ]  # fmt: skip
